@@ -1,0 +1,146 @@
+"""One stream to one node: pipelined requests, answers in any order."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import aiohttp
+
+from .errors import OttlaError
+from .frames import MAX_FRAME_BYTES, BadFrame, Buffer, decode_response, encode_frame
+from .protocol import ErrorResponse, Request, Response
+
+STREAM_PATH = "/v1/stream"
+CONNECT_TIMEOUT_S = 2.0
+UNANSWERED_MAX = 1_000
+"""Requests of one stream that may wait for their answer; the next one waits for room."""
+
+
+class ConnectionLost(OttlaError):
+    """The stream broke; what was asked may or may not have been done."""
+
+    code = "OTTLA-CONNECTION-LOST"
+    retriable = True
+
+
+class Answer(NamedTuple):
+    """A response and the batches behind it, valid for as long as they are referred to."""
+
+    message: Response
+    body: memoryview
+
+
+class Connection:
+    """Made by ``open``; once lost it stays so."""
+
+    def __init__(self, ws: aiohttp.ClientWebSocketResponse, address: str) -> None:
+        self.address = address
+        self._ws = ws
+        self._number = 0
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        self._room = asyncio.Semaphore(UNANSWERED_MAX)
+        self._lost: ConnectionLost | None = None
+        self._reader = asyncio.create_task(self._read(), name=f"read-{address}")
+
+    @classmethod
+    async def open(cls, session: aiohttp.ClientSession, host: str, port: int) -> "Connection":
+        """Connect. Raises ConnectionLost with the reason."""
+        shown = f"[{host}]" if ":" in host else host
+        address = f"{shown}:{port}"
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                ws = await session.ws_connect(
+                    f"http://{address}{STREAM_PATH}", compress=0, max_msg_size=MAX_FRAME_BYTES, autoclose=True
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            reason = "it is not ready" if error.status == 503 else f"it answers HTTP {error.status}"
+            raise ConnectionLost(f"{address}: {reason}.") from error
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise ConnectionLost(f"{address}: {_short(error)}.") from error
+        return cls(ws, address)
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request may still be answered."""
+        return self._lost is None and not self._ws.closed
+
+    async def request(self, message: Request, batches: Sequence[Buffer] = (), *, timeout_s: float) -> Answer:
+        """Send and await the answer. Raises ConnectionLost, also after ``timeout_s``. An ErrorResponse is an answer."""
+        future = await self.send(message, batches)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await future
+        except TimeoutError:
+            raise ConnectionLost(f"{self.address} did not answer within {timeout_s:g} s.") from None
+
+    async def send(self, message: Request, batches: Sequence[Buffer] = ()) -> "asyncio.Future[Answer]":
+        """Send in the order of the calls; the future brings the answer or ConnectionLost. Cancel it to forget it."""
+        await self._room.acquire()
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._number += 1
+        number = self._number
+        self._waiting[number] = future
+        future.add_done_callback(lambda _: self._forget(number))
+        if self._lost is not None:
+            future.set_exception(self._lost)
+            return future
+        await self._write(number, message, batches)
+        return future
+
+    async def send_unanswered(self, message: Request, batches: Sequence[Buffer] = ()) -> None:
+        """Send a request that gets no answer (acks=0). Raises ConnectionLost."""
+        if self._lost is not None:
+            raise self._lost
+        self._number += 1
+        await self._write(self._number, message, batches)
+        if self._lost is not None:
+            raise self._lost
+
+    async def _write(self, number: int, message: Request, batches: Sequence[Buffer]) -> None:
+        try:
+            await self._ws.send_bytes(encode_frame(number, message, batches))
+        except (aiohttp.ClientError, OSError) as error:
+            self._lose(_short(error))
+
+    def _forget(self, number: int) -> None:
+        self._waiting.pop(number, None)
+        self._room.release()
+
+    async def _read(self) -> None:
+        reason = "the node closed the stream"
+        try:
+            async for frame in self._ws:
+                if frame.type is not aiohttp.WSMsgType.BINARY:
+                    break
+                number, message, body = decode_response(frame.data)
+                if number == 0 and isinstance(message, ErrorResponse):
+                    reason = message.message
+                    break
+                future = self._waiting.get(number)
+                if future is not None and not future.done():
+                    future.set_result(Answer(message, body))
+        except (BadFrame, aiohttp.ClientError, OSError) as error:
+            reason = _short(error)
+        finally:
+            self._lose(reason)
+
+    def _lose(self, reason: str) -> None:
+        if self._lost is None:
+            self._lost = ConnectionLost(f"{self.address}: {reason}.")
+        for future in list(self._waiting.values()):
+            if not future.done():
+                future.set_exception(self._lost)
+
+    async def close(self) -> None:
+        """End the stream; whoever waits gets ConnectionLost."""
+        self._lose("closed")
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
+        with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+            async with asyncio.timeout(1):
+                await self._ws.close()
+
+
+def _short(error: BaseException) -> str:
+    return str(error) or type(error).__name__
