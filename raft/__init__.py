@@ -1,0 +1,1 @@
+"""The metadata quorum: what the cluster agrees on, and the Raft that makes it agree."""

@@ -1,0 +1,125 @@
+"""Deciding the life of brokers: registered, fenced, unfenced, draining (KIP-841, KIP-966)."""
+
+from msgspec.structs import replace
+
+from ottla.log.model import BrokerEpoch, BrokerId
+
+from .commands import DrainBroker, FenceBroker, RegisterBroker, UnfenceBroker
+from .decision import Context, Decision, current_broker, moved, refuse
+from .election import Brokers, Step, drained, elected, without, without_unclean
+from .events import BrokerChanged, BrokerRegistered, Event
+from .image import Broker, MetadataImage, Partition
+from .results import Done, Registered
+
+MAX_BROKERS = 1000
+
+
+def register(context: Context, body: RegisterBroker) -> Decision:
+    """A new incarnation begins fenced and the old one ends fenced in the same step: no broker resumes a leadership.
+
+    After an unclean stop it leaves every ISR and ELR before it may lead anything (section "Partitions" of the
+    architecture).
+    """
+    image = context.image
+    old = image.brokers.get(body.broker_id)
+    if old is not None and old.incarnation_id == body.incarnation_id:
+        return Decision((), Registered(old.broker_epoch))
+    if old is None and len(image.brokers) >= MAX_BROKERS:
+        return refuse("POLICY_VIOLATION", f"a cluster has at most {MAX_BROKERS} brokers")
+    broker = _incarnation(body, context.index)
+    events: list[Event] = [BrokerRegistered(broker)]
+    if old is not None:
+        brokers = _with(image, broker)
+        if _stopped_uncleanly(old, body):
+            events += _drop_unclean(image, old, body, brokers)
+        else:
+            events += _leave(image, broker.broker_id, brokers)
+    return Decision(events, Registered(broker.broker_epoch))
+
+
+def fence(context: Context, body: FenceBroker) -> Decision:
+    """Out of every ISR, into the ELR where min.insync demands, and new leaders, all in one command."""
+    broker = current_broker(context.image, body.broker_id, body.broker_epoch)
+    if isinstance(broker, Decision):
+        return broker
+    if broker.fenced:
+        return Decision((), Done())
+    broker = replace(broker, fenced=True, fenced_index=context.index)
+    changes = _leave(context.image, broker.broker_id, _with(context.image, broker))
+    return Decision([BrokerChanged(broker), *changes], Done())
+
+
+def unfence(context: Context, body: UnfenceBroker) -> Decision:
+    """It may lead again, and does where it is eligible and nobody leads."""
+    broker = current_broker(context.image, body.broker_id, body.broker_epoch)
+    if isinstance(broker, Decision):
+        return broker
+    if broker.draining:
+        return refuse("INVALID_REQUEST", f"broker {body.broker_id} is draining; it comes back by registering anew")
+    if not broker.fenced:
+        return Decision((), Done())
+    broker = replace(broker, fenced=False)
+    brokers = _with(context.image, broker)
+
+    def step(partition: Partition, minimum: int) -> Step:
+        return elected(partition, brokers, minimum) if partition.leader is None else Step(partition, None)
+
+    return Decision([BrokerChanged(broker), *moved(context.image, broker.broker_id, step)], Done())
+
+
+def drain(context: Context, body: DrainBroker) -> Decision:
+    """It keeps following, leads nothing others can lead, and is in no ISR that has enough without it."""
+    broker = current_broker(context.image, body.broker_id, body.broker_epoch)
+    if isinstance(broker, Decision):
+        return broker
+    if broker.draining:
+        return Decision((), Done())
+    broker = replace(broker, draining=True)
+    brokers = _with(context.image, broker)
+
+    def step(partition: Partition, minimum: int) -> Step:
+        return drained(partition, broker.broker_id, brokers, minimum)
+
+    return Decision([BrokerChanged(broker), *moved(context.image, broker.broker_id, step)], Done())
+
+
+def _incarnation(body: RegisterBroker, index: int) -> Broker:
+    return Broker(
+        broker_id=body.broker_id,
+        broker_epoch=BrokerEpoch(index),
+        incarnation_id=body.incarnation_id,
+        directory_id=body.directory_id,
+        host=body.host,
+        port=body.port,
+        rack=body.rack,
+        fenced=True,
+        draining=False,
+        fenced_index=index,
+    )
+
+
+def _stopped_uncleanly(old: Broker, body: RegisterBroker) -> bool:
+    # Another epoch on disk than the last one given: an older copy of the disk, or a stop before it was written.
+    return (
+        body.unclean
+        or body.quarantined
+        or body.directory_id != old.directory_id
+        or body.previous_broker_epoch != old.broker_epoch
+    )
+
+
+def _leave(image: MetadataImage, broker_id: BrokerId, brokers: Brokers) -> list[Event]:
+    return moved(image, broker_id, lambda partition, minimum: without(partition, {broker_id}, brokers, minimum))
+
+
+def _drop_unclean(image: MetadataImage, old: Broker, body: RegisterBroker, brokers: Brokers) -> list[Event]:
+    same_data = body.directory_id == old.directory_id and not body.quarantined
+
+    def step(partition: Partition, minimum: int) -> Step:
+        return without_unclean(partition, body.broker_id, brokers, minimum, keeps_last_known=same_data)
+
+    return moved(image, body.broker_id, step)
+
+
+def _with(image: MetadataImage, broker: Broker) -> Brokers:
+    return {**image.brokers, broker.broker_id: broker}

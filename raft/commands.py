@@ -1,0 +1,152 @@
+"""What can be asked of the metadata quorum, and its bytes in the Raft log.
+
+A command is one msgpack map. ``body.type`` names the kind and its version (``AlterPartition/1``): what a kind and
+version decides never changes; new behaviour is a new version. Unknown kinds and fields are refused, not skipped.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from ottla.log.model import BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, PartitionEpoch, TopicId
+
+MAX_COMMAND_BYTES = 1024 * 1024
+MAX_REPLICAS = 32
+"""Replicas of one partition."""
+MAX_PRODUCER_ID_BLOCK = 1_000_000
+
+_ID_MAX = 2**31 - 1
+_INDEX_MAX = 2**62
+
+_BrokerId = Annotated[BrokerId, msgspec.Meta(ge=1, le=_ID_MAX)]
+_BrokerEpoch = Annotated[BrokerEpoch, msgspec.Meta(ge=0, le=_INDEX_MAX)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=_INDEX_MAX)]
+_TopicId = Annotated[TopicId, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{22}\Z")]
+_Short = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+_Replicas = Annotated[tuple[_BrokerId, ...], msgspec.Meta(max_length=MAX_REPLICAS)]
+_Configs = Annotated[dict[str, str], msgspec.Meta(max_length=64)]
+
+
+class Requester(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which broker asks, and which of its requests this is; a retry repeats all three."""
+
+    broker_id: _BrokerId
+    broker_epoch: _BrokerEpoch
+    sequence: _Count
+
+
+class RegisterBroker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="RegisterBroker/1"):
+    """A process starts: it gets a broker epoch and begins fenced. Idempotent by incarnation id.
+
+    ``unclean``: the last stop was unclean as the broker itself can tell. ``quarantined``: its recovery set aside data
+    that had been good, so it is not taken as last known leader either.
+    """
+
+    broker_id: _BrokerId
+    incarnation_id: _Short
+    directory_id: Annotated[DirectoryId, msgspec.Meta(min_length=1, max_length=255)]
+    host: _Short
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+    rack: _Short | None
+    unclean: bool
+    previous_broker_epoch: _BrokerEpoch | None = None  # what it had on disk
+    quarantined: bool = False
+
+
+class FenceBroker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="FenceBroker/1"):
+    """Takes a broker out of every ISR and elects leaders in its place."""
+
+    broker_id: _BrokerId
+    broker_epoch: _BrokerEpoch
+
+
+class UnfenceBroker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="UnfenceBroker/1"):
+    """Lets a broker lead again; it leads at once where it is eligible and nobody leads."""
+
+    broker_id: _BrokerId
+    broker_epoch: _BrokerEpoch
+
+
+class DrainBroker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="DrainBroker/1"):
+    """A broker is about to stop: its leaderships go to others and it leaves the ISRs that can spare it."""
+
+    broker_id: _BrokerId
+    broker_epoch: _BrokerEpoch
+
+
+class CreateTopic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="CreateTopic/1"):
+    """Makes a topic. Idempotent by the proposed topic id; None takes the default."""
+
+    name: Annotated[str, msgspec.Meta(max_length=1024)]
+    topic_id: _TopicId
+    partition_count: int | None = None
+    replication_factor: int | None = None
+    assignments: Annotated[tuple[_Replicas, ...], msgspec.Meta(max_length=100_000)] | None = None
+    configs: _Configs = {}
+    placement_seed: int = 0
+    auto_created: bool = False  # then a topic that is already there is taken as it is
+
+
+class DeleteTopic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="DeleteTopic/1"):
+    """Forgets a topic; brokers set its data aside."""
+
+    topic_id: _TopicId
+
+
+class CreatePartitions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="CreatePartitions/1"):
+    """Grows a topic to ``new_count`` partitions."""
+
+    topic_id: _TopicId
+    new_count: int
+    placement_seed: int = 0
+
+
+class AlterPartition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="AlterPartition/1"):
+    """A leader changes its ISR: compare-and-set on both epochs (KIP-497), members with their epochs (KIP-903)."""
+
+    topic_id: _TopicId
+    partition: int
+    leader_epoch: LeaderEpoch
+    partition_epoch: PartitionEpoch
+    new_isr: Annotated[tuple[tuple[_BrokerId, _BrokerEpoch], ...], msgspec.Meta(max_length=MAX_REPLICAS)]
+
+
+class AllocateProducerIds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="AllocateProducerIds/1"):
+    """Takes ``count`` producer ids that nobody had before."""
+
+    count: int
+
+
+Body = (
+    RegisterBroker
+    | FenceBroker
+    | UnfenceBroker
+    | DrainBroker
+    | CreateTopic
+    | DeleteTopic
+    | CreatePartitions
+    | AlterPartition
+    | AllocateProducerIds
+)
+
+
+class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One entry of the Raft log. Carries its proposer's time, so that applying it reads no clock."""
+
+    proposed_at_ms: int
+    requester: Requester | None
+    body: Body
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Command)
+
+
+def encode_command(command: Command) -> bytes:
+    """The command as it stands in the Raft log."""
+    return _encoder.encode(command)
+
+
+def decode_command(data: bytes) -> Command:
+    """The command in these bytes. Raises msgspec.DecodeError or its child ValidationError for any others."""
+    return _decoder.decode(data)

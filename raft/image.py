@@ -1,0 +1,140 @@
+"""What the cluster agrees on, as one immutable value (the idea is Kafka's MetadataImage).
+
+A reader holds one image for the whole of a request; ``replay`` makes the next one and leaves this one true.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from ottla.log.model import BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, PartitionEpoch, TopicId
+
+RESULT_WINDOW = 256
+"""How many of a broker's latest request sequences keep their result."""
+
+MIN_INSYNC_REPLICAS = "min.insync.replicas"
+
+
+class Broker(msgspec.Struct, frozen=True):
+    """One registered node."""
+
+    broker_id: BrokerId
+    broker_epoch: BrokerEpoch  # quorum index of its registration
+    incarnation_id: str  # one per process start; makes registration idempotent
+    directory_id: DirectoryId
+    host: str
+    port: int
+    rack: str | None
+    fenced: bool  # leads nothing and is in no ISR
+    draining: bool  # enters no ISR until it registers anew
+    fenced_index: int  # quorum index of the command that fenced it last, registration included
+
+    @property
+    def active(self) -> bool:
+        """Whether it may enter an ISR."""
+        return not (self.fenced or self.draining)
+
+
+class Partition(msgspec.Struct, frozen=True):
+    """One partition's replicas and who leads them."""
+
+    replicas: tuple[BrokerId, ...]  # the first is the preferred leader
+    isr: tuple[BrokerId, ...]  # in the order of replicas; every member is unfenced
+    elr: tuple[BrokerId, ...]  # eligible though not in sync (KIP-966), in the order of replicas
+    last_known_leader: BrokerId | None  # who led last; None while there is a leader
+    leader: BrokerId | None
+    leader_epoch: LeaderEpoch  # rises when leader changes, also to None
+    partition_epoch: PartitionEpoch  # rises with every change
+    # Invariants: leader is None or in isr; isr and elr are disjoint and within replicas;
+    # elr is empty when isr has min.insync members.
+
+
+class Topic(msgspec.Struct, frozen=True):
+    """One topic; every partition has the same number of replicas when made."""
+
+    name: str
+    topic_id: TopicId
+    partitions: tuple[Partition, ...]
+    configs: dict[str, str]  # only what was set explicitly; never changed in place
+
+    @property
+    def replication_factor(self) -> int:
+        """How many replicas each partition has."""
+        return len(self.partitions[0].replicas)
+
+
+class ResultWindow(msgspec.Struct, frozen=True):
+    """The results of one broker epoch's latest requests, so that a retry is answered and not executed."""
+
+    broker_epoch: BrokerEpoch
+    highest: int  # highest sequence executed
+    results: Mapping[int, bytes]  # by sequence, each in (highest - RESULT_WINDOW, highest]
+
+
+class MetadataImage(msgspec.Struct, frozen=True):
+    """All metadata after the command at quorum index ``index``. Its mappings are never changed in place."""
+
+    index: int = 0
+    cluster_id: str | None = None
+    feature_level: int = 1
+    brokers: Mapping[BrokerId, Broker] = MappingProxyType({})
+    topics: Mapping[str, Topic] = MappingProxyType({})
+    topic_names: Mapping[TopicId, str] = MappingProxyType({})
+    next_producer_id: int = 0
+    results: Mapping[BrokerId, ResultWindow] = MappingProxyType({})
+
+    def topic_by_id(self, topic_id: TopicId) -> Topic | None:
+        """The topic with this identity, or None."""
+        name = self.topic_names.get(topic_id)
+        return None if name is None else self.topics[name]
+
+    def partition(self, topic_id: TopicId, partition: int) -> Partition | None:
+        """The partition numbered from 0, or None where topic or partition is unknown."""
+        topic = self.topic_by_id(topic_id)
+        if topic is None or not 0 <= partition < len(topic.partitions):
+            return None
+        return topic.partitions[partition]
+
+    def min_insync(self, topic: Topic) -> int:
+        """How large the ISR must be before the high watermark may advance: min.insync.replicas, at most RF."""
+        return min_insync(topic.configs, topic.replication_factor)
+
+    def digest(self) -> bytes:
+        """32 bytes that are equal exactly when two images are (however their mappings are ordered)."""
+        return hashlib.blake2b(msgspec.msgpack.encode(_canonical(self)), digest_size=32).digest()
+
+
+def min_insync(configs: Mapping[str, str], replication_factor: int) -> int:
+    """The effective min.insync.replicas of a topic: default 2 where RF >= 3, else 1; never above RF."""
+    configured = configs.get(MIN_INSYNC_REPLICAS)
+    wanted = int(configured) if configured is not None else (2 if replication_factor >= 3 else 1)
+    return min(wanted, replication_factor)
+
+
+def empty_image(cluster_id: str | None = None) -> MetadataImage:
+    """The image before the first command of a cluster."""
+    return MetadataImage(cluster_id=cluster_id)
+
+
+def _canonical(image: MetadataImage) -> list[object]:
+    """Every field as lists in a fixed order: mapping order differs between nodes that replay and nodes that load."""
+    topics = [
+        (topic.name, topic.topic_id, topic.partitions, sorted(topic.configs.items()))
+        for _, topic in sorted(image.topics.items())
+    ]
+    results = [
+        (broker, window.broker_epoch, window.highest, sorted(window.results.items()))
+        for broker, window in sorted(image.results.items())
+    ]
+    return [
+        image.index,
+        image.cluster_id,
+        image.feature_level,
+        [broker for _, broker in sorted(image.brokers.items())],
+        topics,
+        sorted(image.topic_names.items()),
+        image.next_producer_id,
+        results,
+    ]

@@ -1,0 +1,278 @@
+"""Random histories: every invariant after each command, and no election without a committed record."""
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from ottla.log.model import BrokerId, TopicId
+from ottla.raft.commands import (
+    AllocateProducerIds,
+    AlterPartition,
+    Body,
+    Command,
+    CreatePartitions,
+    CreateTopic,
+    Requester,
+    decode_command,
+    encode_command,
+)
+from ottla.raft.events import PartitionChanged
+from ottla.raft.image import MetadataImage, Partition, empty_image
+from ottla.raft.replay import replay, replay_all
+from ottla.raft.results import (
+    Result,
+    encode_result,
+)
+from ottla.raft.state_machine import MetadataStateMachine, decide
+
+from .metadata_cluster import TOPIC, Cluster, code
+
+
+def common_prefix(logs: list[tuple[int, ...]]) -> tuple[int, ...]:
+    same = 0
+    while same < min(map(len, logs)) and len({log[same] for log in logs}) == 1:
+        same += 1
+    return logs[0][:same]
+
+
+class Replicas:
+    """What the brokers' logs of one partition hold, so that a leader elected without what was committed is seen.
+
+    Records are numbers, each appended once; a follower that fetches holds exactly its leader's log.
+    """
+
+    def __init__(self, partition: Partition) -> None:
+        self.logs: dict[BrokerId, tuple[int, ...]] = dict.fromkeys(partition.replicas, ())
+        self.committed: tuple[int, ...] = ()
+        self.leader_epoch = partition.leader_epoch
+        self.pending: tuple[int, frozenset[BrokerId]] = (
+            -1,
+            frozenset(),
+        )  # members of ISRs on their way, and their epoch
+
+    def propose(self, partition_epoch: int, isr: set[BrokerId]) -> None:
+        """All that may still be accepted counts: the high watermark waits for every member of any of them."""
+        epoch, proposed = self.pending
+        self.pending = (partition_epoch, proposed | isr if epoch == partition_epoch else frozenset(isr))
+
+    def advance(self, partition: Partition, minimum: int) -> None:
+        if partition.leader is None or len(partition.isr) < minimum:
+            return
+        # What a member has from an older leader counts for nothing until it fetches from this one and truncates.
+        epoch, proposed = self.pending
+        maximal = {*partition.isr, *(proposed if epoch == partition.partition_epoch else ())}
+        held = common_prefix([self.logs[member] for member in maximal])
+        if len(held) > len(self.committed):
+            self.committed = held
+
+    def changed(self, event: PartitionChanged) -> None:
+        leader = event.state.leader
+        if leader is None or event.state.leader_epoch == self.leader_epoch:
+            return
+        self.leader_epoch = event.state.leader_epoch
+        log = self.logs[leader]
+        if event.elected_from == "last_known_leader":
+            self.committed = log[: len(self.committed)]  # the one election that may lose, and says so
+        assert log[: len(self.committed)] == self.committed, "elected without a committed record"
+
+
+class History(Cluster):
+    """Random commands to a cluster of four, every invariant checked after each."""
+
+    BROKERS = 4
+
+    def __init__(self, replication_factor: int, minimum: int) -> None:
+        super().__init__()
+        self.record = 0
+        self.replicas: dict[tuple[TopicId, int], Replicas] = {}
+        self.commands: list[bytes] = []
+        self.delayed: list[tuple[AlterPartition, Requester]] = []
+        self.start(*range(1, self.BROKERS + 1))
+        configs = {"min.insync.replicas": str(minimum)}
+        self(CreateTopic("t", TOPIC, 2, replication_factor, None, configs, 3))
+
+    def __call__(self, body: Body, requester: Requester | None = None) -> Result:
+        before = self.image
+        self.commands.append(encode_command(Command(0, requester, body)))
+        result = super().__call__(body, requester)
+        assert code(result) != "UNKNOWN_SERVER_ERROR"
+        self._check(before, self.image)
+        for event in self.events[-1][1]:
+            if isinstance(event, PartitionChanged):
+                self.replicas[event.topic_id, event.partition].changed(event)
+        self._advance()
+        return result
+
+    def step(self, kind: int, a: int, b: int, c: int) -> None:
+        broker = a % self.BROKERS + 1
+        if kind < 2:
+            self.fence(broker)
+        elif kind < 6:
+            self.unfence(broker)
+        elif kind == 6:
+            self.drain(broker)
+        elif kind < 9:
+            self.register(broker)  # killed, or stopped cleanly: its log stays
+            self.unfence(broker)
+        elif kind == 9:
+            self._lose(broker, b, c)
+        elif kind < 14:
+            self._produce(a)
+        elif kind < 16:
+            self._alter(a, b, c)
+        elif kind < 18:
+            self._arrive()
+        elif kind == 18:
+            self._grow(a)
+        else:
+            self._request(broker, b)
+
+    def _lose(self, broker: int, kept: int, how: int) -> None:
+        wiped = how % 3 == 0
+        for replicas in self.replicas.values():
+            if broker in replicas.logs:
+                log = replicas.logs[BrokerId(broker)]
+                replicas.logs[BrokerId(broker)] = () if wiped else log[: kept % (len(log) + 1)]
+        self.register(broker, unclean=not wiped, directory=f"new{self.index}" if wiped else "")
+
+    def _produce(self, a: int) -> None:
+        key = self._some_partition(a)
+        partition = self.partition(*key)
+        if partition.leader is not None:
+            self.record += 1
+            self.replicas[key].logs[partition.leader] += (self.record,)
+            self._advance()
+
+    def _alter(self, a: int, b: int, c: int) -> None:
+        """Some followers fetch; the leader then proposes some of those that hold all it holds."""
+        key = self._some_partition(a)
+        partition, logs = self.partition(*key), self.replicas[key].logs
+        if partition.leader is None:
+            return
+        for position, replica in enumerate(partition.replicas):
+            if b >> position & 1:
+                logs[replica] = logs[partition.leader]
+        self._advance()
+        caught_up = [replica for replica in partition.replicas if logs[replica] == logs[partition.leader]]
+        chosen = {partition.leader, *(r for position, r in enumerate(caught_up) if c >> position & 1)}
+        members = tuple((member, self.epoch(member)) for member in sorted(chosen))
+        body = AlterPartition(*key, partition.leader_epoch, partition.partition_epoch, members)
+        requester = Requester(partition.leader, self.epoch(partition.leader), self.index)
+        if c % 2:  # arrives some time later, whatever happened until then
+            self.delayed.append((body, requester))
+            self.replicas[key].propose(partition.partition_epoch, chosen)
+        else:
+            self(body, requester)
+
+    def _arrive(self) -> None:
+        if self.delayed:
+            self(*self.delayed.pop())
+
+    def _grow(self, a: int) -> None:
+        if len(self.image.topics["t"].partitions) < 4:
+            self(CreatePartitions(TOPIC, len(self.image.topics["t"].partitions) + 1, a))
+
+    def _request(self, broker: int, b: int) -> None:
+        requester = Requester(BrokerId(broker), self.epoch(broker), b % 8 + self.index // 2)
+        first = self(AllocateProducerIds(1 + b), requester)
+        assert self(AllocateProducerIds(99), requester) == first
+
+    def _some_partition(self, a: int) -> tuple[TopicId, int]:
+        return TOPIC, a % len(self.image.topics["t"].partitions)
+
+    def _advance(self) -> None:
+        for topic in self.image.topics.values():
+            for number, partition in enumerate(topic.partitions):
+                replicas = self.replicas.setdefault((topic.topic_id, number), Replicas(partition))
+                replicas.advance(partition, self.image.min_insync(topic))
+
+    def _check(self, before: MetadataImage, after: MetadataImage) -> None:
+        for topic in after.topics.values():
+            old = before.topics.get(topic.name)
+            for number, partition in enumerate(topic.partitions):
+                check_partition(after, partition, after.min_insync(topic))
+                if old is not None and number < len(old.partitions):
+                    check_change(before, old.partitions[number], after, partition)
+
+
+def check_partition(image: MetadataImage, partition: Partition, minimum: int) -> None:
+    isr, elr = set(partition.isr), set(partition.elr)
+    assert len(isr) == len(partition.isr)
+    assert len(elr) == len(partition.elr)
+    assert isr | elr <= set(partition.replicas)
+    assert not isr & elr
+    assert not elr or len(isr) < minimum
+    assert partition.leader is None or partition.leader in isr
+    assert (partition.leader is None) == (not isr)
+    assert partition.leader is None or partition.last_known_leader is None
+    assert not any(image.brokers[member].fenced for member in isr)
+    if partition.leader is None:
+        assert not any(image.brokers[member].active for member in elr), "a leader is there and not elected"
+    elif image.brokers[partition.leader].draining:
+        assert all(image.brokers[member].draining for member in isr), "a leadership was not handed over"
+
+
+def check_change(before: MetadataImage, old: Partition, after: MetadataImage, new: Partition) -> None:
+    assert new.partition_epoch == old.partition_epoch + (new != old)
+    assert new.leader_epoch == old.leader_epoch + (new.leader != old.leader)
+    for member in set(new.isr) - set(old.isr):
+        assert after.brokers[member].active, "a fenced or draining broker entered an ISR"
+
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 19), st.integers(0, 15), st.integers(0, 15), st.integers(0, 15)), min_size=10, max_size=80
+)
+
+
+@settings(
+    max_examples=400,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
+)
+@given(STEPS, st.integers(1, 4), st.integers(1, 3))
+def test_random_histories_keep_every_invariant_and_every_committed_record(
+    steps: list[tuple[int, int, int, int]], replication_factor: int, minimum: int
+) -> None:
+    history = History(replication_factor, minimum)
+    for step in steps:
+        history.step(*step)
+    check_replay_from_scratch(history)
+    check_second_machine(history)
+
+
+# The last four are known to find an AlterPartition that ignores members' broker epochs or the partition epoch.
+@pytest.mark.parametrize("seed", [*range(60), 180, 1074, 1401, 1968])
+def test_long_histories_commit_lose_disks_and_elect_from_everywhere(seed: int) -> None:
+    rng = random.Random(seed)
+    history = History(rng.randint(1, 4), rng.randint(1, 3))
+    for _ in range(200):
+        history.step(rng.randrange(20), rng.randrange(16), rng.randrange(16), rng.randrange(16))
+    check_replay_from_scratch(history)
+    check_second_machine(history)
+
+
+def check_replay_from_scratch(history: History) -> None:
+    """Events alone make the image, one at a time or together."""
+    one_by_one = together = empty_image()
+    for index, events in history.events:
+        for event in events:
+            one_by_one = replay(one_by_one, event)
+        one_by_one = replace(one_by_one, index=index)
+        together = replace(replay_all(together, events), index=index)
+    assert one_by_one.digest() == together.digest() == history.image.digest()
+    assert one_by_one == history.image
+
+
+def check_second_machine(history: History) -> None:
+    """Another node applies the same bytes to the same end, and deciding alone changes nothing."""
+    machine = MetadataStateMachine()
+    for index, data in enumerate(history.commands, 1):
+        digest = machine.image.digest()
+        decided = decide(machine.image, index, decode_command(data))
+        assert machine.image.digest() == digest
+        assert machine.apply(index, 1, data) == encode_result(decided.result)
+    assert machine.image.digest() == history.image.digest()
