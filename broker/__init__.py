@@ -1,0 +1,1 @@
+"""The broker: replication, the listeners and the node that holds them together."""

@@ -1,0 +1,107 @@
+"""From a typed request to its handler. Doors call this and nothing below it; handlers never know the door."""
+
+from collections.abc import Awaitable, Callable
+
+from ottla.client.error_codes import ErrorCode
+from ottla.client.frames import split_batches
+from ottla.client.protocol import (
+    ACKS_NONE,
+    CreatePartitionsRequest,
+    CreateTopicRequest,
+    DeleteTopicRequest,
+    DescribeNodeRequest,
+    DescribeNodeResponse,
+    ErrorResponse,
+    FetchRequest,
+    InitProducerIdRequest,
+    ListOffsetsRequest,
+    MetadataRequest,
+    ProduceRequest,
+    Request,
+    Response,
+)
+
+from ..metrics import Metrics
+from ..replica import Refused
+from ..replica_manager import ReplicaManager
+from .fetch import fetch
+from .list_offsets import list_offsets
+from .metadata import MetadataApi
+from .produce import PendingProduce
+from .producer_ids import ProducerIds
+from .topics import TopicsApi
+
+Answer = tuple[Response, list[bytes]]
+
+
+class Api:
+    """Every request of the data plane."""
+
+    def __init__(
+        self,
+        *,
+        manager: ReplicaManager,
+        metadata: MetadataApi,
+        topics: TopicsApi,
+        producer_ids: ProducerIds,
+        describe: Callable[[], DescribeNodeResponse],
+        metrics: Metrics,
+    ) -> None:
+        self._manager = manager
+        self._metadata = metadata
+        self._topics = topics
+        self._producer_ids = producer_ids
+        self._describe = describe
+        self._metrics = metrics
+
+    def begin(self, request: Request, body: memoryview) -> Awaitable[Answer] | None:
+        """Do at once what must happen in the order of arrival; the rest is in the awaitable. None: no answer is
+        wanted. Raises BadFrame where the batches do not fit the header."""
+        if isinstance(request, ProduceRequest):
+            batches = split_batches(body, [target.size for target in request.partitions])
+            self._metrics.bytes_in.inc(len(body))
+            pending = PendingProduce(self._manager, request)
+            pending.append(batches)
+            return None if request.acks == ACKS_NONE else self._timed("produce", _only(pending.response()))
+        split_batches(body, ())
+        name = type(request).__struct_config__.tag
+        return self._timed(str(name), self._answer(request))
+
+    async def _answer(self, request: Request) -> Answer:
+        if isinstance(request, FetchRequest):
+            response, parts = await fetch(self._manager, request)
+            self._metrics.bytes_out.labels(to="consumer").inc(sum(map(len, parts)))
+            return response, parts
+        return await self._plain(request), []
+
+    async def _plain(self, request: Request) -> Response:
+        match request:
+            case MetadataRequest():
+                return await self._metadata.metadata(request)
+            case ListOffsetsRequest():
+                return list_offsets(self._manager, request)
+            case InitProducerIdRequest():
+                return await self._producer_ids.init_producer_id(request)
+            case CreateTopicRequest():
+                return await self._topics.create(request)
+            case DeleteTopicRequest():
+                return await self._topics.delete(request)
+            case CreatePartitionsRequest():
+                return await self._topics.grow(request)
+            case DescribeNodeRequest():
+                return self._describe()
+        raise Refused(ErrorCode.INVALID_REQUEST, f"{type(request).__name__} does not belong on this stream")
+
+    async def _timed(self, api: str, answer: Awaitable[Answer]) -> Answer:
+        started_s = self._manager.clock.monotonic()
+        try:
+            return await answer
+        except Refused as refused:
+            self._metrics.request_errors.labels(error=refused.error.name).inc()
+            return ErrorResponse(refused.error, str(refused)), []
+        finally:
+            self._metrics.request_seconds.labels(api=api).observe(self._manager.clock.monotonic() - started_s)
+
+
+async def _only(response: Awaitable[Response]) -> Answer:
+    return await response, []

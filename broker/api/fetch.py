@@ -1,0 +1,92 @@
+"""Fetch for consumers: whole batches below the high watermark, waiting a little where there is nothing yet."""
+
+import asyncio
+
+from ottla.client.error_codes import ErrorCode
+from ottla.client.protocol import FetchPartition, FetchRequest, FetchResponse, FetchResult
+from ottla.log.model import TopicIdPartition
+
+from ..reading import read
+from ..replica import Refused, Replica
+from ..replica_manager import ReplicaManager
+from ..replica_session import RESPONSE_BYTES_MAX
+
+Answer = tuple[FetchResponse, list[bytes]]
+
+
+class _LongPoll:
+    """Wakes a fetch when any of its partitions has news."""
+
+    def __init__(self) -> None:
+        self.news = asyncio.Event()
+
+    def readable(self, replica: Replica) -> None:
+        self.news.set()
+
+
+async def fetch(manager: ReplicaManager, request: FetchRequest) -> Answer:
+    """Answer with ``min_bytes`` or any error at once, else with what there is after ``max_wait_ms``."""
+    answer = _read_all(manager, request)
+    if _is_complete(answer, request) or request.max_wait_ms == 0:
+        return answer
+    deadline_s = manager.clock.monotonic() + request.max_wait_ms / 1000
+    poll = _LongPoll()
+    watched = _watch(manager, request, poll)
+    try:
+        while (left_s := deadline_s - manager.clock.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(left_s):
+                    await poll.news.wait()
+            except TimeoutError:
+                break
+            poll.news.clear()
+            answer = _read_all(manager, request)
+            if _is_complete(answer, request):
+                return answer
+    finally:
+        for replica in watched:
+            replica.unwatch(poll)
+    return _read_all(manager, request)
+
+
+def _watch(manager: ReplicaManager, request: FetchRequest, poll: _LongPoll) -> list[Replica]:
+    keys = (TopicIdPartition(asked.topic_id, asked.partition) for asked in request.partitions)
+    watched = [replica for replica in map(manager.find, keys) if replica is not None]
+    for replica in watched:
+        replica.watch(poll)
+    return watched
+
+
+def _read_all(manager: ReplicaManager, request: FetchRequest) -> Answer:
+    budget = min(request.max_bytes, RESPONSE_BYTES_MAX)
+    results: list[FetchResult] = []
+    parts: list[bytes] = []
+    for asked in request.partitions:
+        result, data = _read_one(manager, asked, budget)
+        results.append(result)
+        parts.append(data)
+        budget -= len(data)
+    return FetchResponse(tuple(results)), parts
+
+
+def _read_one(manager: ReplicaManager, asked: FetchPartition, budget: int) -> tuple[FetchResult, bytes]:
+    try:
+        replica = manager.require(asked.topic_id, asked.partition)
+    except Refused as refused:
+        leader, epoch = manager.leader_of(asked.topic_id, asked.partition)
+        return FetchResult(
+            topic_id=asked.topic_id,
+            partition=asked.partition,
+            error=refused.error,
+            message=str(refused),
+            leader=leader,
+            leader_epoch=epoch,
+        ), b""
+    return read(replica, asked, budget, follower=False)
+
+
+def _is_complete(answer: Answer, request: FetchRequest) -> bool:
+    response, parts = answer
+    if sum(map(len, parts)) >= max(1, request.min_bytes):
+        return True
+    return any(r.error is not ErrorCode.NONE or r.diverging is not None for r in response.partitions)

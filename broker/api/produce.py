@@ -1,0 +1,115 @@
+"""Produce: append each batch at its leader at once, then wait for the acknowledgements that were asked for."""
+
+import asyncio
+
+import structlog
+
+from ottla.client.error_codes import ErrorCode
+from ottla.client.protocol import (
+    ACKS_ALL,
+    ACKS_LEADER,
+    ACKS_NONE,
+    ProducePartition,
+    ProduceRequest,
+    ProduceResponse,
+    ProduceResult,
+)
+from ottla.log.model import Offset
+
+from ..replica import Refused, Replica
+from ..replica_manager import ReplicaManager
+
+log = structlog.get_logger(__name__)
+
+
+class PendingProduce:
+    """One produce request whose batches are appended; results are filled in as partitions commit."""
+
+    def __init__(self, manager: ReplicaManager, request: ProduceRequest) -> None:
+        self._manager = manager
+        self._request = request
+        self._results: list[ProduceResult | None] = [None] * len(request.partitions)
+        self._waiting: dict[Replica, int] = {}
+        self._waiting_for: dict[Replica, ProduceResult] = {}
+        self._done: asyncio.Future[None] | None = None
+
+    def append(self, batches: list[memoryview]) -> None:
+        """Append everything, in the request's order, without waiting for anything."""
+        for index, (target, batch) in enumerate(zip(self._request.partitions, batches, strict=True)):
+            try:
+                self._append_one(index, target, batch)
+            except Refused as refused:
+                self._results[index] = self._refusal(target, refused.error, str(refused))
+
+    def _append_one(self, index: int, target: ProducePartition, batch: memoryview) -> None:
+        if self._request.acks not in (ACKS_NONE, ACKS_LEADER, ACKS_ALL):
+            raise Refused(ErrorCode.INVALID_REQUIRED_ACKS, f"acks is {self._request.acks}, not -1, 0 or 1")
+        replica = self._manager.require(target.topic_id, target.partition)
+        if replica in self._waiting_for:
+            raise Refused(ErrorCode.INVALID_REQUEST, f"{replica.name} stands in the request twice")
+        need_all = self._request.acks == ACKS_ALL
+        appended = replica.append(batch, need_all=need_all)
+        result = ProduceResult(
+            topic_id=target.topic_id,
+            partition=target.partition,
+            error=ErrorCode.NONE,
+            base_offset=appended.base_offset,
+            log_start_offset=appended.log_start_offset,
+        )
+        if not need_all:
+            self._results[index] = result
+            return
+        self._waiting[replica], self._waiting_for[replica] = index, result
+        replica.when_committed(Offset(appended.last_offset + 1), self)
+
+    # --- told by the replicas ----------------------------------------------------------------------------------------
+
+    def committed(self, replica: Replica) -> None:
+        """The high watermark passed this request's batch."""
+        self._resolve(replica, self._waiting_for[replica])
+
+    def lost(self, replica: Replica, error: ErrorCode) -> None:
+        """The partition changed hands before the batch was committed; it may survive or not."""
+        target = self._request.partitions[self._waiting[replica]]
+        self._resolve(replica, self._refusal(target, error, f"{replica.name} changed its leader before the commit"))
+
+    def _resolve(self, replica: Replica, result: ProduceResult) -> None:
+        self._results[self._waiting.pop(replica)] = result
+        if not self._waiting and self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+    # --- the answer --------------------------------------------------------------------------------------------------
+
+    async def response(self) -> ProduceResponse:
+        """The results, once all are known or the request's time is up."""
+        if self._waiting:
+            self._done = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout(self._request.timeout_ms / 1000):
+                    await self._done
+            except TimeoutError:
+                self._give_up()
+            finally:
+                for replica in self._waiting:
+                    replica.stop_waiting(self)
+        return ProduceResponse(tuple(result for result in self._results if result is not None))
+
+    def _give_up(self) -> None:
+        for replica, index in self._waiting.items():
+            target = self._request.partitions[index]
+            leader = replica.leader
+            too_few = leader is not None and not leader.enough_replicas
+            error = ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND if too_few else ErrorCode.REQUEST_TIMED_OUT
+            waited = f"not committed within {self._request.timeout_ms} ms; it may still be"
+            self._results[index] = self._refusal(target, error, waited)
+
+    def _refusal(self, target: ProducePartition, error: ErrorCode, message: str) -> ProduceResult:
+        leader, epoch = self._manager.leader_of(target.topic_id, target.partition)
+        return ProduceResult(
+            topic_id=target.topic_id,
+            partition=target.partition,
+            error=error,
+            message=message,
+            leader=leader,
+            leader_epoch=epoch,
+        )

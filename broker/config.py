@@ -1,0 +1,163 @@
+"""A node's settings: flags > ``OTTLA_*`` > ``ottla.toml`` > defaults. Unknown keys and bad values are errors.
+
+A setting ``replica.lag.time.max.ms`` is the field ``replica_lag_time_max_ms``, ``OTTLA_REPLICA_LAG_TIME_MAX_MS`` in
+the environment and a (nested or dotted) key of the file.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from ottla.client.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "OTTLA_"
+CLIENT_VARIABLES = frozenset({"OTTLA_SERVERS"})
+"""Variables of the command line and the SDK, which a node does not read."""
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+_Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=86_400_000)]
+_Bytes = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
+_Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything a node can be told."""
+
+    data: str = "./ottla-data"
+    http: str = "127.0.0.1:7080"  # HOST:PORT to listen on
+    advertise: str | None = None  # host that others reach this node by; binds to 0.0.0.0 unless http is set
+    join: str | None = None  # HOST:PORT of every voter, comma-separated; None forms alone
+    rack: str | None = None
+    secret_file: str | None = None  # nodes prove to each other that they know its content
+    insecure: bool = False  # allow listening beyond loopback without a secret
+    log_level: str = "info"
+
+    auto_create_topics_enable: bool = True
+    num_partitions: _Count = 6
+    default_replication_factor: Annotated[int, msgspec.Meta(ge=1, le=7)] | None = None  # None: min(3, brokers)
+
+    broker_heartbeat_interval_ms: _Milliseconds = 250
+    broker_session_timeout_ms: _Milliseconds = 3_000
+    replica_lag_time_max_ms: _Milliseconds = 5_000
+    replica_fetch_wait_max_ms: _Milliseconds = 500
+    replica_fetch_max_bytes: _Bytes = 1 << 20  # of one partition, in one answer
+    raft_heartbeat_ms: _Milliseconds = 100
+    raft_election_min_ms: _Milliseconds = 500
+    raft_election_max_ms: _Milliseconds = 1_000
+    request_timeout_ms: _Milliseconds = 30_000  # of an admin request through the quorum
+    drain_timeout_ms: _Milliseconds = 10_000
+
+    connections_max: _Count = 2_000
+    handshake_timeout_ms: _Milliseconds = 10_000  # a connection that says nothing for this long is closed
+    frame_bytes_max: _Bytes = 32 << 20
+    stream_requests_max: _Count = 1_000  # unanswered requests of one stream; then it is not read
+    stream_inflight_bytes_max: _Bytes = 64 << 20  # of unanswered requests of one stream; then it is not read
+    inflight_bytes_max: _Bytes = 256 << 20  # of unanswered requests of all streams; then none is read
+    disk_reserve_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 50)] = 128 << 20  # appends leave this much free
+
+    @property
+    def http_address(self) -> tuple[str, int]:
+        """Host and port to listen on."""
+        return parse_address(self.http, "http")
+
+    @property
+    def advertised_host(self) -> str:
+        return self.advertise or self.http_address[0]
+
+    @property
+    def join_addresses(self) -> tuple[tuple[str, int], ...]:
+        """The voters, sorted; empty for a node that forms alone."""
+        if not self.join:
+            return ()
+        parts = [part.strip() for part in self.join.split(",") if part.strip()]
+        return tuple(sorted({parse_address(part, "join") for part in parts}))
+
+
+def parse_address(text: str, setting: str) -> tuple[str, int]:
+    """``HOST:PORT``; an IPv6 host in brackets. Raises ConfigError."""
+    host, separator, port = text.strip().rpartition(":")
+    if not separator or not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ConfigError(f"{setting} is {text!r}, not HOST:PORT", hint="For example 127.0.0.1:7080.")
+    return host.strip("[]"), int(port)
+
+
+def load_settings(
+    flags: Mapping[str, Any], *, environment: Mapping[str, str] | None = None, file: bytes | None = None
+) -> Settings:
+    """Combine the sources. ``flags`` may use either spelling; a None among them was not given. Raises ConfigError."""
+    merged: dict[str, Any] = {}
+    merged.update(_from_file(file) if file is not None else {})
+    merged.update(_from_environment(environment or {}))
+    merged.update({_field(name): value for name, value in flags.items() if value is not None})
+    if merged.get("advertise") and "http" not in merged:
+        merged["http"] = "0.0.0.0:7080"
+    try:
+        settings = msgspec.convert(merged, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(error, merged)) from error
+    _check(settings)
+    return settings
+
+
+def setting_name(field: str) -> str:
+    """The dotted name a person writes."""
+    return field.replace("_", ".")
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    chosen = {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in CLIENT_VARIABLES
+    }
+    return {_field(name.removeprefix(ENVIRONMENT_PREFIX).lower(), shown=name): v for name, v in chosen.items()}
+
+
+def _from_file(content: bytes) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration file is not TOML: {error}") from error
+    return {_field(name): value for name, value in _flatten(document, "")}
+
+
+def _flatten(table: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        flat.extend(_flatten(value, f"{name}.") if isinstance(value, dict) else [(name, value)])
+    return flat
+
+
+def _field(name: str, shown: str | None = None) -> str:
+    field = name.replace(".", "_").replace("-", "_")
+    if field in Settings.__struct_fields__:
+        return field
+    near = difflib.get_close_matches(field, Settings.__struct_fields__, n=1)
+    hint = f"Did you mean {setting_name(near[0])}?" if near else "See docs/configuration.md."
+    raise ConfigError(f"there is no setting {shown or name!r}.", hint=hint)
+
+
+def _explain(error: msgspec.ValidationError, merged: Mapping[str, Any]) -> str:
+    problem, _, where = str(error).partition(" - at `$.")
+    field = where.rstrip("`")
+    return f"{setting_name(field)} is {merged.get(field)!r}: {problem}." if field else str(error)
+
+
+def _check(settings: Settings) -> None:
+    host, _ = settings.http_address
+    if settings.raft_election_max_ms <= settings.raft_election_min_ms:
+        raise ConfigError("raft.election.max.ms must be above raft.election.min.ms.")
+    if len(settings.join_addresses) > 7:
+        raise ConfigError("join names more than 7 voters.", hint="1, 3 or 5 are wise.")
+    if host in LOOPBACK or settings.secret_file or settings.insecure:
+        return
+    raise ConfigError(
+        f"http {settings.http} can be reached from outside and no secret protects the nodes.",
+        code="OTTLA-INSECURE",
+        hint="Give --secret-file FILE (the same on every node), or --insecure if the network is yours alone.",
+    )

@@ -1,0 +1,57 @@
+"""What a broker and the controller say on a control stream: msgpack of [number, message], answers in any order."""
+
+import msgspec
+
+from ottla.raft.commands import Command
+from ottla.raft.sessions import Heartbeat, HeartbeatAnswer
+
+
+class Submit(msgspec.Struct, frozen=True, tag="submit"):
+    """A command to propose in this broker's name."""
+
+    command: Command
+
+
+class SubmitAnswer(msgspec.Struct, frozen=True, tag="submitted"):
+    """What became of it; the fields of ``raft.controller.Submitted``."""
+
+    outcome: str
+    leader_id: int | None
+    index: int | None
+    result: bytes | None
+    reason: str
+
+
+class Beat(msgspec.Struct, frozen=True, tag="beat"):
+    """A heartbeat."""
+
+    beat: Heartbeat
+
+
+class BeatAnswer(msgspec.Struct, frozen=True, tag="beaten"):
+    """The controller heard it."""
+
+    answer: HeartbeatAnswer
+
+
+Ask = Submit | Beat
+Answer = SubmitAnswer | BeatAnswer
+
+_encoder = msgspec.msgpack.Encoder()
+_asks: msgspec.msgpack.Decoder[tuple[int, Ask]] = msgspec.msgpack.Decoder(tuple[int, Ask])
+_answers: msgspec.msgpack.Decoder[tuple[int, Answer]] = msgspec.msgpack.Decoder(tuple[int, Answer])
+
+
+def encode(number: int, message: Ask | Answer) -> bytes:
+    """One WebSocket message."""
+    return _encoder.encode((number, message))
+
+
+def decode_ask(data: bytes) -> tuple[int, Ask]:
+    """Raises msgspec.MsgspecError for anything else."""
+    return _asks.decode(data)
+
+
+def decode_answer(data: bytes) -> tuple[int, Answer]:
+    """Raises msgspec.MsgspecError for anything else."""
+    return _answers.decode(data)

@@ -1,0 +1,245 @@
+"""A broker's line to the controller: heartbeats, and commands whose outcome is always found out.
+
+Every command carries (broker, broker epoch, sequence), so it may be sent again, to the same controller or the next,
+until its outcome is known: the state machine executes it once (DESIGN section 4).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+
+from ottla.log.clock import Clock
+from ottla.log.model import BrokerEpoch, BrokerId
+from ottla.raft.commands import Body, Command, Requester
+from ottla.raft.controller import Controller, SubmitOutcome
+from ottla.raft.image import RESULT_WINDOW
+from ottla.raft.results import Refused, Result, decode_result
+from ottla.raft.sessions import Heartbeat, HeartbeatAnswer
+
+log = structlog.get_logger(__name__)
+
+NOT_REGISTERED = BrokerEpoch(0)
+"""The epoch of a broker that only asks; it opens no session."""
+RETRY_S = 0.05
+"""Between attempts, while there is no controller to ask."""
+
+
+class ControllerUnavailable(Exception):
+    """No controller answered in time. The command may still be executed."""
+
+
+class LinkLost(Exception):
+    """The stream to the controller broke; what was asked has an unknown outcome."""
+
+
+class SubmitReply(Protocol):
+    """What an attempt brought; see raft.controller.Submitted."""
+
+    @property
+    def outcome(self) -> SubmitOutcome: ...
+    @property
+    def index(self) -> int | None: ...
+    @property
+    def result(self) -> bytes | None: ...
+    @property
+    def reason(self) -> str: ...
+
+
+class Link(Protocol):
+    """A way to one controller: in this process or over a control stream. Methods raise LinkLost."""
+
+    async def submit(self, command: Command) -> SubmitReply: ...
+
+    async def heartbeat(self, beat: Heartbeat) -> HeartbeatAnswer: ...
+
+    def close(self) -> None: ...
+
+
+class LocalLink:
+    """The controller is this very node."""
+
+    def __init__(self, controller: Controller, broker_id: BrokerId) -> None:
+        self._controller = controller
+        self._broker_id = broker_id
+        self._opened_for: BrokerEpoch | None = None
+
+    async def submit(self, command: Command) -> SubmitReply:
+        return await self._controller.submit(command)
+
+    async def heartbeat(self, beat: Heartbeat) -> HeartbeatAnswer:
+        if beat.broker_epoch not in (self._opened_for, NOT_REGISTERED):
+            self.close()
+            self._controller.stream_opened(self._broker_id, beat.broker_epoch)
+            self._opened_for = beat.broker_epoch
+        return self._controller.heartbeat(beat)
+
+    def close(self) -> None:
+        if self._opened_for is not None:
+            self._controller.stream_closed(self._broker_id, self._opened_for)
+            self._opened_for = None
+
+
+class ControllerChannel:
+    """Finds the controller and keeps a link to it.
+
+    ``leader``: who the quorum says leads, or None. ``dial``: opens a link to that node; raises LinkLost or OSError.
+    """
+
+    def __init__(
+        self,
+        *,
+        local: BrokerId,
+        leader: Callable[[], int | None],
+        dial: Callable[[int], Awaitable[Link]],
+        clock: Clock,
+        heartbeat_s: float,
+    ) -> None:
+        self._local = local
+        self._leader = leader
+        self._dial = dial
+        self._clock = clock
+        self._heartbeat_s = heartbeat_s
+        self._link: Link | None = None
+        self._linked_to: int | None = None
+        self._dialing = asyncio.Lock()
+        self._broker_epoch: BrokerEpoch | None = None
+        self._next_sequence = 0
+        self._unresolved: set[int] = set()
+        self._resolved = asyncio.Event()
+        self._tasks: set[asyncio.Task[tuple[Result, int]]] = set()
+        self.last_answer: HeartbeatAnswer | None = None
+        self.heard_at_s: float | None = None
+
+    # --- commands ----------------------------------------------------------------------------------------------------
+
+    async def register(self, body: Body) -> tuple[Result, int]:
+        """Send a registration, idempotent by itself, until it has an outcome. Returns it and its index."""
+        return await self._until_known(Command(0, None, body))
+
+    def registered(self, broker_epoch: BrokerEpoch) -> None:
+        """From now on commands and heartbeats are this incarnation's."""
+        self._broker_epoch = broker_epoch
+
+    async def commit_index(self) -> int:
+        """How far the quorum has committed, as an active controller says: for a node that is not registered yet."""
+        while True:
+            link = await self._connected()
+            if link is not None:
+                try:
+                    answer = await link.heartbeat(Heartbeat(self._local, NOT_REGISTERED, 0))
+                except LinkLost:
+                    self._drop(link)
+                else:
+                    if answer.active:
+                        return answer.commit_index
+            await asyncio.sleep(RETRY_S)
+
+    async def submit(self, body: Body, timeout_s: float | None = None) -> tuple[Result, int]:
+        """Have the quorum decide ``body`` once. Returns its result and its index in the quorum's log.
+
+        Raises ControllerUnavailable after ``timeout_s``; the command goes on in the background even then, so that its
+        sequence is not left open.
+        """
+        assert self._broker_epoch is not None, "registered before anything is submitted"
+        task = asyncio.create_task(self._resolve(body, self._broker_epoch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            raise ControllerUnavailable(f"no controller answered within {timeout_s} s") from None
+
+    async def _resolve(self, body: Body, epoch: BrokerEpoch) -> tuple[Result, int]:
+        while self._unresolved and self._next_sequence - min(self._unresolved) >= RESULT_WINDOW:
+            self._resolved.clear()
+            await self._resolved.wait()
+        sequence = self._next_sequence
+        self._next_sequence += 1
+        self._unresolved.add(sequence)
+        try:
+            return await self._until_known(Command(0, Requester(self._local, epoch, sequence), body))
+        finally:
+            self._unresolved.discard(sequence)
+            self._resolved.set()
+
+    async def _until_known(self, command: Command) -> tuple[Result, int]:
+        while True:
+            link = await self._connected()
+            if link is not None:
+                try:
+                    reply = await link.submit(command)
+                except LinkLost:
+                    self._drop(link)
+                else:
+                    if reply.outcome is SubmitOutcome.OK:
+                        assert reply.result is not None
+                        assert reply.index is not None
+                        return decode_result(reply.result), reply.index
+                    if reply.outcome is SubmitOutcome.FAILED and reply.reason == "COMMAND_TOO_LARGE":
+                        return Refused("INVALID_REQUEST", "the request makes a command above 1 MiB"), 0
+                    if reply.outcome is SubmitOutcome.NOT_CONTROLLER:
+                        self._drop(link)
+            await asyncio.sleep(RETRY_S)
+
+    # --- the link ----------------------------------------------------------------------------------------------------
+
+    async def _connected(self) -> Link | None:
+        """The link to the present leader, dialled if needed; None while there is none."""
+        leader = self._leader()
+        if self._link is not None and self._linked_to == leader:
+            return self._link
+        async with self._dialing:
+            leader = self._leader()
+            if self._link is not None:
+                if self._linked_to == leader:
+                    return self._link
+                self._drop(self._link)
+            if leader is None:
+                return None
+            try:
+                self._link = await self._dial(leader)
+            except (LinkLost, OSError, TimeoutError) as error:
+                log.debug("controller.unreachable", controller=leader, problem=str(error))
+                return None
+            self._linked_to = leader
+            return self._link
+
+    def _drop(self, link: Link) -> None:
+        link.close()
+        if self._link is link:
+            self._link = self._linked_to = None
+
+    # --- heartbeats --------------------------------------------------------------------------------------------------
+
+    async def beat_forever(self, applied_index: Callable[[], int]) -> None:
+        """Send heartbeats until cancelled."""
+        while True:
+            started_s = self._clock.monotonic()
+            await self._beat(applied_index())
+            spent_s = self._clock.monotonic() - started_s
+            await asyncio.sleep(max(0.0, self._heartbeat_s - spent_s) if self._link is not None else RETRY_S)
+
+    async def _beat(self, applied_index: int) -> None:
+        assert self._broker_epoch is not None
+        link = await self._connected()
+        if link is None:
+            return
+        try:
+            answer = await link.heartbeat(Heartbeat(self._local, self._broker_epoch, applied_index))
+        except LinkLost:
+            self._drop(link)
+            return
+        self.last_answer, self.heard_at_s = answer, self._clock.monotonic()
+        if not answer.active:
+            self._drop(link)
+
+    async def close(self) -> None:
+        """Give up what is unresolved and hang up."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._link is not None:
+            self._drop(self._link)

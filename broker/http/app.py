@@ -1,0 +1,164 @@
+"""The one HTTP port: its routes, its gate, and which of them answer before the node is ready."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from ottla.raft.forming import FormingDesk
+from ottla.raft.transport import RAFT_PATH
+
+from ..api.dispatch import Api
+from ..config import Settings
+from ..links import CONTROL_PATH, REPLICA_PATH
+from ..metrics import CONTENT_TYPE, Metrics
+from .guard import Guard, note_speech
+from .internal import InternalStreams
+from .problem import problem, problems
+from .records import RecordsDoor
+from .streams import STREAM_PATH, DataStream, InflightBudget
+
+StreamHandler = Callable[[web.Request], Awaitable[web.WebSocketResponse]]
+
+
+class NodeView(Protocol):
+    """What the door needs to know of the node behind it. Parts are None until the node has them."""
+
+    state: str
+    api: Api | None
+    internal: InternalStreams | None
+    raft: StreamHandler | None
+    records: RecordsDoor | None
+
+    @property
+    def ready(self) -> bool: ...
+
+    def describe(self) -> dict[str, object]: ...
+
+
+class HttpDoor:
+    """Opens early, so that nodes can form; says NOT_READY where the node is not."""
+
+    def __init__(self, node: NodeView, settings: Settings, metrics: Metrics, desk: FormingDesk) -> None:
+        self._node = node
+        self._settings = settings
+        self._metrics = metrics
+        self._total = InflightBudget(settings.inflight_bytes_max)
+        self._guard: Guard | None = None
+        self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
+        self._streams: set[web.WebSocketResponse] = set()
+        self._app = self._make_app(desk)
+
+    def _make_app(self, desk: FormingDesk) -> web.Application:
+        app = web.Application(
+            middlewares=[note_speech(lambda: self._guard), problems],
+            client_max_size=self._settings.frame_bytes_max,
+        )
+        desk.add_routes(app)
+        app.router.add_get(RAFT_PATH, self._raft)
+        app.router.add_get(CONTROL_PATH, self._control)
+        app.router.add_get(REPLICA_PATH, self._replica)
+        app.router.add_get(STREAM_PATH, self._stream)
+        app.router.add_get("/health/live", self._live)
+        app.router.add_get("/health/ready", self._ready)
+        app.router.add_get("/metrics", self._scrape)
+        app.router.add_get("/v1/node", self._describe)
+        app.router.add_post("/v3/clusters/{cluster}/topics/{topic}/records", self._produce)
+        app.router.add_get("/v1/topics/{topic}/records", self._consume)
+        return app
+
+    async def open(self, host: str, port: int) -> int:
+        """Listen; the port that was taken (for port 0). Raises OSError."""
+        self._runner = web.AppRunner(
+            self._app, access_log=None, handle_signals=False, keepalive_timeout=75, shutdown_timeout=1
+        )
+        await self._runner.setup()
+        server = self._runner.server
+        assert server is not None
+        self._guard = Guard(
+            server,
+            connections_max=self._settings.connections_max,
+            handshake_s=self._settings.handshake_timeout_ms / 1000,
+        )
+        listener = await asyncio.get_running_loop().create_server(self._guard, host, port, backlog=1024)
+        self._listener = listener
+        return int(listener.sockets[0].getsockname()[1])
+
+    def stop_listening(self) -> None:
+        """Take no new connections: whoever probes the port learns that this node is gone."""
+        if self._listener is not None:
+            self._listener.close()
+
+    @property
+    def inflight_bytes(self) -> int:
+        """Bytes of requests without an answer."""
+        return self._total.used
+
+    async def close(self) -> None:
+        """End every connection."""
+        for ws in list(self._streams):
+            await ws.close(code=aiohttp.WSCloseCode.GOING_AWAY)
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    # --- between nodes -----------------------------------------------------------------------------------------------
+
+    async def _raft(self, request: web.Request) -> web.StreamResponse:
+        return await self._node.raft(request) if self._node.raft is not None else self._not_ready()
+
+    async def _control(self, request: web.Request) -> web.StreamResponse:
+        internal = self._node.internal
+        return await internal.control(request) if internal is not None else self._not_ready()
+
+    async def _replica(self, request: web.Request) -> web.StreamResponse:
+        internal = self._node.internal
+        return await internal.replica(request) if internal is not None else self._not_ready()
+
+    # --- clients -----------------------------------------------------------------------------------------------------
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        api = self._node.api
+        if api is None or not self._node.ready:
+            return self._not_ready()
+        ws = web.WebSocketResponse(compress=False, max_msg_size=self._settings.frame_bytes_max)
+        await ws.prepare(request)
+        self._metrics.connections.labels(kind="data").inc()
+        self._streams.add(ws)
+        try:
+            await DataStream(ws, api, self._settings, self._total).run()
+        finally:
+            self._streams.discard(ws)
+            await ws.close()
+        return ws
+
+    async def _produce(self, request: web.Request) -> web.StreamResponse:
+        records = self._node.records
+        return await records.produce(request) if records is not None and self._node.ready else self._not_ready()
+
+    async def _consume(self, request: web.Request) -> web.StreamResponse:
+        records = self._node.records
+        return await records.consume(request) if records is not None and self._node.ready else self._not_ready()
+
+    # --- operators ---------------------------------------------------------------------------------------------------
+
+    async def _live(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "live", "state": self._node.state})
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        if not self._node.ready:
+            return self._not_ready()
+        return web.json_response({"status": "ready", "state": self._node.state})
+
+    async def _scrape(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _describe(self, request: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(self._node.describe()), content_type="application/json")
+
+    def _not_ready(self) -> web.Response:
+        detail = f"this node is {self._node.state}"
+        return problem(503, "OTTLA-NOT-READY", detail, hint="Try again in a moment, or another node.", retriable=True)

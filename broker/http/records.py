@@ -1,0 +1,239 @@
+"""Records for people: produce JSON by `curl`, read as JSON or as server-sent events.
+
+This door is a client like any other: it speaks to the cluster through the SDK, which finds the leaders, so any node
+answers any request.
+"""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any, Literal
+
+import msgspec
+from aiohttp import web
+
+from ottla.client.client import Client
+from ottla.client.consumer import ConsumerRecord
+from ottla.client.errors import OttlaError
+from ottla.client.producer import Producer
+
+from .problem import problem
+
+SSE = "text/event-stream"
+READ_LIMIT_MAX = 10_000
+READ_BYTES_MAX = 8 << 20
+SSE_STREAMS_MAX = 200
+
+
+class _Data(msgspec.Struct):
+    """A key or value: ``JSON`` any JSON, ``STRING`` text, ``BINARY`` base64."""
+
+    data: Any
+    type: Literal["JSON", "STRING", "BINARY"] = "JSON"
+
+
+class _Header(msgspec.Struct):
+    name: Annotated[str, msgspec.Meta(max_length=255)]
+    value: str | None = None  # base64
+
+
+class _ProduceBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Confluent's v3 body of one record."""
+
+    value: _Data | None = None
+    key: _Data | None = None
+    partition_id: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    headers: list[_Header] = []
+    timestamp: int | None = None  # milliseconds
+
+
+class RecordsDoor:
+    """``connect`` opens the client on first use."""
+
+    def __init__(self, connect: Callable[[], Client], cluster_id: str) -> None:
+        self._connect = connect
+        self._cluster_id = cluster_id
+        self._client: Client | None = None
+        self._producer: Producer | None = None
+        self._opening = asyncio.Lock()
+        self._sse = 0
+
+    async def close(self) -> None:
+        """Let go of the client."""
+        if self._producer is not None:
+            await self._producer.close()
+        if self._client is not None:
+            await self._client.close()
+
+    async def _get_client(self) -> Client:
+        async with self._opening:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    async def _get_producer(self) -> Producer:
+        client = await self._get_client()
+        async with self._opening:
+            if self._producer is None:
+                self._producer = client.producer(linger_ms=0, delivery_timeout_s=30)
+                await self._producer.start()
+            return self._producer
+
+    # --- produce -----------------------------------------------------------------------------------------------------
+
+    async def produce(self, request: web.Request) -> web.Response:
+        """One record, acknowledged by all in-sync replicas before the answer."""
+        cluster = request.match_info["cluster"]
+        if cluster not in ("-", self._cluster_id):
+            return problem(
+                404, "OTTLA-WRONG-CLUSTER", f"this is cluster {self._cluster_id}, not {cluster}", hint="Use -."
+            )
+        if request.content_type != "application/json":
+            return problem(
+                415,
+                "OTTLA-UNSUPPORTED-MEDIA-TYPE",
+                f"the body is {request.content_type}, not application/json",
+                hint="Send -H 'content-type: application/json'.",
+            )
+        try:
+            body = msgspec.json.decode(await request.read(), type=_ProduceBody)
+            key, value = _encode(body.key), _encode(body.value)
+            headers = [(header.name, _base64(header.value)) for header in body.headers]
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+            return problem(400, "OTTLA-INVALID-REQUEST", f"the body is not a record: {error}", hint="See docs/http.md.")
+        producer = await self._get_producer()
+        stored = await producer.send(
+            request.match_info["topic"],
+            value=value,
+            key=key,
+            headers=headers,
+            partition=body.partition_id,
+            timestamp_ms=body.timestamp,
+        )
+        document = {
+            "error_code": 200,
+            "cluster_id": self._cluster_id,
+            "topic_name": stored.topic,
+            "partition_id": stored.partition,
+            "offset": stored.offset,
+            "timestamp": stored.timestamp_ms,
+        }
+        return web.Response(body=msgspec.json.encode(document), content_type="application/json")
+
+    # --- consume -----------------------------------------------------------------------------------------------------
+
+    async def consume(self, request: web.Request) -> web.StreamResponse:
+        """Records of one or all partitions, as JSON up to ``limit``, or as an endless stream of events."""
+        try:
+            options = _read_options(request)
+        except ValueError as error:
+            return problem(400, "OTTLA-INVALID-REQUEST", str(error), hint="See docs/http.md.")
+        topic = request.match_info["topic"]
+        client = await self._get_client()
+        if SSE in request.headers.get("accept", ""):
+            return await self._stream(request, client, topic, options)
+        records: list[dict[str, Any]] = []
+        size = 0
+        async with client.consumer(topic, start=options["from"], partitions=options["partitions"]) as consumer:
+            async for record in consumer.read_to_end():
+                records.append(_show(record))
+                size += len(record.value or b"") + len(record.key or b"")
+                if len(records) >= options["limit"] or size >= READ_BYTES_MAX:
+                    break
+        return web.Response(body=msgspec.json.encode(records), content_type="application/json")
+
+    async def _stream(
+        self, request: web.Request, client: Client, topic: str, options: dict[str, Any]
+    ) -> web.StreamResponse:
+        if self._sse >= SSE_STREAMS_MAX:
+            return problem(503, "OTTLA-TOO-MANY-STREAMS", "this node serves its most event streams already")
+        self._sse += 1
+        response = web.StreamResponse(headers={"Content-Type": SSE, "Cache-Control": "no-store"})
+        try:
+            async with client.consumer(topic, start=options["from"], partitions=options["partitions"]) as consumer:
+                await response.prepare(request)
+                await _pump(response, consumer.__aiter__())
+        except OttlaError as error:
+            if not response.prepared:
+                raise
+            event = msgspec.json.encode({"code": error.code, "detail": str(error)})
+            await response.write(b"event: error\ndata: " + event + b"\n\n")
+        finally:
+            self._sse -= 1
+        return response
+
+
+async def _pump(response: web.StreamResponse, records: AsyncIterator[ConsumerRecord]) -> None:
+    async for record in records:
+        shown = msgspec.json.encode(_show(record))
+        identity = f"id: {record.partition}:{record.offset}\n".encode()
+        await response.write(identity + b"data: " + shown + b"\n\n")
+
+
+def _read_options(request: web.Request) -> dict[str, Any]:
+    unknown = set(request.query) - {"from", "limit", "partition"}
+    if unknown:
+        raise ValueError(f"unknown parameter {sorted(unknown)[0]!r}; there are from, limit and partition")
+    return {
+        "from": _start(request.query.get("from", "start")),
+        "limit": _whole(request.query.get("limit", "100"), "limit", READ_LIMIT_MAX),
+        "partitions": [_whole(request.query["partition"], "partition", 1 << 30)]
+        if "partition" in request.query
+        else None,
+    }
+
+
+def _start(text: str) -> str | int:
+    if text in ("start", "end"):
+        return {"start": "earliest", "end": "latest"}[text]
+    return _whole(text, "from", 1 << 62)
+
+
+def _whole(text: str, name: str, largest: int) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > largest:
+        raise ValueError(f"{name} is {text!r}, not a whole number up to {largest}")
+    return int(text)
+
+
+def _encode(data: _Data | None) -> bytes | None:
+    if data is None or data.data is None:
+        return None
+    if data.type == "JSON":
+        return msgspec.json.encode(data.data)
+    if not isinstance(data.data, str):
+        raise ValueError(f"{data.type} data is a string, not {type(data.data).__name__}")
+    return data.data.encode() if data.type == "STRING" else _base64(data.data)
+
+
+def _base64(text: str | None) -> bytes | None:
+    try:
+        return None if text is None else base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"not base64: {error}") from error
+
+
+def _show(record: ConsumerRecord) -> dict[str, Any]:
+    """A record as JSON: what is JSON as itself, what is text as a string, the rest as base64."""
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp_ms,
+        "key": _show_bytes(record.key),
+        "value": _show_bytes(record.value),
+        "headers": [{"name": name, "value": _show_bytes(value)} for name, value in record.headers],
+    }
+
+
+def _show_bytes(data: bytes | None) -> dict[str, Any] | None:
+    if data is None:
+        return None
+    try:
+        return {"type": "JSON", "data": msgspec.json.decode(data)}
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return {"type": "STRING", "data": data.decode()}
+    except UnicodeDecodeError:
+        return {"type": "BINARY", "data": base64.b64encode(data).decode()}

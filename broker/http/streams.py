@@ -1,0 +1,121 @@
+"""The data plane: a WebSocket of pipelined frames per client stream.
+
+Requests are begun in the order they arrive (so produces are appended in that order); answers leave as they complete.
+A stream whose unanswered requests are too many or too large is simply not read until some are answered.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from ottla.client.error_codes import ErrorCode
+from ottla.client.frames import BadFrame, RequestFrame, decode_request, encode_frame
+from ottla.client.protocol import ErrorResponse, FetchRequest
+
+from ..api.dispatch import Answer, Api
+from ..config import Settings
+from ..replica_session import RESPONSE_BYTES_MAX
+
+log = structlog.get_logger(__name__)
+
+STREAM_PATH = "/v1/stream"
+
+
+class InflightBudget:
+    """Bytes of unanswered requests, of one stream or of all."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._room = asyncio.Event()
+        self._room.set()
+        self.used = 0
+
+    def take(self, size: int) -> None:
+        self.used += size
+        if self.used >= self._limit:
+            self._room.clear()
+
+    def give(self, size: int) -> None:
+        self.used -= size
+        if self.used < self._limit:
+            self._room.set()
+
+    async def wait(self) -> None:
+        """Until there is room for one more request."""
+        await self._room.wait()
+
+
+class DataStream:
+    """One client stream."""
+
+    def __init__(self, ws: web.WebSocketResponse, api: Api, settings: Settings, total: InflightBudget) -> None:
+        self._ws = ws
+        self._api = api
+        self._bytes = InflightBudget(settings.stream_inflight_bytes_max)
+        self._requests = InflightBudget(settings.stream_requests_max)
+        self._total = total
+        self._answering: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Until the client leaves or says something that is not a request."""
+        try:
+            async for message in self._ws:
+                if message.type is not aiohttp.WSMsgType.BINARY:
+                    await self._refuse("a stream carries binary frames only")
+                    return
+                self._begin(decode_request(message.data), len(message.data))
+                await self._requests.wait()
+                await self._bytes.wait()
+                await self._total.wait()
+        except BadFrame as error:
+            await self._refuse(str(error))
+        finally:
+            for task in self._answering:
+                task.cancel()
+            await asyncio.gather(*self._answering, return_exceptions=True)
+
+    def _begin(self, frame: RequestFrame, size: int) -> None:
+        answer = self._api.begin(frame.message, frame.body)
+        if answer is None:
+            return
+        if isinstance(frame.message, FetchRequest):
+            size += min(frame.message.max_bytes, RESPONSE_BYTES_MAX)
+        self._take(size)
+        task = asyncio.create_task(self._answer(frame.correlation_id, answer))
+        self._answering.add(task)
+        task.add_done_callback(lambda done: self._answered(done, size))
+
+    def _take(self, size: int) -> None:
+        self._requests.take(1)
+        self._bytes.take(size)
+        self._total.take(size)
+
+    def _answered(self, task: asyncio.Task[None], size: int) -> None:
+        self._answering.discard(task)
+        self._requests.give(1)
+        self._bytes.give(size)
+        self._total.give(size)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("request.failed", problem=repr(error), exc_info=error)
+
+    async def _answer(self, correlation_id: int, answer: Awaitable[Answer]) -> None:
+        try:
+            response, parts = await answer
+        except Exception as error:
+            log.exception("request.failed")
+            response, parts = ErrorResponse(ErrorCode.UNKNOWN_SERVER_ERROR, f"a bug of ours: {error!r}"), []
+        with contextlib.suppress(ConnectionError, aiohttp.ClientError):  # a client may leave before its answer
+            await self._ws.send_bytes(encode_frame(correlation_id, response, parts))
+
+    async def _refuse(self, why: str) -> None:
+        log.warning("stream.refused", why=why)
+        answer = ErrorResponse(ErrorCode.INVALID_REQUEST, why, "The stream is closed: open another one.")
+        try:
+            await self._ws.send_bytes(encode_frame(0, answer))
+        except (ConnectionError, aiohttp.ClientError):
+            return
+        await self._ws.close(code=aiohttp.WSCloseCode.UNSUPPORTED_DATA, message=why.encode()[:100])

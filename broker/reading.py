@@ -1,0 +1,93 @@
+"""What a leader answers to one partition of a fetch: the same rules for consumers and for followers."""
+
+from ottla.client.error_codes import ErrorCode
+from ottla.client.protocol import DivergingEpoch, FetchPartition, FetchResult
+from ottla.log.errors import LogError
+from ottla.log.model import LeaderEpoch, Offset
+
+from .partition_leader import PartitionLeader
+from .replica import Refused, Replica
+
+Answer = tuple[FetchResult, bytes]
+
+
+def check_epoch(replica: Replica, epoch: LeaderEpoch | None) -> PartitionLeader:
+    """The leader's state, if this broker leads in the epoch the reader believes in (KIP-320). Raises Refused."""
+    leader = replica.leader
+    if epoch is None or epoch == replica.leader_epoch:
+        return replica.require_leader()
+    if epoch < replica.leader_epoch:
+        raise Refused(ErrorCode.FENCED_LEADER_EPOCH, f"epoch {epoch} is over; it is {replica.leader_epoch} now")
+    if leader is None and replica.known_leader is None:
+        raise Refused(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"{replica.name} is not led here")
+    raise Refused(ErrorCode.UNKNOWN_LEADER_EPOCH, f"epoch {epoch} has not reached this broker yet")
+
+
+def divergence(replica: Replica, asked: FetchPartition) -> DivergingEpoch | None:
+    """Where the reader's log leaves ours, if it does: it has bytes of an epoch that we ended earlier or never had."""
+    epoch = asked.last_fetched_epoch
+    if epoch is None:
+        return None
+    end = replica.log.end_offset_for_epoch(epoch)
+    if end is None:
+        return DivergingEpoch(epoch, replica.log.log_start_offset)
+    if end.leader_epoch < epoch or end.offset < asked.fetch_offset:
+        return DivergingEpoch(end.leader_epoch, end.offset)
+    return None
+
+
+def read(replica: Replica, asked: FetchPartition, max_bytes: int, *, follower: bool) -> Answer:
+    """Answer one partition with at most ``max_bytes``, or one larger batch. Never raises for the reader's mistakes."""
+    try:
+        return _read(replica, asked, min(max_bytes, asked.max_bytes), follower=follower)
+    except Refused as refused:
+        return refusal(replica, asked, refused.error, str(refused)), b""
+    except LogError as error:
+        return refusal(replica, asked, ErrorCode.named(error.code), str(error)), b""
+
+
+def _read(replica: Replica, asked: FetchPartition, max_bytes: int, *, follower: bool) -> Answer:
+    leader = check_epoch(replica, asked.current_leader_epoch)
+    diverging = divergence(replica, asked)
+    if diverging is not None:
+        return _result(replica, asked, leader, 0, diverging), b""
+    limit = leader.log_end if follower else leader.high_watermark
+    offset = Offset(asked.fetch_offset)
+    if offset > replica.log.log_end_offset or offset < replica.log.log_start_offset:
+        raise Refused(
+            ErrorCode.OFFSET_OUT_OF_RANGE,
+            f"{replica.name} holds {replica.log.log_start_offset} to {replica.log.log_end_offset}, not {offset}",
+        )
+    # Between high watermark and log end a consumer finds nothing yet: it is not out of range (KIP-392's lesson).
+    data = replica.log.read(offset, max_bytes, limit) if offset < limit and max_bytes > 0 else b""
+    replica.bytes_out += len(data)
+    return _result(replica, asked, leader, len(data), None), data
+
+
+def _result(
+    replica: Replica, asked: FetchPartition, leader: PartitionLeader, size: int, diverging: DivergingEpoch | None
+) -> FetchResult:
+    return FetchResult(
+        topic_id=asked.topic_id,
+        partition=asked.partition,
+        error=ErrorCode.NONE,
+        high_watermark=leader.high_watermark,
+        log_start_offset=replica.log.log_start_offset,
+        size=size,
+        diverging=diverging,
+        leader=leader.local,
+        leader_epoch=leader.leader_epoch,
+    )
+
+
+def refusal(replica: Replica, asked: FetchPartition, error: ErrorCode, message: str) -> FetchResult:
+    """An error that tells the reader where the partition is led, as far as this broker knows (KIP-951)."""
+    return FetchResult(
+        topic_id=asked.topic_id,
+        partition=asked.partition,
+        error=error,
+        log_start_offset=replica.log.log_start_offset,
+        message=message,
+        leader=replica.known_leader,
+        leader_epoch=replica.leader_epoch if replica.known_leader is not None else None,
+    )

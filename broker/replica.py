@@ -1,0 +1,236 @@
+"""One partition held by this broker: its log, its role in the current leader epoch, and who waits on it.
+
+Every method is one whole step between two awaits: when it returns, log, role and waiters agree.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import structlog
+
+from ottla.client.error_codes import ErrorCode
+from ottla.log.errors import LogError
+from ottla.log.model import BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition
+from ottla.log.partition_log import AppendResult, PartitionLog
+from ottla.raft.image import Partition
+
+from .partition_follower import FollowerStep, PartitionFollower
+from .partition_leader import PartitionLeader, SessionClock
+from .purgatory import AckQueue
+
+log = structlog.get_logger(__name__)
+
+
+class AckWaiter(Protocol):
+    """Someone who waits for the high watermark to pass an append."""
+
+    def committed(self, replica: "Replica") -> None: ...
+
+    def lost(self, replica: "Replica", error: ErrorCode) -> None: ...
+
+
+class Reader(Protocol):
+    """A consumer's long poll: woken when the high watermark rises or the role changes."""
+
+    def readable(self, replica: "Replica") -> None: ...
+
+
+class LogReader(Reader, Protocol):
+    """A follower's session: woken by every append; told of the high watermark, which can wait."""
+
+    def advanced(self, replica: "Replica") -> None: ...
+
+
+class Refused(Exception):
+    """A partition cannot do what was asked. ``error`` is for the wire, the message for a person."""
+
+    def __init__(self, error: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class Replica:
+    """A partition's copy on this broker.
+
+    ``leader`` is set while this broker leads it, ``follower`` while it follows; neither while it has no leader.
+    ``is_current`` asks the newest image whether a leader epoch still stands.
+    """
+
+    def __init__(
+        self,
+        name: TopicPartition,
+        topic_id: TopicId,
+        partition_log: PartitionLog,
+        high_watermark: Offset,
+        is_current: Callable[["Replica", LeaderEpoch], bool],
+    ) -> None:
+        self.name = name
+        self.topic_id = topic_id
+        self.log = partition_log
+        self.leader: PartitionLeader | None = None
+        self.follower: PartitionFollower | None = None
+        self.known_leader: BrokerId | None = None
+        self.leader_epoch = LeaderEpoch(-1)  # of the newest image applied here
+        self._high_watermark = min(high_watermark, partition_log.log_end_offset)
+        self._is_current = is_current
+        self._acks: AckQueue[AckWaiter] = AckQueue()
+        self._log_readers: dict[LogReader, None] = {}
+        self._readers: dict[Reader, None] = {}
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    @property
+    def partition(self) -> int:
+        return self.name.partition
+
+    @property
+    def high_watermark(self) -> Offset:
+        """First offset not known to be committed."""
+        return self.leader.high_watermark if self.leader is not None else self._high_watermark
+
+    # --- roles -------------------------------------------------------------------------------------------------------
+
+    def lead(self, local: BrokerId, state: Partition, *, min_insync: int, now_s: float, lag_s_max: float) -> None:
+        """This broker leads ``state.leader_epoch``. Reads go on at the high watermark known here."""
+        self._drop_role(state)
+        self.log.assign_epoch_start(state.leader_epoch)
+        self.leader = PartitionLeader(
+            local=local,
+            leader_epoch=state.leader_epoch,
+            partition_epoch=state.partition_epoch,
+            replicas=state.replicas,
+            isr=state.isr,
+            min_insync=min_insync,
+            high_watermark=self._high_watermark,
+            log_end=self.log.log_end_offset,
+            now_s=now_s,
+            lag_s_max=lag_s_max,
+        )
+
+    def follow(self, state: Partition) -> None:
+        """Another broker leads, or nobody does."""
+        self._drop_role(state)
+        if state.leader is not None:
+            self.follower = PartitionFollower(
+                topic_id=self.topic_id,
+                partition=self.partition,
+                leader=state.leader,
+                leader_epoch=state.leader_epoch,
+            )
+
+    def leave(self) -> None:
+        """This broker is out of the cluster's picture (fenced, stopping): it neither leads nor follows."""
+        self._high_watermark = self.high_watermark
+        self.leader = self.follower = self.known_leader = None
+        self._fail_waiters()
+
+    def _drop_role(self, state: Partition) -> None:
+        assert state.leader_epoch > self.leader_epoch, "a leader epoch is never resumed"
+        self.leave()
+        self.leader_epoch, self.known_leader = state.leader_epoch, state.leader
+
+    def _fail_waiters(self) -> None:
+        for waiter in self._acks.drain():
+            waiter.lost(self, ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        self._wake(self._log_readers)
+        self._wake(self._readers)
+
+    # --- the leader's steps ------------------------------------------------------------------------------------------
+
+    def require_leader(self) -> PartitionLeader:
+        """The leader's state, or Refused where this broker does not lead."""
+        if self.leader is None:
+            raise Refused(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"{self.name} is led by {self.known_leader or 'nobody'}")
+        return self.leader
+
+    def append(self, batch: memoryview, *, need_all: bool) -> AppendResult:
+        """Append one producer's batch. Raises Refused; then nothing was written."""
+        leader = self.require_leader()
+        if need_all and not leader.enough_replicas:
+            raise Refused(
+                ErrorCode.NOT_ENOUGH_REPLICAS,
+                f"{self.name} has {len(leader.isr.committed)} in-sync replicas, min.insync.replicas is "
+                f"{leader.min_insync}",
+            )
+        try:
+            result = self.log.append_as_leader(batch, leader.leader_epoch)
+        except LogError as error:
+            raise Refused(ErrorCode.named(error.code), str(error)) from error
+        if not result.is_duplicate:
+            self.bytes_in += len(batch)
+            advanced = leader.appended(self.log.log_end_offset)
+            self._wake(self._log_readers)
+            if advanced:
+                self._committed()
+        return result
+
+    def when_committed(self, required: Offset, waiter: AckWaiter) -> None:
+        """Tell ``waiter`` once the high watermark is at ``required``; at once if it is."""
+        if self.high_watermark >= required:
+            waiter.committed(self)
+        else:
+            self._acks.add(required, waiter)
+
+    def stop_waiting(self, waiter: AckWaiter) -> None:
+        self._acks.discard(waiter)
+
+    def follower_fetched(self, replica: BrokerId, offset: Offset, session: SessionClock) -> None:
+        """A follower's fetch acknowledged everything below ``offset``."""
+        if self.require_leader().fetched(replica, offset, session):
+            self._committed()
+
+    def isr_committed(self, state: Partition, min_insync: int) -> None:
+        """The image shows another ISR, or another min.insync.replicas, for the epoch led here."""
+        leader = self.require_leader()
+        advanced = leader.isr_committed(state.isr, state.partition_epoch)
+        if leader.set_min_insync(min_insync) or advanced:
+            self._committed()
+
+    def isr_resolved(self, leader: PartitionLeader) -> None:
+        """The answer to ``leader``'s AlterPartition is known and in the image."""
+        if leader.isr_resolved() and leader is self.leader:
+            self._committed()
+
+    def _committed(self) -> None:
+        """The high watermark rose: acknowledge what it passed, if this epoch still stands in the newest image."""
+        leader = self.require_leader()
+        if not self._is_current(self, leader.leader_epoch):
+            return  # the image is about to depose us; whoever waits is told then
+        for waiter in self._acks.release(leader.high_watermark):
+            waiter.committed(self)
+        for reader in self._log_readers:
+            reader.advanced(self)
+        self._wake(self._readers)
+
+    # --- the follower's step -----------------------------------------------------------------------------------------
+
+    def apply(self, step: FollowerStep, batches: memoryview) -> None:
+        """Carry out a follower's step in its order. Raises LogError where the disk or the bytes are bad."""
+        if step.truncate_to is not None:
+            log.info("log.truncated", partition=str(self.name), to=step.truncate_to, epoch=self.leader_epoch)
+            self.log.truncate_to(step.truncate_to)
+        if step.append:
+            self.log.append_as_follower(batches)
+            self.bytes_in += len(batches)
+        end = self.log.log_end_offset
+        if step.high_watermark is not None:
+            self._high_watermark = min(step.high_watermark, end)
+        self._high_watermark = min(self._high_watermark, end)
+
+    # --- who waits to read -------------------------------------------------------------------------------------------
+
+    def watch(self, reader: Reader) -> None:
+        """Tell ``reader`` of every rise of the high watermark and change of role, until ``unwatch``."""
+        self._readers[reader] = None
+
+    def watch_log(self, reader: LogReader) -> None:
+        """Tell ``reader`` of every append too, until ``unwatch``."""
+        self._log_readers[reader] = None
+
+    def unwatch(self, reader: Reader) -> None:
+        self._readers.pop(reader, None)
+        self._log_readers.pop(reader, None)  # type: ignore[call-overload]
+
+    def _wake(self, readers: Iterable[Reader]) -> None:
+        for reader in list(readers):
+            reader.readable(self)

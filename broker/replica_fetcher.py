@@ -1,0 +1,226 @@
+"""The follower's side of replication: one task per leader broker pulls for all partitions that follow it.
+
+The next fetch is the acknowledgement, so a follower asks again before it does anything else. A request may be sent
+while another waits at the leader; it hurries that one's (empty) answer, so a new partition waits for no long poll.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from ottla.client.error_codes import ErrorCode
+from ottla.client.frames import BadFrame, split_batches
+from ottla.client.protocol import FetchPartition, FetchResponse, FetchResult, ReplicaFetchRequest
+from ottla.log.errors import LogError
+from ottla.log.model import BrokerId, TopicIdPartition
+
+from .controller_channel import LinkLost
+from .links import ReplicaLink
+from .partition_follower import PartitionFollower
+from .replica import Replica
+from .replica_session import RESPONSE_BYTES_MAX
+
+log = structlog.get_logger(__name__)
+
+RETRY_S = 0.05
+"""Before a partition that could not go on is asked for again."""
+RECONNECT_S = (0.02, 0.5)
+
+
+class ReplicaFetcher:
+    """Pulls from one leader. ``connect`` opens a stream to it; raises LinkLost."""
+
+    def __init__(
+        self,
+        leader: BrokerId,
+        connect: Callable[[], Awaitable[ReplicaLink]],
+        *,
+        wait_s_max: float,
+        partition_bytes_max: int,
+    ) -> None:
+        self.leader = leader
+        self._connect = connect
+        self._wait_ms_max = int(wait_s_max * 1000)
+        self._partition_bytes_max = partition_bytes_max
+        self._replicas: dict[TopicIdPartition, Replica] = {}
+        self._ask: dict[TopicIdPartition, None] = {}  # to be named in the next request
+        self._forget: dict[TopicIdPartition, None] = {}
+        self._link: ReplicaLink | None = None
+        self._outstanding = 0
+        self._changed = asyncio.Event()
+        self._retries: set[asyncio.TimerHandle] = set()
+        self._task = asyncio.create_task(self._run(), name=f"fetch-from-{leader}")
+
+    def __len__(self) -> int:
+        return len(self._replicas)
+
+    def follow(self, replica: Replica) -> None:
+        """Pull for ``replica`` from now on."""
+        key = TopicIdPartition(replica.topic_id, replica.partition)
+        self._replicas[key] = replica
+        self._name(key)
+
+    def unfollow(self, replica: Replica) -> None:
+        """Pull for it no more; what is on its way is thrown away."""
+        key = TopicIdPartition(replica.topic_id, replica.partition)
+        if self._replicas.pop(key, None) is not None:
+            self._ask.pop(key, None)
+            self._forget[key] = None
+
+    async def stop(self) -> None:
+        for handle in self._retries:
+            handle.cancel()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def _name(self, key: TopicIdPartition) -> None:
+        if key in self._replicas:
+            self._ask[key] = None
+            self._forget.pop(key, None)
+            self._changed.set()
+
+    # --- the stream --------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        pause_s = RECONNECT_S[0]
+        while True:
+            try:
+                self._link = await self._connect()
+                pause_s = RECONNECT_S[0]
+                await self._converse(self._link)
+            except LinkLost as lost:
+                log.debug("replica.stream.lost", leader=self.leader, problem=str(lost))
+            except Exception:
+                log.exception("replica.stream.failed", leader=self.leader)
+            finally:
+                await self._hang_up()
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, RECONNECT_S[1])
+
+    async def _hang_up(self) -> None:
+        link, self._link = self._link, None
+        self._outstanding = 0
+        self._forget.clear()
+        self._ask = dict.fromkeys(self._replicas)  # a new stream is a new session: everything is named again
+        if link is not None:
+            await link.close()
+
+    async def _converse(self, link: ReplicaLink) -> None:
+        hurrier = asyncio.create_task(self._hurry(link))
+        try:
+            await self._send(link)
+            while True:
+                frame = await link.receive()
+                self._outstanding -= 1
+                if not isinstance(frame.message, FetchResponse):
+                    raise LinkLost(f"the leader answered {frame.message}")
+                self._apply(frame.message, frame.body)
+                if self._outstanding == 0 or (self._outstanding == 1 and self._ask):
+                    await self._send(link)
+        finally:
+            hurrier.cancel()
+            await asyncio.gather(hurrier, return_exceptions=True)
+
+    async def _hurry(self, link: ReplicaLink) -> None:
+        """Send what changed while a long poll is out, instead of waiting for its answer."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            if self._outstanding == 1 and self._ask:
+                await self._send(link)
+
+    async def _send(self, link: ReplicaLink) -> None:
+        changed = tuple(self._question(self._replicas[key]) for key in self._ask if key in self._replicas)
+        forgotten = tuple((key.topic_id, key.partition) for key in self._forget)
+        self._ask.clear()
+        self._forget.clear()
+        self._changed.clear()
+        self._outstanding += 1
+        await link.send(ReplicaFetchRequest(self._wait_ms_max, RESPONSE_BYTES_MAX, changed, forgotten))
+
+    def _question(self, replica: Replica) -> FetchPartition:
+        follower = replica.follower
+        assert follower is not None, "unfollow comes before the role ends"
+        return follower.ask(replica.log.log_end_offset, replica.log.latest_epoch, self._partition_bytes_max)
+
+    # --- answers -----------------------------------------------------------------------------------------------------
+
+    def _apply(self, response: FetchResponse, body: memoryview) -> None:
+        """All of an answer in one step, so that no role changes in the middle of it."""
+        try:
+            parts = split_batches(body, [result.size for result in response.partitions])
+        except BadFrame as error:
+            raise LinkLost(str(error)) from error
+        for result, batches in zip(response.partitions, parts, strict=True):
+            key = TopicIdPartition(result.topic_id, result.partition)
+            replica = self._replicas.get(key)
+            if replica is not None and replica.follower is not None and key not in self._ask:
+                self._apply_one(key, replica, replica.follower, result, batches)
+
+    def _apply_one(
+        self,
+        key: TopicIdPartition,
+        replica: Replica,
+        follower: PartitionFollower,
+        result: FetchResult,
+        batches: memoryview,
+    ) -> None:
+        if result.error is ErrorCode.NONE and result.leader_epoch != follower.leader_epoch:
+            return  # read before the role changed; the newer question is on its way
+        step = follower.answered(result, replica.log.log_end_offset, replica.log.end_offset_for_epoch)
+        try:
+            replica.apply(step, batches)
+        except LogError as error:
+            log.warning("replica.append.failed", partition=str(replica.name), code=error.code, problem=str(error))
+            self._later(key)
+            return
+        if step.wait:
+            log.debug("replica.waits", partition=str(replica.name), error=result.error.name, why=result.message)
+            self._later(key)
+        elif step.append or step.truncate_to is not None:
+            self._ask[key] = None
+
+    def _later(self, key: TopicIdPartition) -> None:
+        def again() -> None:
+            self._retries.discard(handle)
+            self._name(key)
+
+        handle = asyncio.get_running_loop().call_later(RETRY_S, again)
+        self._retries.add(handle)
+
+
+class Fetchers:
+    """One ReplicaFetcher per leader broker, made and ended as partitions come and go."""
+
+    def __init__(self, make: Callable[[BrokerId], ReplicaFetcher]) -> None:
+        self._make = make
+        self._fetchers: dict[BrokerId, ReplicaFetcher] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def follow(self, replica: Replica) -> None:
+        """Pull for ``replica`` from its leader."""
+        assert replica.follower is not None
+        leader = replica.follower.leader
+        fetcher = self._fetchers.get(leader)
+        if fetcher is None:
+            fetcher = self._fetchers[leader] = self._make(leader)
+        fetcher.follow(replica)
+
+    def unfollow(self, replica: Replica) -> None:
+        """Pull for it no more."""
+        assert replica.follower is not None
+        leader = replica.follower.leader
+        fetcher = self._fetchers.get(leader)
+        if fetcher is None:
+            return
+        fetcher.unfollow(replica)
+        if not len(fetcher):
+            del self._fetchers[leader]
+            task = asyncio.create_task(fetcher.stop())
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
+    async def stop(self) -> None:
+        fetchers, self._fetchers = list(self._fetchers.values()), {}
+        await asyncio.gather(*(fetcher.stop() for fetcher in fetchers), *self._ending, return_exceptions=True)

@@ -1,0 +1,269 @@
+"""Turns images of the metadata into roles of this broker's replicas: the only place where the two meet.
+
+An image is applied in one synchronous step, so whatever runs between two awaits sees roles and image agree. A log is
+opened in an executor first (recovery may read a lot); its replica takes its role from the newest image then.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+
+from ottla.client.error_codes import ErrorCode
+from ottla.log.clock import Clock
+from ottla.log.errors import LogError
+from ottla.log.manager import LogManager
+from ottla.log.model import BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicId, TopicIdPartition, TopicPartition
+from ottla.log.partition_log import LogConfig, PartitionLog
+from ottla.raft.image import MetadataImage, Partition, Topic, empty_image
+
+from .partition_leader import PartitionLeader
+from .replica import Refused, Replica
+
+log = structlog.get_logger(__name__)
+
+RunBlocking = Callable[[Callable[[], PartitionLog]], Awaitable[PartitionLog]]
+
+
+class Fetchers(Protocol):
+    """Who pulls for the replicas that follow."""
+
+    def follow(self, replica: Replica) -> None: ...
+
+    def unfollow(self, replica: Replica) -> None: ...
+
+
+class ReplicaManager:
+    """All replicas of this broker, by topic id."""
+
+    def __init__(
+        self, *, local: BrokerId, logs: LogManager, clock: Clock, run_blocking: RunBlocking, lag_s_max: float
+    ) -> None:
+        self.local = local
+        self.logs = logs
+        self.clock = clock
+        self.image: MetadataImage = empty_image()
+        self.replicas: dict[TopicIdPartition, Replica] = {}
+        self.offline: dict[TopicIdPartition, LogError] = {}  # their logs could not be opened, or failed since
+        self.fetchers: Fetchers | None = None
+        self._opening: dict[TopicIdPartition, asyncio.Task[None]] = {}
+        self._broker_epoch: BrokerEpoch | None = None
+        self._took_roles = False  # of this incarnation's registration
+        self._run_blocking = run_blocking
+        self._lag_s_max = lag_s_max
+
+    # --- lookups -----------------------------------------------------------------------------------------------------
+
+    def find(self, key: TopicIdPartition) -> Replica | None:
+        """This broker's replica, or None where it holds none (yet)."""
+        return self.replicas.get(key)
+
+    def require(self, topic_id: TopicId, partition: int) -> Replica:
+        """This broker's replica, or Refused with what the image says of the partition."""
+        replica = self.replicas.get(TopicIdPartition(topic_id, partition))
+        if replica is not None:
+            return replica
+        topic = self.image.topic_by_id(topic_id)
+        if topic is None:
+            raise Refused(ErrorCode.UNKNOWN_TOPIC_ID, f"no topic has the id {topic_id}")
+        if not 0 <= partition < len(topic.partitions):
+            raise Refused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{topic.name} has no partition {partition}")
+        key = TopicIdPartition(topic_id, partition)
+        if key in self.offline:
+            raise Refused(ErrorCode.KAFKA_STORAGE_ERROR, str(self.offline[key]))
+        raise Refused(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"{topic.name}-{partition} is not on this broker")
+
+    def leader_of(self, topic_id: TopicId, partition: int) -> tuple[BrokerId | None, LeaderEpoch | None]:
+        """Who leads, as the newest image has it: the hint in an error's answer."""
+        state = self.image.partition(topic_id, partition)
+        return (state.leader, state.leader_epoch) if state is not None else (None, None)
+
+    @property
+    def led(self) -> list[Replica]:
+        """The replicas that this broker leads."""
+        return [replica for replica in self.replicas.values() if replica.leader is not None]
+
+    def may_join_isr(self, broker: BrokerId) -> bool:
+        """Whether a broker may enter an ISR now (KIP-841)."""
+        registration = self.image.brokers.get(broker)
+        return registration is not None and registration.active
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    async def open_all(self, image: MetadataImage) -> None:
+        """Before registering: open every log that the image gives this broker, recovering as needed."""
+        self.image = image
+        wanted = {
+            TopicPartition(topic.name, number): topic.topic_id
+            for topic in image.topics.values()
+            for number, state in enumerate(topic.partitions)
+            if self.local in state.replicas
+        }
+        self.logs.set_aside_strays(wanted)
+        for topic in image.topics.values():
+            for number, state in enumerate(topic.partitions):
+                if self.local in state.replicas:
+                    self._open(topic, number)
+        await asyncio.gather(*self._opening.values())
+
+    def activate(self, broker_epoch: BrokerEpoch) -> None:
+        """This incarnation is registered: from its image on, roles are taken. Never before, so that no leader epoch
+        of an earlier incarnation is resumed."""
+        self._broker_epoch = broker_epoch
+        self._took_roles = False
+        self.apply_image(self.image)
+
+    def deactivate(self) -> None:
+        """Lay all roles down: this broker is stopping, or another incarnation took its place."""
+        self._broker_epoch = None
+        self._took_roles = False
+        for replica in self.replicas.values():
+            self._unfollow(replica)
+            replica.leave()
+
+    @property
+    def active(self) -> bool:
+        """Whether the newest image still shows this incarnation."""
+        registration = self.image.brokers.get(self.local)
+        return (
+            registration is not None
+            and self._broker_epoch is not None
+            and registration.broker_epoch == self._broker_epoch
+        )
+
+    def is_current(self, replica: Replica, leader_epoch: LeaderEpoch) -> bool:
+        """Whether this broker still leads in this epoch, in the newest image."""
+        state = self.image.partition(replica.topic_id, replica.partition)
+        return state is not None and state.leader == self.local and state.leader_epoch == leader_epoch
+
+    def high_watermarks(self) -> dict[TopicPartition, Offset]:
+        """For the checkpoint."""
+        return {replica.name: replica.high_watermark for replica in self.replicas.values()}
+
+    # --- images ------------------------------------------------------------------------------------------------------
+
+    def apply_image(self, image: MetadataImage) -> None:
+        """Take the roles of a newer image, in one step. Topics shared with the one before are not looked at."""
+        before, self.image = self.image, image
+        if not self.active:
+            if self._took_roles and before.brokers is not image.brokers:
+                self._lay_down_replaced()
+            return
+        everything, self._took_roles = not self._took_roles, True
+        if before.topics is image.topics and not everything:
+            return
+        for name, topic in before.topics.items():
+            newer = image.topics.get(name)
+            if newer is None or newer.topic_id != topic.topic_id:
+                self._remove_topic(topic)
+        for topic in image.topics.values():
+            if everything or before.topics.get(topic.name) is not topic:
+                self._apply_topic(topic)
+
+    def _lay_down_replaced(self) -> None:
+        """Another incarnation has registered under this broker's number: this one must do nothing more."""
+        log.error("broker.replaced", broker=self.local, epoch=self._broker_epoch)
+        self.deactivate()
+
+    def _apply_topic(self, topic: Topic) -> None:
+        for number, state in enumerate(topic.partitions):
+            key = TopicIdPartition(topic.topic_id, number)
+            replica = self.replicas.get(key)
+            if self.local not in state.replicas:
+                if replica is not None:
+                    self._remove(key, replica)
+            elif replica is not None:
+                self._apply_state(replica, topic, state)
+            elif key not in self._opening and key not in self.offline:
+                self._open(topic, number)
+
+    def _apply_state(self, replica: Replica, topic: Topic, state: Partition) -> None:
+        min_insync = self.image.min_insync(topic)
+        replica.log.config = log_config(topic)
+        if state.leader_epoch <= replica.leader_epoch:
+            if replica.leader is not None:
+                replica.isr_committed(state, min_insync)
+            return
+        try:
+            self._take_role(replica, state, min_insync)
+        except LogError as error:
+            self.fail(replica, error)
+
+    def _take_role(self, replica: Replica, state: Partition, min_insync: int) -> None:
+        self._unfollow(replica)
+        if state.leader == self.local:
+            now_s = self.clock.monotonic()
+            replica.lead(self.local, state, min_insync=min_insync, now_s=now_s, lag_s_max=self._lag_s_max)
+            log.info("partition.leading", partition=str(replica.name), epoch=state.leader_epoch, isr=list(state.isr))
+            return
+        replica.follow(state)
+        if replica.follower is not None and self.fetchers is not None:
+            self.fetchers.follow(replica)
+
+    def _unfollow(self, replica: Replica) -> None:
+        if replica.follower is not None and self.fetchers is not None:
+            self.fetchers.unfollow(replica)
+
+    def isr_resolved(self, replica: Replica, leader: PartitionLeader) -> None:
+        """An AlterPartition has its outcome and the image shows it."""
+        replica.isr_resolved(leader)
+
+    # --- opening and closing logs ------------------------------------------------------------------------------------
+
+    def _open(self, topic: Topic, number: int) -> None:
+        key = TopicIdPartition(topic.topic_id, number)
+        self._opening[key] = asyncio.create_task(self._open_log(key, topic, number))
+
+    async def _open_log(self, key: TopicIdPartition, topic: Topic, number: int) -> None:
+        name = TopicPartition(topic.name, number)
+        try:
+            opened = await self._run_blocking(lambda: self.logs.get_or_create(name, topic.topic_id, log_config(topic)))
+        except (LogError, OSError) as error:
+            self._opening.pop(key, None)
+            self.offline[key] = error if isinstance(error, LogError) else LogError(str(error))
+            log.error("partition.offline", partition=str(name), problem=str(error))
+            return
+        self._opening.pop(key, None)
+        self._opened(key, name, topic, opened)
+
+    def _opened(self, key: TopicIdPartition, name: TopicPartition, topic: Topic, opened: PartitionLog) -> None:
+        replica = Replica(name, topic.topic_id, opened, self.logs.high_watermark(name), self.is_current)
+        current = self.image.topic_by_id(topic.topic_id)
+        state = self.image.partition(topic.topic_id, name.partition)
+        self.replicas[key] = replica
+        if current is None or state is None or self.local not in state.replicas:
+            self._remove(key, replica)  # deleted, or moved away, while it opened
+        elif self.active:
+            self._apply_state(replica, current, state)
+
+    def _remove_topic(self, topic: Topic) -> None:
+        for number in range(len(topic.partitions)):
+            key = TopicIdPartition(topic.topic_id, number)
+            self.offline.pop(key, None)
+            replica = self.replicas.get(key)
+            if replica is not None:
+                self._remove(key, replica)
+
+    def _remove(self, key: TopicIdPartition, replica: Replica) -> None:
+        """The image gives this replica to nobody here: its directory is set aside, never deleted unasked."""
+        self._unfollow(replica)
+        replica.leave()
+        del self.replicas[key]
+        self.logs.remove(replica.name)
+        log.info("partition.set_aside", partition=str(replica.name), topic_id=replica.topic_id)
+
+    def fail(self, replica: Replica, error: LogError) -> None:
+        """The disk or the log of a replica is bad: it neither leads nor follows until the node starts again."""
+        key = TopicIdPartition(replica.topic_id, replica.partition)
+        self._unfollow(replica)
+        replica.leave()
+        self.replicas.pop(key, None)
+        self.offline[key] = error
+        log.error("partition.offline", partition=str(replica.name), problem=str(error))
+
+
+def log_config(topic: Topic) -> LogConfig:
+    """A log's settings from its topic's."""
+    names = {"segment.bytes": "segment_bytes", "max.message.bytes": "max_message_bytes"}
+    return LogConfig(**{field: int(topic.configs[key]) for key, field in names.items() if key in topic.configs})

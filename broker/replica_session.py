@@ -1,0 +1,221 @@
+"""The leader's side of one follower's stream: an incremental fetch session (KIP-227) that lives as long as it.
+
+The stream is the session: it remembers every partition the follower named, so a request names only what moved and
+an answer holds only what has something to say. Two hundred idle partitions cost nothing.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from ottla.client.error_codes import ErrorCode
+from ottla.client.protocol import FetchPartition, FetchResponse, FetchResult, ReplicaFetchRequest
+from ottla.log.clock import Clock
+from ottla.log.model import BrokerEpoch, BrokerId, Offset, TopicIdPartition
+
+from .partition_leader import PartitionLeader, SessionClock
+from .reading import check_epoch, read, refusal
+from .replica import Refused, Replica
+
+RESPONSE_BYTES_MAX = 4 << 20
+"""One answer holds at most this much, or one larger batch (DESIGN section 6)."""
+
+
+class Entry:
+    """One partition of a session. Belongs to one leader epoch: ``leader`` is that epoch's object."""
+
+    __slots__ = ("asked", "leader", "replica", "sent", "told_high_watermark")
+
+    def __init__(self, replica: Replica, leader: PartitionLeader, asked: FetchPartition) -> None:
+        self.replica = replica
+        self.leader = leader
+        self.asked = asked
+        self.sent = False  # data left for this question: nothing more until the follower names its next offset
+        self.told_high_watermark: Offset | None = None
+
+
+class ReplicaSession:
+    """One follower's session. ``find`` gives this broker's replica, or None where it holds none."""
+
+    def __init__(
+        self,
+        follower: BrokerId,
+        broker_epoch: BrokerEpoch,
+        find: Callable[[TopicIdPartition], Replica | None],
+        clock: Clock,
+    ) -> None:
+        self.follower = follower
+        self.clock = SessionClock(clock.monotonic(), broker_epoch)
+        self._find = find
+        self._time = clock
+        self._entries: dict[TopicIdPartition, Entry] = {}
+        self._by_replica: dict[Replica, TopicIdPartition] = {}
+        self._ready: dict[TopicIdPartition, None] = {}  # has something to read, or an error, in order of readiness
+        self._advanced: dict[TopicIdPartition, None] = {}  # its high watermark moved; worth a word, not a wake-up
+        self._errors: dict[TopicIdPartition, FetchResult] = {}
+        self._wakeup = asyncio.Event()
+        self._requests = 0
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def receive(self, request: ReplicaFetchRequest) -> None:
+        """Take a request's acknowledgements at once. A newer request hurries the answer of the one before."""
+        self.clock.heard_at_s = self._time.monotonic()
+        for topic_id, partition in request.forgotten:
+            self._forget(TopicIdPartition(topic_id, partition))
+        for asked in request.changed:
+            self._name(TopicIdPartition(asked.topic_id, asked.partition), asked)
+        self._requests += 1
+        self._wakeup.set()
+
+    def _name(self, key: TopicIdPartition, asked: FetchPartition) -> None:
+        replica = self._find(key)
+        if replica is None:
+            self._refuse(key, self._unknown(asked))
+            return
+        try:
+            leader = check_epoch(replica, asked.current_leader_epoch)
+            entry = Entry(replica, leader, asked)
+            answer, _ = read(replica, asked, 0, follower=True)  # fencing, divergence and range; reads nothing
+            if answer.error is not ErrorCode.NONE or answer.diverging is not None:
+                self._refuse(key, answer)
+                return
+            previous = self._entries.get(key)
+            if previous is not None:
+                entry.told_high_watermark = previous.told_high_watermark
+            self._entries[key], self._by_replica[replica] = entry, key
+            replica.watch_log(self)
+            replica.follower_fetched(self.follower, Offset(asked.fetch_offset), self.clock)
+        except Refused as refused:
+            self._refuse(key, refusal(replica, asked, refused.error, str(refused)))
+        except KeyError:
+            self._refuse(key, refusal(replica, asked, ErrorCode.NOT_LEADER_OR_FOLLOWER, "not a replica"))
+        else:
+            self._errors.pop(key, None)
+            if asked.fetch_offset < leader.log_end:
+                self._ready[key] = None
+            else:
+                self._ready.pop(key, None)
+
+    def _refuse(self, key: TopicIdPartition, result: FetchResult) -> None:
+        """An entry that is refused counts for nothing until it is named again."""
+        self._forget(key)
+        self._errors[key] = result
+        self._ready[key] = None
+
+    def _forget(self, key: TopicIdPartition) -> None:
+        self._ready.pop(key, None)
+        self._errors.pop(key, None)
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._by_replica.pop(entry.replica, None)
+            entry.replica.unwatch(self)
+
+    def close(self) -> None:
+        """The stream is gone: its follower is not live any longer, what it acknowledged stays true."""
+        self.clock.closed = True
+        for key in list(self._entries):
+            self._forget(key)
+
+    # --- answers -----------------------------------------------------------------------------------------------------
+
+    def readable(self, replica: Replica) -> None:
+        """The replica's log grew, or its role changed."""
+        key = self._by_replica.get(replica)
+        if key is None:
+            return
+        entry = self._entries[key]
+        if not entry.sent or replica.leader is not entry.leader:
+            self._ready[key] = None
+            self._wakeup.set()
+
+    def advanced(self, replica: Replica) -> None:
+        """The replica's high watermark rose."""
+        key = self._by_replica.get(replica)
+        if key is not None:
+            self._advanced[key] = None
+
+    async def answer(self, max_wait_s: float, max_bytes: int) -> tuple[FetchResponse, list[bytes]]:
+        """The answer to the oldest unanswered request: data or errors now, or nothing once the wait is over or a
+        newer request has come."""
+        assert self._requests > 0
+        deadline_s = self._time.monotonic() + max_wait_s
+        while not self._ready and self._requests == 1 and (left_s := deadline_s - self._time.monotonic()) > 0:
+            self._wakeup.clear()
+            try:
+                async with asyncio.timeout(left_s):
+                    await self._wakeup.wait()
+            except TimeoutError:
+                break
+        self._requests -= 1
+        return self.collect(min(max_bytes, RESPONSE_BYTES_MAX))
+
+    def collect(self, budget: int) -> tuple[FetchResponse, list[bytes]]:
+        """Everything ready, up to ``budget`` bytes or one larger batch, and high watermarks that moved."""
+        results: list[FetchResult] = []
+        parts: list[bytes] = []
+        for key in list(self._ready):
+            if budget <= 0:
+                break
+            del self._ready[key]
+            result, data = self._read(key, budget)
+            if result is not None:
+                results.append(result)
+                parts.append(data)
+                budget -= len(data)
+        results.extend(self._news())
+        return FetchResponse(tuple(results)), parts
+
+    def _read(self, key: TopicIdPartition, budget: int) -> tuple[FetchResult | None, bytes]:
+        error = self._errors.pop(key, None)
+        if error is not None:
+            return error, b""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None, b""
+        if entry.replica.leader is not entry.leader:
+            self._forget(key)
+            message = f"{entry.replica.name} is led in another epoch now"
+            return refusal(entry.replica, entry.asked, ErrorCode.NOT_LEADER_OR_FOLLOWER, message), b""
+        result, data = read(entry.replica, entry.asked, budget, follower=True)
+        if result.error is not ErrorCode.NONE or result.diverging is not None:
+            self._forget(key)
+            return result, b""
+        entry.sent = bool(data)
+        unchanged = entry.told_high_watermark == entry.leader.high_watermark
+        entry.told_high_watermark = entry.leader.high_watermark
+        return (None, b"") if unchanged and not data else (result, data)
+
+    def _news(self) -> list[FetchResult]:
+        """High watermarks that moved since the follower last heard of them, without data."""
+        news: list[FetchResult] = []
+        for key in self._advanced:
+            entry = self._entries.get(key)
+            if entry is None or entry.replica.leader is not entry.leader:
+                continue
+            current = entry.leader.high_watermark
+            if entry.told_high_watermark != current:
+                entry.told_high_watermark = current
+                news.append(self._high_watermark_only(key, entry))
+        self._advanced.clear()
+        return news
+
+    @staticmethod
+    def _high_watermark_only(key: TopicIdPartition, entry: Entry) -> FetchResult:
+        return FetchResult(
+            topic_id=key.topic_id,
+            partition=key.partition,
+            error=ErrorCode.NONE,
+            high_watermark=entry.leader.high_watermark,
+            log_start_offset=entry.replica.log.log_start_offset,
+            leader=entry.leader.local,
+            leader_epoch=entry.leader.leader_epoch,
+        )
+
+    @staticmethod
+    def _unknown(asked: FetchPartition) -> FetchResult:
+        return FetchResult(
+            topic_id=asked.topic_id,
+            partition=asked.partition,
+            error=ErrorCode.UNKNOWN_TOPIC_ID,
+            message="this broker holds no such partition (yet)",
+        )

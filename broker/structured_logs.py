@@ -1,0 +1,39 @@
+"""Structured logs: pretty on a terminal, JSON lines otherwise. Everything goes to standard error."""
+
+import logging
+import sys
+
+import structlog
+
+
+def configure_logs(level: str, *, node: str = "") -> None:
+    """Set up structlog, and the standard library's logging through it."""
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    terminal = sys.stderr.isatty()
+    renderer: structlog.types.Processor = (
+        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    )
+    last: list[structlog.types.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if not terminal:
+        last.append(structlog.processors.format_exc_info)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*last, renderer]))
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    for noisy in ("asyncio", "aiohttp.access", "pysyncobj"):
+        logging.getLogger(noisy).setLevel("WARNING")
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    if node:
+        structlog.contextvars.bind_contextvars(node=node)
