@@ -1,0 +1,335 @@
+"""A partition's log: segments, leader epochs and producers, appended to by a leader or a follower.
+
+It knows nothing of replication: whoever reads passes the bound (the high watermark, or the log's end).
+
+All methods but ``sync`` belong to the event loop's thread and wait for nothing but the page cache, with one
+exception: truncating what had been synced waits for two small syncs, because a power cut must not bring it back.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from .checkpoint import bind_to_topic, write_epochs
+from .clock import Clock
+from .config import LogConfig
+from .directory import DataDirectory
+from .errors import OffsetOutOfRange, StorageFailed, StorageFull
+from .leader_epochs import LeaderEpochCache
+from .model import LeaderEpoch, Offset, OffsetAndEpoch, TopicId, TopicPartition
+from .producer_state import ProducerStateManager
+from .records import HEADER_SIZE, RecordBatch
+from .recovery import Recovered, recover
+from .segment import Extent
+from .segments import SegmentList
+from .storage import Buffer, Storage
+from .sync_point import SyncPoint
+from .validation import validated, validated_from_leader
+
+
+class AppendResult(NamedTuple):
+    """Where a leader stored a batch, or had stored it when it came first."""
+
+    base_offset: Offset
+    last_offset: Offset
+    log_append_time_ms: int | None  # None: the producer's timestamps stand
+    log_start_offset: Offset
+    is_duplicate: bool
+
+
+class PartitionLog:
+    """Invariants: log_start_offset <= recovery_point <= log_end_offset; the segments are contiguous and the last
+    one is appended to."""
+
+    @classmethod
+    def open(
+        cls,
+        storage: Storage,
+        directory: Path,
+        *,
+        topic_partition: TopicPartition,
+        topic_id: TopicId,
+        config: LogConfig = LogConfig(),  # noqa: B008 - frozen
+        clock: Clock,
+        recovery_point: Offset = Offset(0),  # noqa: B008
+        clean: bool = False,
+        data_directory: DataDirectory | None = None,
+    ) -> "PartitionLog":
+        """Open the log in ``directory``, or make it. Blocks for as long as recovery takes.
+
+        ``recovery_point``: up to where a sync had made it durable. ``clean``: the last run closed it and synced all.
+        Raises InconsistentTopicId if the directory is another topic's, CorruptLog if it is damaged beyond a torn
+        tail; in both cases it has changed nothing.
+        """
+        bind_to_topic(storage, directory, topic_id)
+        recovered = recover(
+            storage,
+            directory,
+            index_interval_bytes=config.index_interval_bytes,
+            recovery_point=recovery_point,
+            clean=clean,
+            now_ms=clock.now_ms(),
+        )
+        end = recovered.segments[-1].next_offset
+        shared = data_directory or DataDirectory(storage, directory, clock)
+        durable = end if clean else recovery_point
+        return cls(storage, directory, topic_partition, topic_id, config, clock, shared, recovered, durable)
+
+    def __init__(
+        self,
+        storage: Storage,
+        directory: Path,
+        topic_partition: TopicPartition,
+        topic_id: TopicId,
+        config: LogConfig,
+        clock: Clock,
+        data_directory: DataDirectory,
+        recovered: Recovered,
+        recovery_point: Offset,
+    ) -> None:
+        """Use ``open``."""
+        self.topic_partition = topic_partition
+        self.topic_id = topic_id
+        self.directory = directory
+        self.config = config
+        self.cut_bytes = recovered.cut_bytes  # of a torn tail, at this opening
+        self._storage = storage
+        self._clock = clock
+        self._shared = data_directory
+        self._segments = SegmentList(storage, directory, config, recovered.segments)
+        self._epochs = recovered.epochs
+        self._producers: ProducerStateManager = recovered.producers
+        unsynced = sum(s.size_bytes for s in recovered.segments if s.next_offset > recovery_point)
+        self._sync_point = SyncPoint(max(recovery_point, self.log_start_offset), unsynced)
+
+    @property
+    def log_start_offset(self) -> Offset:
+        """First offset still readable."""
+        return self._segments.start_offset
+
+    @property
+    def log_end_offset(self) -> Offset:
+        """Next offset to be assigned."""
+        return self._segments.active.next_offset
+
+    @property
+    def recovery_point(self) -> Offset:
+        """Everything below it is durable."""
+        return self._sync_point.recovery_point
+
+    @property
+    def latest_epoch(self) -> LeaderEpoch | None:
+        """The highest leader epoch that has begun in this log, be it without records."""
+        return self._epochs.latest
+
+    @property
+    def last_offset_and_epoch(self) -> OffsetAndEpoch | None:
+        """The last record's offset and leader epoch; None in an empty log."""
+        last = Offset(self.log_end_offset - 1)
+        epoch = self._epochs.epoch_of(last)
+        return None if last < self.log_start_offset or epoch is None else OffsetAndEpoch(last, epoch)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all segments, indexes not counted."""
+        return sum(segment.size_bytes for segment in self._segments)
+
+    @property
+    def segment_count(self) -> int:
+        """Files of records, at least one."""
+        return len(self._segments)
+
+    @property
+    def unsynced_bytes(self) -> int:
+        """Appended and not yet known to be durable."""
+        return self._sync_point.unsynced_bytes
+
+    def append_as_leader(self, data: Buffer, leader_epoch: LeaderEpoch) -> AppendResult:
+        """Append the one batch that ``data`` is at the log's end, under ``leader_epoch``.
+
+        Raises CorruptBatch, InvalidBatch, RecordTooLarge, OutOfOrderSequence, InvalidProducerEpoch,
+        UnknownProducerId, StorageFull or StorageFailed; the log is then what it was.
+        """
+        assert self.latest_epoch is None or leader_epoch >= self.latest_epoch
+        batch = self._validated(data)
+        duplicate = self._producers.check(batch)
+        if duplicate is not None:
+            return AppendResult(duplicate.base_offset, duplicate.last_offset, None, self.log_start_offset, True)
+        batch.base_offset, batch.leader_epoch = self.log_end_offset, leader_epoch
+        header = batch.stamped_header(batch.base_offset, leader_epoch)
+        self._append_run([batch], (header, memoryview(data)[HEADER_SIZE:]))
+        return AppendResult(batch.base_offset, batch.last_offset, None, self.log_start_offset, False)
+
+    def append_as_follower(self, data: Buffer) -> Offset:
+        """Append whole batches exactly as the leader stored them; returns the new log end.
+
+        Everything is checked before anything is written. Raises CorruptBatch, UnexpectedOffset, StorageFull or
+        StorageFailed. Where a segment ends inside of ``data``, what went into it stays if the rest fails: the log
+        is whole either way.
+        """
+        batches = validated_from_leader(data, self.log_end_offset, self.latest_epoch)
+        view = memoryview(data)
+        position = 0
+        for run in self._runs(batches):
+            size = sum(batch.size_bytes for batch in run)
+            self._append_run(run, (view[position : position + size],))
+            position += size
+        return self.log_end_offset
+
+    def read(self, offset: Offset, max_bytes: int, upper_bound: Offset) -> bytes:
+        """Whole batches as stored, from the one that contains ``offset``: at most ``max_bytes``, or one batch that
+        is larger, and none that reaches ``upper_bound``. Empty where there is none. Raises OffsetOutOfRange."""
+        if not self.log_start_offset <= offset <= self.log_end_offset:
+            raise OffsetOutOfRange(offset, self.log_start_offset, self.log_end_offset)
+        if offset >= upper_bound:
+            return b""
+        return self._segments.containing(offset).read(offset, max_bytes, upper_bound)
+
+    def end_offset_for_epoch(self, epoch: LeaderEpoch) -> OffsetAndEpoch | None:
+        """The largest epoch here that is not above ``epoch``, and where it ends (KIP-101, KIP-279). None if
+        ``epoch`` is above or below all epochs here."""
+        return self._epochs.end_offset_for(epoch, self.log_end_offset)
+
+    def assign_epoch_start(self, epoch: LeaderEpoch) -> None:
+        """A new leader's epoch starts at the log's end. Raises StorageFull or StorageFailed."""
+        with self._shared.guarded():
+            self._assign_epochs([(epoch, self.log_end_offset)])
+
+    def truncate_to(self, offset: Offset) -> None:
+        """Drop the batch that contains ``offset`` and all after it. Raises StorageFailed."""
+        assert offset >= self.log_start_offset
+        if offset >= self.log_end_offset:
+            # Epochs that began at the end and got no record go all the same: a follower that went on naming one
+            # would be told for ever that it diverges.
+            self._forget_from(self.log_end_offset)
+            return
+        with self._shared.guarded():
+            offset = self._segments.batch_start(offset)
+            self._lower_recovery_point(offset)
+        with self._shared.guarded(fatal=True):
+            self._segments.truncate_to(offset)
+            self._sync_point.set(min(offset, self.recovery_point))  # again: a sync may have begun before the cut
+            self._forget_from(offset)
+
+    def truncate_fully_and_start_at(self, offset: Offset) -> None:
+        """Drop everything; the log is empty and starts and ends at ``offset``. Raises StorageFailed."""
+        with self._shared.guarded():
+            self._lower_recovery_point(Offset(0))
+        with self._shared.guarded(fatal=True):
+            self._segments.start_anew_at(offset)
+            self._sync_point.set(offset)
+            self._forget_from(Offset(0))
+
+    def sync(self) -> Offset:
+        """Make durable what was appended before this call; returns the new recovery point. Blocks: for executors,
+        while the loop goes on. Raises StorageFailed, and the data directory is failed from then on.
+
+        What the loop does meanwhile is safe: files are captured first, a file it closes has been dropped from the
+        log, and after a truncation the old recovery point stands, because the same offsets may name newer bytes.
+        """
+        if self._shared.failed is not None:
+            raise StorageFailed(f"{self.directory}: {self._shared.failed}")
+        began = self._sync_point.begin()
+        end = self.log_end_offset
+        try:
+            self._segments.sync_above(self.recovery_point)
+        except OSError as error:
+            failure = StorageFailed(f"{self.directory}: sync failed: {error}")
+            self._shared.fail(failure)
+            raise failure from error
+        self._sync_point.reached(began, end)
+        return self.recovery_point
+
+    def close(self) -> None:
+        """Write the indexes out and let go of the files. Nothing is synced: ``sync`` first for a clean stop."""
+        for segment in self._segments:
+            segment.flush_index()
+            segment.close()
+
+    # Appending
+
+    def _validated(self, data: Buffer) -> RecordBatch:
+        latest = self._clock.now_ms() + self.config.message_timestamp_after_max_ms
+        return validated(data, max_message_bytes=self.config.max_message_bytes, latest_timestamp_ms=latest)
+
+    def _runs(self, batches: Sequence[RecordBatch]) -> Iterator[list[RecordBatch]]:
+        """``batches`` in runs that fit one segment each, as they will be rolled."""
+        run: list[RecordBatch] = []
+        run_bytes = 0
+        for batch in batches:
+            size = run_bytes + batch.size_bytes
+            if run and not self._segments.active.has_room_for(size, batch.last_offset, self.config.segment_bytes):
+                yield run  # its append rolls if need be: what is active afterwards decides over the rest
+                run, size = [], batch.size_bytes
+            run.append(batch)
+            run_bytes = size
+        if run:
+            yield run
+
+    def _append_run(self, run: Sequence[RecordBatch], parts: Sequence[Buffer]) -> None:
+        """Write batches that go into one segment: epochs first, then the bytes, then memory."""
+        size = sum(batch.size_bytes for batch in run)
+        now_ms = self._clock.now_ms()
+        self._shared.admit(size)
+        epochs_before = self._epochs
+        try:
+            with self._shared.guarded():
+                if self._segments.roll_if_needed(size, run[-1].last_offset, now_ms):
+                    # Recovery cannot tell a torn segment with another behind it from damage: keep that time short.
+                    self._shared.on_flush_wanted()
+                if run[-1].leader_epoch != self.latest_epoch:
+                    self._assign_epochs((batch.leader_epoch, batch.base_offset) for batch in run)
+                self._segments.active.append(parts, [Extent(batch.last_offset, batch.size_bytes) for batch in run])
+        except (StorageFull, StorageFailed):
+            # In memory only: an epoch in the file that starts at the log's end claims no record.
+            self._epochs = epochs_before
+            raise
+        self._note_appended(run, size, now_ms)
+
+    def _note_appended(self, run: Sequence[RecordBatch], size: int, now_ms: int) -> None:
+        active = self._segments.active
+        if active.first_append_ms is None:
+            active.first_append_ms = now_ms
+        for batch in run:
+            self._producers.update(batch, now_ms)
+        self._sync_point.appended(size)
+        self._shared.note_appended(size, self.unsynced_bytes)
+
+    def _assign_epochs(self, starts: Iterable[tuple[LeaderEpoch | None, Offset]]) -> None:
+        """New epochs are in their file before a batch of theirs is in the log. Copy, persist, publish."""
+        epochs = LeaderEpochCache(self._epochs.entries)
+        for epoch, start in starts:
+            assert epoch is not None
+            epochs.assign(epoch, start)
+        if epochs.entries == self._epochs.entries:
+            return
+        write_epochs(self._storage, self.directory, epochs.entries)
+        self._epochs = epochs
+
+    # Truncating
+
+    def _lower_recovery_point(self, offset: Offset) -> None:
+        """Before synced bytes are cut, the checkpoint of the recovery point must know: a log that ends below its
+        recovery point has lost what was durable, and does not open."""
+        fell = offset < self.recovery_point
+        self._sync_point.set(min(offset, self.recovery_point))
+        if fell:
+            self._shared.before_recovery_point_falls()
+
+    def _forget_from(self, end: Offset) -> None:
+        """The log was cut to ``end``: epochs and producers follow. An epoch file that a full disk leaves stale does
+        no harm: recovery takes epochs from the batches."""
+        self._epochs.truncate_from_end(end)
+        with suppress(OSError):
+            write_epochs(self._storage, self.directory, self._epochs.entries)
+        if not self._producers.holds_from(end):
+            return
+        now_ms = self._clock.now_ms()
+        self._producers.clear()
+        for segment in self._segments:
+            for _, batch in segment.scan():
+                self._producers.update(batch, now_ms)
+
+
+__all__ = ["AppendResult", "LogConfig", "PartitionLog"]

@@ -1,0 +1,140 @@
+"""What a partition remembers of idempotent producers, so that a retried batch is stored once (KIP-98).
+
+Each batch of a producer carries (producer id, producer epoch, base sequence); sequences run on from batch to
+batch within an epoch and wrap from 2^31-1 to 0. The last five batches are kept, as many as a producer may have
+in flight.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .errors import InvalidProducerEpoch, OutOfOrderSequence, UnknownProducerId
+from .model import Offset, ProducerEpoch, ProducerId
+from .records import SEQUENCE_COUNT, RecordBatch
+
+BATCHES_KEPT = 5
+EXPIRATION_MS = 24 * 3600 * 1000
+"""producer.id.expiration.ms: a producer not heard of for a day is forgotten."""
+PRODUCERS_MAX = 10_000
+"""Per partition; beyond it the one that has been silent longest is forgotten, whatever its age."""
+
+
+class Duplicate(NamedTuple):
+    """The batch is stored already, here."""
+
+    base_offset: Offset
+    last_offset: Offset
+    timestamp: int
+
+
+class _Stored(NamedTuple):
+    base_sequence: int
+    last_sequence: int
+    base_offset: Offset
+    last_offset: Offset
+    timestamp: int
+
+
+@dataclass(slots=True)
+class _Producer:
+    epoch: ProducerEpoch
+    seen_ms: int
+    batches: deque[_Stored] = field(default_factory=lambda: deque(maxlen=BATCHES_KEPT))
+
+
+class ProducerStateManager:
+    """The producers of one partition. ``check`` before the leader appends, ``update`` after any append."""
+
+    def __init__(self, expiration_ms: int = EXPIRATION_MS, producers_max: int = PRODUCERS_MAX) -> None:
+        self._expiration_ms = expiration_ms
+        self._producers_max = producers_max
+        self._producers: dict[ProducerId, _Producer] = {}  # the longest silent first
+
+    def __len__(self) -> int:
+        return len(self._producers)
+
+    def check(self, batch: RecordBatch) -> Duplicate | None:
+        """Where ``batch`` is stored already; None if it may be appended. Raises InvalidProducerEpoch,
+        OutOfOrderSequence or UnknownProducerId if it may not."""
+        if batch.producer_id is None:
+            return None
+        assert batch.producer_epoch is not None
+        assert batch.base_sequence is not None
+        producer = self._producers.get(batch.producer_id)
+        if producer is None:
+            _check_first(batch)
+            return None
+        if batch.producer_epoch < producer.epoch:
+            raise InvalidProducerEpoch(
+                f"producer {batch.producer_id} is at epoch {producer.epoch}; a batch of epoch {batch.producer_epoch} "
+                "is from an earlier session"
+            )
+        if batch.producer_epoch > producer.epoch:
+            _check_new_epoch(batch)
+            return None
+        return _find_or_check_next(batch, producer)
+
+    def update(self, batch: RecordBatch, now_ms: int) -> None:
+        """``batch`` is in the log, at its base offset. Never refuses: what the leader stored is what happened."""
+        if batch.producer_id is None or batch.producer_epoch is None or batch.base_sequence is None:
+            return
+        producer = self._producers.pop(batch.producer_id, None)
+        if producer is None or producer.epoch != batch.producer_epoch:
+            producer = _Producer(batch.producer_epoch, now_ms)
+        last_sequence = batch.last_sequence
+        assert last_sequence is not None
+        producer.batches.append(
+            _Stored(batch.base_sequence, last_sequence, batch.base_offset, batch.last_offset, batch.max_timestamp)
+        )
+        producer.seen_ms = now_ms
+        self._producers[batch.producer_id] = producer
+        self.expire(now_ms)
+
+    def expire(self, now_ms: int) -> None:
+        """Forget the producers that have been silent too long, or are too many."""
+        while self._producers:
+            oldest = next(iter(self._producers))
+            silent = now_ms - self._producers[oldest].seen_ms > self._expiration_ms
+            if not silent and len(self._producers) <= self._producers_max:
+                return
+            del self._producers[oldest]
+
+    def holds_from(self, offset: Offset) -> bool:
+        """Whether any producer's remembered batch reaches ``offset`` or above: whether a truncation to there
+        changes anything here."""
+        return any(producer.batches[-1].last_offset >= offset for producer in self._producers.values())
+
+    def clear(self) -> None:
+        """Forget everything, before a rebuild."""
+        self._producers.clear()
+
+
+def _check_first(batch: RecordBatch) -> None:
+    if batch.base_sequence != 0:
+        raise UnknownProducerId(
+            f"producer {batch.producer_id} is not known here, so its batch must start at sequence 0, not "
+            f"{batch.base_sequence}; raise the producer's epoch and start again"
+        )
+
+
+def _check_new_epoch(batch: RecordBatch) -> None:
+    if batch.base_sequence != 0:
+        raise OutOfOrderSequence(
+            f"producer {batch.producer_id} must start epoch {batch.producer_epoch} at sequence 0, not "
+            f"{batch.base_sequence}"
+        )
+
+
+def _find_or_check_next(batch: RecordBatch, producer: _Producer) -> Duplicate | None:
+    last_sequence = batch.last_sequence
+    for stored in producer.batches:
+        if stored.base_sequence == batch.base_sequence and stored.last_sequence == last_sequence:
+            return Duplicate(stored.base_offset, stored.last_offset, stored.timestamp)
+    expected = (producer.batches[-1].last_sequence + 1) % SEQUENCE_COUNT
+    if batch.base_sequence != expected:
+        raise OutOfOrderSequence(
+            f"producer {batch.producer_id} sent sequence {batch.base_sequence} where {expected} was due; retry the "
+            "batches before it first"
+        )
+    return None

@@ -1,0 +1,109 @@
+"""The segments of one log, in order; the last one is appended to."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .config import LogConfig
+from .model import Offset
+from .segment import Segment
+from .storage import Storage
+
+
+class SegmentList:
+    """Invariant: there is at least one, and each starts where the one before it ends.
+
+    Only ``sync_above`` is called beside the event loop.
+    """
+
+    def __init__(self, storage: Storage, directory: Path, config: LogConfig, segments: Sequence[Segment]) -> None:
+        assert segments
+        self._storage = storage
+        self._directory = directory
+        self._config = config
+        self._segments = list(segments)
+        self._names_unsynced = True
+
+    def __iter__(self) -> Iterator[Segment]:
+        return iter(self._segments)
+
+    def __len__(self) -> int:
+        return len(self._segments)
+
+    @property
+    def active(self) -> Segment:
+        """The one appended to."""
+        return self._segments[-1]
+
+    @property
+    def start_offset(self) -> Offset:
+        """First offset of all."""
+        return self._segments[0].base_offset
+
+    def containing(self, offset: Offset) -> Segment:
+        """The segment that holds ``offset``, or would."""
+        return self._segments[max(0, bisect_right(self._segments, offset, key=_base_offset) - 1)]
+
+    def batch_start(self, offset: Offset) -> Offset:
+        """First offset of the batch that contains ``offset``."""
+        return self.containing(offset).batch_start(offset)
+
+    def roll_if_needed(self, size_bytes: int, last_offset: Offset, now_ms: int) -> bool:
+        """Start a new segment if batches of this size and last offset do not go into the active one, or it is too
+        old; returns whether. OSError leaves all as it was."""
+        active = self.active
+        if active.size_bytes == 0:  # an empty segment takes a batch of any size
+            return False
+        old = active.first_append_ms is not None and now_ms - active.first_append_ms >= self._config.segment_ms
+        if not old and active.has_room_for(size_bytes, last_offset, self._config.segment_bytes):
+            return False
+        segment = self._new(active.next_offset)
+        active.flush_index()
+        self._segments.append(segment)
+        return True
+
+    def truncate_to(self, offset: Offset) -> None:
+        """Drop what starts at ``offset``, where a batch starts, and above; at least one segment stays."""
+        kept = bisect_right(self._segments, offset, key=_base_offset)
+        if kept > 1 and self._segments[kept - 1].base_offset == offset:
+            kept -= 1  # nothing of it would be left
+        self._drop(kept)
+        self.active.truncate_to(offset)
+
+    def start_anew_at(self, offset: Offset) -> None:
+        """Drop everything, and start with an empty segment at ``offset``."""
+        dropped = list(self._segments)
+        for segment in reversed(dropped):
+            segment.delete()
+        self._storage.sync_directory(self._directory)  # a power cut must not leave an old segment beside the new
+        self._segments = [self._new(offset)]
+
+    def sync_above(self, recovery_point: Offset) -> None:
+        """Make durable the names, then what the segments that reach above ``recovery_point`` hold at this moment.
+        Called from executors: everything is captured first."""
+        segments, names_unsynced = tuple(self._segments), self._names_unsynced
+        if names_unsynced:
+            self._names_unsynced = False
+            self._storage.sync_directory(self._directory)
+        for segment in segments:
+            if segment.next_offset > recovery_point:
+                segment.sync()
+
+    def _new(self, base_offset: Offset) -> Segment:
+        interval = self._config.index_interval_bytes
+        segment = Segment(self._storage, self._directory, base_offset, index_interval_bytes=interval, create=True)
+        assert segment.size_bytes == 0
+        self._names_unsynced = True
+        return segment
+
+    def _drop(self, kept: int) -> None:
+        """Remove all but the first ``kept``, last one first, durably: a power cut must not leave a gap."""
+        if kept == len(self._segments):
+            return
+        while len(self._segments) > kept:
+            self._segments.pop().delete()
+        self._storage.sync_directory(self._directory)
+
+
+def _base_offset(segment: Segment) -> Offset:
+    return segment.base_offset
