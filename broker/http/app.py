@@ -1,7 +1,6 @@
 """The one HTTP port: its routes, its gate, and which of them answer before the node is ready."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import aiohttp
@@ -11,32 +10,26 @@ from aiohttp import web
 from ottla.raft.forming import FormingDesk
 from ottla.raft.transport import RAFT_PATH
 
-from ..api.dispatch import Api
+from ..assembly import Parts
 from ..config import Settings
 from ..links import CONTROL_PATH, REPLICA_PATH
 from ..metrics import CONTENT_TYPE, Metrics
+from ..self_report import SelfReport
 from .guard import Guard, note_speech
-from .internal import InternalStreams
 from .problem import problem, problems
-from .records import RecordsDoor
 from .streams import STREAM_PATH, DataStream, InflightBudget
-
-StreamHandler = Callable[[web.Request], Awaitable[web.WebSocketResponse]]
 
 
 class NodeView(Protocol):
-    """What the door needs to know of the node behind it. Parts are None until the node has them."""
+    """What the door needs to know of the node behind it: parts and report are None until it is formed."""
 
     state: str
-    api: Api | None
-    internal: InternalStreams | None
-    raft: StreamHandler | None
-    records: RecordsDoor | None
+    parts: Parts | None
+    report: SelfReport | None
+    version: str
 
     @property
     def ready(self) -> bool: ...
-
-    def describe(self) -> dict[str, object]: ...
 
 
 class HttpDoor:
@@ -93,10 +86,9 @@ class HttpDoor:
         if self._listener is not None:
             self._listener.close()
 
-    @property
-    def inflight_bytes(self) -> int:
-        """Bytes of requests without an answer."""
-        return self._total.used
+    async def answered(self) -> None:
+        """Until no request is without an answer."""
+        await self._total.idle()
 
     async def close(self) -> None:
         """End every connection."""
@@ -108,40 +100,44 @@ class HttpDoor:
     # --- between nodes -----------------------------------------------------------------------------------------------
 
     async def _raft(self, request: web.Request) -> web.StreamResponse:
-        return await self._node.raft(request) if self._node.raft is not None else self._not_ready()
+        parts = self._node.parts
+        return self._not_ready() if parts is None else await parts.quorum.raft_handler(request)
 
     async def _control(self, request: web.Request) -> web.StreamResponse:
-        internal = self._node.internal
-        return await internal.control(request) if internal is not None else self._not_ready()
+        parts = self._node.parts
+        return self._not_ready() if parts is None else await parts.internal.control(request)
 
     async def _replica(self, request: web.Request) -> web.StreamResponse:
-        internal = self._node.internal
-        return await internal.replica(request) if internal is not None else self._not_ready()
+        parts = self._node.parts
+        return self._not_ready() if parts is None else await parts.internal.replica(request)
 
     # --- clients -----------------------------------------------------------------------------------------------------
 
+    def _ready_parts(self) -> Parts | None:
+        return self._node.parts if self._node.ready else None
+
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        api = self._node.api
-        if api is None or not self._node.ready:
+        parts = self._ready_parts()
+        if parts is None:
             return self._not_ready()
         ws = web.WebSocketResponse(compress=False, max_msg_size=self._settings.frame_bytes_max)
         await ws.prepare(request)
         self._metrics.connections.labels(kind="data").inc()
         self._streams.add(ws)
         try:
-            await DataStream(ws, api, self._settings, self._total).run()
+            await DataStream(ws, parts.api, self._settings, self._total, parts.logs.wait_for_room).run()
         finally:
             self._streams.discard(ws)
             await ws.close()
         return ws
 
     async def _produce(self, request: web.Request) -> web.StreamResponse:
-        records = self._node.records
-        return await records.produce(request) if records is not None and self._node.ready else self._not_ready()
+        parts = self._ready_parts()
+        return self._not_ready() if parts is None else await parts.records.produce(request)
 
     async def _consume(self, request: web.Request) -> web.StreamResponse:
-        records = self._node.records
-        return await records.consume(request) if records is not None and self._node.ready else self._not_ready()
+        parts = self._ready_parts()
+        return self._not_ready() if parts is None else await parts.records.consume(request)
 
     # --- operators ---------------------------------------------------------------------------------------------------
 
@@ -157,7 +153,12 @@ class HttpDoor:
         return web.Response(body=self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _describe(self, request: web.Request) -> web.Response:
-        return web.Response(body=msgspec.json.encode(self._node.describe()), content_type="application/json")
+        report = self._node.report
+        described: object = {"state": self._node.state, "version": self._node.version}
+        if report is not None:
+            answer = report.describe(self._node.state)
+            described = {name: getattr(answer, name) for name in answer.__struct_fields__}
+        return web.Response(body=msgspec.json.encode(described), content_type="application/json")
 
     def _not_ready(self) -> web.Response:
         detail = f"this node is {self._node.state}"

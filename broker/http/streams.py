@@ -6,7 +6,7 @@ A stream whose unanswered requests are too many or too large is simply not read 
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 import structlog
@@ -15,6 +15,7 @@ from aiohttp import web
 from ottla.client.error_codes import ErrorCode
 from ottla.client.frames import BadFrame, RequestFrame, decode_request, encode_frame
 from ottla.client.protocol import ErrorResponse, FetchRequest
+from ottla.log.errors import LogError
 
 from ..api.dispatch import Answer, Api
 from ..config import Settings
@@ -32,32 +33,51 @@ class InflightBudget:
         self._limit = limit
         self._room = asyncio.Event()
         self._room.set()
-        self.used = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._used = 0
 
     def take(self, size: int) -> None:
-        self.used += size
-        if self.used >= self._limit:
+        """A request of ``size`` is being answered."""
+        self._used += size
+        self._idle.clear()
+        if self._used >= self._limit:
             self._room.clear()
 
     def give(self, size: int) -> None:
-        self.used -= size
-        if self.used < self._limit:
+        """It has been."""
+        self._used -= size
+        if self._used < self._limit:
             self._room.set()
+        if not self._used:
+            self._idle.set()
 
     async def wait(self) -> None:
         """Until there is room for one more request."""
         await self._room.wait()
 
+    async def idle(self) -> None:
+        """Until nothing is unanswered."""
+        await self._idle.wait()
+
 
 class DataStream:
     """One client stream."""
 
-    def __init__(self, ws: web.WebSocketResponse, api: Api, settings: Settings, total: InflightBudget) -> None:
+    def __init__(
+        self,
+        ws: web.WebSocketResponse,
+        api: Api,
+        settings: Settings,
+        total: InflightBudget,
+        disk_room: Callable[[], Awaitable[None]],
+    ) -> None:
         self._ws = ws
         self._api = api
         self._bytes = InflightBudget(settings.stream_inflight_bytes_max)
         self._requests = InflightBudget(settings.stream_requests_max)
         self._total = total
+        self._disk_room = disk_room
         self._answering: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -71,6 +91,8 @@ class DataStream:
                 await self._requests.wait()
                 await self._bytes.wait()
                 await self._total.wait()
+                with contextlib.suppress(LogError):  # a failed disk is told to each produce, not here
+                    await self._disk_room()
         except BadFrame as error:
             await self._refuse(str(error))
         finally:

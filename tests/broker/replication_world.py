@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ottla.broker.partition_leader import PartitionLeader
+from ottla.broker.reading import read
 from ottla.broker.replica import Refused, Replica
 from ottla.broker.replica_session import ReplicaSession
 from ottla.client.error_codes import ErrorCode
 from ottla.client.protocol import FetchPartition, FetchResult, ReplicaFetchRequest
-from ottla.broker.reading import read
 from ottla.log.model import BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicId, TopicIdPartition, TopicPartition
 from ottla.log.partition_log import PartitionLog
 from ottla.log.records import BatchBuilder, batches_in
@@ -188,9 +188,7 @@ class World:
             return
         self.hang_up(node)
         if state.leader == node.broker_id:
-            replica.lead(
-                node.broker_id, state, min_insync=2, now_s=self.clock.monotonic(), lag_s_max=LAG_S
-            )
+            replica.lead(node.broker_id, state, min_insync=2, now_s=self.clock.monotonic(), lag_s_max=LAG_S)
             self.counts["led"] += 1
         else:
             replica.follow(state)
@@ -317,9 +315,7 @@ class World:
         except Refused:
             return
         self.counts["produced"] += 1
-        node.replica.when_committed(
-            Offset(result.last_offset + 1), Write(self, value, result.base_offset)
-        )
+        node.replica.when_committed(Offset(result.last_offset + 1), Write(self, value, result.base_offset))
 
     def acknowledge(self, write: Write) -> None:
         self.counts["acked"] += 1
@@ -330,12 +326,14 @@ class World:
         replica = node.replica
         if replica is None or replica.leader is None:
             return
-        result, data = read(replica, FetchPartition(TOPIC_ID, 0, 0), 1 << 20, follower=False)
+        _, data = read(replica, FetchPartition(TOPIC_ID, 0, 0), 1 << 20, follower=False)
         for batch in batches_in(data):
             for record in batch.records():
                 value = record.value or b""
                 if self.seen.setdefault(Offset(record.offset), value) != value:
-                    raise Violation(f"offset {record.offset} showed {self.seen[Offset(record.offset)]!r}, now {value!r}")
+                    raise Violation(
+                        f"offset {record.offset} showed {self.seen[Offset(record.offset)]!r}, now {value!r}"
+                    )
         self.counts["consumed"] += bool(data)
 
     # --- the controller and the leaders ------------------------------------------------------------------------------

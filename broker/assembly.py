@@ -1,0 +1,217 @@
+"""How a node's parts are wired together once it knows who it is."""
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import aiohttp
+
+from ottla.client.client import connect
+from ottla.client.protocol import DescribeNodeResponse
+from ottla.log.chance import Chance
+from ottla.log.clock import Clock
+from ottla.log.manager import LogManager
+from ottla.log.model import BrokerId
+from ottla.log.storage import Storage
+from ottla.raft.controller import Controller, ControllerSettings
+from ottla.raft.forming import Formed
+from ottla.raft.handshake import PeerIdentity
+from ottla.raft.image import empty_image
+from ottla.raft.quorum import MetadataQuorum, QuorumSettings
+from ottla.raft.state_machine import MetadataStateMachine
+from ottla.raft.transport import Endpoint
+
+from .api.dispatch import Api
+from .api.metadata import MetadataApi
+from .api.producer_ids import ProducerIds
+from .api.topics import TopicsApi
+from .config import Settings
+from .controller_channel import ControllerChannel, Link, LocalLink
+from .http.internal import InternalStreams
+from .http.records import RecordsDoor
+from .isr_keeper import IsrKeeper
+from .links import ControlLink, Dialer, ReplicaLink
+from .metrics import Metrics
+from .probe import probe
+from .replica_fetcher import Fetchers, ReplicaFetcher
+from .replica_manager import ReplicaManager
+
+T = TypeVar("T")
+
+FRAME_ROOM = 1 << 20
+"""A replica answer may be this much larger than a data frame: it holds one whole batch and its header."""
+LONG_WAIT_S = 60.0
+
+
+class RunBlocking(Protocol):
+    """Runs a blocking call in an executor."""
+
+    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Everything a node reaches the world through."""
+
+    storage: Storage
+    clock: Clock
+    chance: Chance
+    session: aiohttp.ClientSession
+    run_for_raft: RunBlocking  # one call at a time: the journal's own
+    run_for_logs: RunBlocking
+
+
+class Parts:
+    """A node's parts, from the moment it is formed."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        doors: Doors,
+        formed: Formed,
+        local: PeerIdentity,
+        port: int,
+        secret: bytes | None,
+        metrics: Metrics,
+        describe: Callable[[], DescribeNodeResponse],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self._settings = settings
+        self._doors = doors
+        self.node_id = BrokerId(formed.node_id)
+        self.voters = {voter.position: Endpoint(voter.host, voter.port, voter.directory_id) for voter in formed.voters}
+        self.machine = MetadataStateMachine(empty_image(formed.cluster_id))
+        self.quorum = self._make_quorum(local, secret, on_fatal)
+        self.controller = Controller(
+            quorum=self.quorum,
+            machine=self.machine,
+            clock=doors.clock,
+            settings=ControllerSettings(session_s=settings.broker_session_timeout_ms / 1000),
+            probe=probe,
+        )
+        self.logs = LogManager(
+            doors.storage,
+            Path(settings.data) / "logs",
+            doors.clock,
+            doors.chance,
+            reserve_bytes=settings.disk_reserve_bytes,
+        )
+        self.manager = ReplicaManager(
+            local=self.node_id,
+            logs=self.logs,
+            clock=doors.clock,
+            run_blocking=doors.run_for_logs,
+            lag_s_max=settings.replica_lag_time_max_ms / 1000,
+        )
+        self._dialer = Dialer(doors.session, local, secret, doors.chance, settings.frame_bytes_max + FRAME_ROOM)
+        self.channel = ControllerChannel(
+            local=self.node_id,
+            leader=lambda: self.quorum.leader_id,
+            dial=self._dial_controller,
+            clock=doors.clock,
+            heartbeat_s=settings.broker_heartbeat_interval_ms / 1000,
+        )
+        self.fetchers = Fetchers(self._make_fetcher)
+        self.manager.fetchers = self.fetchers
+        self.isr_keeper = IsrKeeper(self.manager, self.channel, doors.clock, self.wait_applied)
+        self.internal = InternalStreams(
+            local=local,
+            secret=secret,
+            chance=doors.chance,
+            controller=self.controller,
+            manager=self.manager,
+            metrics=metrics,
+            handshake_s=settings.handshake_timeout_ms / 1000,
+        )
+        self.api = self._make_api(metrics, describe)
+        own = f"{settings.advertised_host}:{port}"
+        self.records = RecordsDoor(lambda: connect([own]), formed.cluster_id)
+
+    def _make_quorum(
+        self, local: PeerIdentity, secret: bytes | None, on_fatal: Callable[[BaseException], None]
+    ) -> MetadataQuorum:
+        settings, doors = self._settings, self._doors
+        return MetadataQuorum(
+            local=local,
+            voters=self.voters,
+            directory=Path(settings.data) / "raft",
+            storage=doors.storage,
+            clock=doors.clock,
+            chance=doors.chance,
+            secret=secret,
+            apply=self._apply,
+            settings=QuorumSettings(
+                heartbeat_s=settings.raft_heartbeat_ms / 1000,
+                election_min_s=settings.raft_election_min_ms / 1000,
+                election_max_s=settings.raft_election_max_ms / 1000,
+            ),
+            run_blocking=doors.run_for_raft,
+            on_fatal=on_fatal,
+        )
+
+    def _make_api(self, metrics: Metrics, describe: Callable[[], DescribeNodeResponse]) -> Api:
+        settings, quorum = self._settings, self.quorum
+        topics = TopicsApi(
+            manager=self.manager,
+            channel=self.channel,
+            chance=self._doors.chance,
+            wait_applied=quorum.wait_applied,
+            timeout_s=settings.request_timeout_ms / 1000,
+            default_partitions=settings.num_partitions,
+            default_replication_factor=settings.default_replication_factor,
+        )
+        metadata = MetadataApi(
+            manager=self.manager,
+            topics=topics,
+            quorum=lambda: (quorum.leader_id, quorum.term),
+            wait_applied=quorum.wait_applied,
+            auto_create=settings.auto_create_topics_enable,
+        )
+        return Api(
+            manager=self.manager,
+            metadata=metadata,
+            topics=topics,
+            producer_ids=ProducerIds(self.channel, settings.request_timeout_ms / 1000),
+            describe=describe,
+            metrics=metrics,
+        )
+
+    async def _dial_controller(self, leader: int) -> Link:
+        if leader == self.node_id:
+            return LocalLink(self.controller, self.node_id)
+        voter = self.voters[leader]
+        return ControlLink(await self._dialer.dial(voter.host, voter.port, leader, "control"))
+
+    def _make_fetcher(self, leader: BrokerId) -> ReplicaFetcher:
+        async def connect_replica() -> ReplicaLink:
+            broker = self.manager.image.brokers[leader]
+            return ReplicaLink(await self._dialer.dial(broker.host, broker.port, leader, "replica"))
+
+        return ReplicaFetcher(
+            leader,
+            connect_replica,
+            wait_s_max=self._settings.replica_fetch_wait_max_ms / 1000,
+            partition_bytes_max=self._settings.replica_fetch_max_bytes,
+        )
+
+    def _apply(self, index: int, term: int, command: bytes) -> bytes:
+        result = self.machine.apply(index, term, command)
+        self.manager.apply_image(self.machine.image)
+        return result
+
+    async def wait_applied(self, index: int) -> None:
+        """Until this node has applied ``index``, however long that takes."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await self.quorum.wait_applied(index, LONG_WAIT_S)
+                return
+
+    async def stop(self) -> None:
+        """Let go of everything that speaks to others."""
+        await self.records.close()
+        await self.channel.close()
+        await self.quorum.stop()
+        await self.internal.close()
