@@ -119,7 +119,9 @@ async def main() -> None:
             )
             report, seconds = await kill_all(cluster, "all")
             stored = await verify(cluster.servers, "all", report)
-            print(f"all three killed: {report.total} acknowledged, {stored} stored; serving {seconds:.2f} s after start")
+            print(
+                f"all three killed: {report.total} acknowledged, {stored} stored; serving {seconds:.2f} s after start"
+            )
     finally:
         if options.keep:
             print(directory)

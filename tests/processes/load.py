@@ -5,6 +5,7 @@ be that very sequence, with nothing acknowledged missing, nothing twice, and the
 """
 
 import asyncio
+import itertools
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ class LoadReport:
         """The longest time without any acknowledgement between two moments."""
         moments = [t for t in self.acked_at if (start is None or t >= start) and (end is None or t <= end)]
         edges = [start or moments[0], *moments, end or moments[-1]]
-        return max((later - earlier for earlier, later in zip(edges, edges[1:], strict=False)), default=0.0)
+        return max((later - earlier for earlier, later in itertools.pairwise(edges)), default=0.0)
 
     def first_ack_after(self, moment: float) -> float:
         """Seconds from ``moment`` to the next acknowledgement; infinite if there is none."""
