@@ -1,1 +1,101 @@
-"""The Python SDK. ``async with ottla.client.connect("127.0.0.1:7080") as client: ...``"""
+"""The Python SDK. ``async with ottla.client.connect("127.0.0.1:7080") as client: ...``
+
+Names load when first used: a command that only needs an error's code must not pay for the network stack.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .admin import Admin, ClusterDescription, NodeDescription, PartitionDescription, TopicDescription
+    from .client import Client, connect
+    from .connection import ConnectionLost
+    from .consumer import Consumer, ConsumerRecord
+    from .error_codes import ErrorCode
+    from .errors import (
+        AuthenticationFailed,
+        BufferFull,
+        ConfigError,
+        ConnectFailed,
+        CorruptBatchError,
+        DeliveryTimeout,
+        Fenced,
+        NotEnoughReplicas,
+        OttlaError,
+        RecordTooLarge,
+        RequestFailed,
+        TopicExists,
+        TopicNotFound,
+    )
+    from .partitioner import murmur2, partition_for_key
+    from .producer import Producer, RecordMetadata
+    from .producer_options import ProducerOptions
+    from .reading import ConsumerOptions, LogTruncated
+
+__all__ = [
+    "Admin",
+    "AuthenticationFailed",
+    "BufferFull",
+    "Client",
+    "ClusterDescription",
+    "ConfigError",
+    "ConnectFailed",
+    "ConnectionLost",
+    "Consumer",
+    "ConsumerOptions",
+    "ConsumerRecord",
+    "CorruptBatchError",
+    "DeliveryTimeout",
+    "ErrorCode",
+    "Fenced",
+    "LogTruncated",
+    "NodeDescription",
+    "NotEnoughReplicas",
+    "OttlaError",
+    "PartitionDescription",
+    "Producer",
+    "ProducerOptions",
+    "RecordMetadata",
+    "RecordTooLarge",
+    "RequestFailed",
+    "TopicDescription",
+    "TopicExists",
+    "TopicNotFound",
+    "connect",
+    "murmur2",
+    "partition_for_key",
+]
+
+_ELSEWHERE = {
+    "Admin": "admin",
+    "Client": "client",
+    "ClusterDescription": "admin",
+    "ConnectionLost": "connection",
+    "Consumer": "consumer",
+    "ConsumerOptions": "reading",
+    "ConsumerRecord": "consumer",
+    "ErrorCode": "error_codes",
+    "LogTruncated": "reading",
+    "NodeDescription": "admin",
+    "PartitionDescription": "admin",
+    "Producer": "producer",
+    "ProducerOptions": "producer_options",
+    "RecordMetadata": "producer",
+    "TopicDescription": "admin",
+    "connect": "client",
+    "murmur2": "partitioner",
+    "partition_for_key": "partitioner",
+}
+"""The module of each name; the others are errors."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_ELSEWHERE.get(name, 'errors')}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

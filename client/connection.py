@@ -67,10 +67,9 @@ class Connection:
 
     async def request(self, message: Request, batches: Sequence[Buffer] = (), *, timeout_s: float) -> Answer:
         """Send and await the answer. Raises ConnectionLost, also after ``timeout_s``. An ErrorResponse is an answer."""
-        future = await self.send(message, batches)
         try:
-            async with asyncio.timeout(timeout_s):
-                return await future
+            async with asyncio.timeout(timeout_s):  # a node that does not read stops us from sending, too
+                return await (await self.send(message, batches))
         except TimeoutError:
             raise ConnectionLost(f"{self.address} did not answer within {timeout_s:g} s.") from None
 
@@ -81,11 +80,15 @@ class Connection:
         self._number += 1
         number = self._number
         self._waiting[number] = future
-        future.add_done_callback(lambda _: self._forget(number))
+        future.add_done_callback(lambda done: self._forget(number, done))
         if self._lost is not None:
             future.set_exception(self._lost)
             return future
-        await self._write(number, message, batches)
+        try:
+            await self._write(number, message, batches)
+        except BaseException:  # cancelled: nobody will ask for the answer
+            future.cancel()
+            raise
         return future
 
     async def send_unanswered(self, message: Request, batches: Sequence[Buffer] = ()) -> None:
@@ -103,9 +106,11 @@ class Connection:
         except (aiohttp.ClientError, OSError) as error:
             self._lose(_short(error))
 
-    def _forget(self, number: int) -> None:
+    def _forget(self, number: int, future: "asyncio.Future[Answer]") -> None:
         self._waiting.pop(number, None)
         self._room.release()
+        if not future.cancelled():
+            future.exception()  # seen: who was cancelled while waiting need not hear that the stream was lost
 
     async def _read(self) -> None:
         reason = "the node closed the stream"

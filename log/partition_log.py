@@ -192,9 +192,16 @@ class PartitionLog:
         return self._epochs.end_offset_for(epoch, self.log_end_offset)
 
     def assign_epoch_start(self, epoch: LeaderEpoch) -> None:
-        """A new leader's epoch starts at the log's end. Raises StorageFull or StorageFailed."""
-        with self._shared.guarded():
-            self._assign_epochs([(epoch, self.log_end_offset)])
+        """A new leader's epoch starts at the log's end. Raises StorageFailed.
+
+        On a full disk the epoch is known in memory only: a leader must be able to serve reads and to lead again once
+        there is room, and recovery takes epochs from the batches in any case.
+        """
+        try:
+            with self._shared.guarded():
+                self._assign_epochs([(epoch, self.log_end_offset)])
+        except StorageFull:
+            self._epochs.assign(epoch, self.log_end_offset)
 
     def truncate_to(self, offset: Offset) -> None:
         """Drop the batch that contains ``offset`` and all after it. Raises StorageFailed."""

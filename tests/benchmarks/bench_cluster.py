@@ -4,10 +4,13 @@
 
 Both sides send prebuilt bytes: 1 KB messages, for Ottla in batches of 64 KB and of 1 MB over the SDK's frames. Broker
 CPU is what the server processes used, per million messages. Nothing is asserted: the budgets stand in the last column.
+Each round's data is removed after it, on both sides: memory that the machine has not touched before is the slowest
+thing here, and who meets it first would be chance.
 """
 
 import argparse
 import asyncio
+import contextlib
 import shutil
 import statistics
 import tempfile
@@ -17,6 +20,7 @@ from pathlib import Path
 
 import aiohttp
 
+from ottla.client.client import connect
 from ottla.client.connection import Connection
 from ottla.client.protocol import (
     ACKS_ALL,
@@ -162,7 +166,28 @@ class OttlaServers:
         return sum(node.rss_bytes() for node in self._cluster)
 
 
-async def ottla_round(figures: Figures, load: OttlaLoad, servers: OttlaServers, megabytes: int) -> None:
+async def ottla_round(
+    figures: Figures, cluster: Cluster, session: aiohttp.ClientSession, number: int, options: argparse.Namespace
+) -> None:
+    load, servers = OttlaLoad(session, cluster.servers), OttlaServers(cluster)
+    await load.open(f"bench-{number}", options.partitions)
+    await measure_ottla(figures, load, servers, options.megabytes)
+    await load.close()
+    await remove_topic(cluster, f"bench-{number}")
+
+
+async def remove_topic(cluster: Cluster, topic: str) -> None:
+    """Delete a topic, and what the nodes set aside of it."""
+    async with connect(cluster.servers) as client:
+        await client.admin.delete_topic(topic)
+    for node in cluster:
+        while not (strays := list((node.directory / "logs").glob(f"{topic}-*-stray"))):
+            await asyncio.sleep(0.05)
+        for stray in strays:
+            shutil.rmtree(stray)
+
+
+async def measure_ottla(figures: Figures, load: OttlaLoad, servers: OttlaServers, megabytes: int) -> None:
     for label, size, in_flight in (("64 KB", 64 << 10, 24), ("1 MB", 1 << 20, 4)):
         batch, messages = make_batch(size)
         count = max(in_flight, megabytes * 1_000_000 // len(batch))
@@ -235,25 +260,20 @@ async def main() -> None:
 
 
 async def run(options: argparse.Namespace, directory: Path, figures: Figures) -> None:
-    async with Cluster(directory) as cluster, aiohttp.ClientSession() as session:
-        servers = OttlaServers(cluster)
-        load = OttlaLoad(session, cluster.servers)
-        await load.open("bench", options.partitions)
-        if nats_server() is None:
-            for number in range(options.rounds):
-                await ottla_round(figures, load, servers, options.megabytes)
-                print(f"round {number + 1} of {options.rounds}", flush=True)
-            report(figures, servers.rss_bytes(), None)
-        else:
-            async with NatsServers(directory) as nats:
-                client = await nats.client()
-                for number in range(options.rounds):
-                    await ottla_round(figures, load, servers, options.megabytes)
-                    await nats_round(figures, client, nats, options.megabytes)
-                    print(f"round {number + 1} of {options.rounds}", flush=True)
-                report(figures, servers.rss_bytes(), nats.rss_bytes())
-                await client.close()
-        await load.close()
+    async with Cluster(directory) as cluster, aiohttp.ClientSession() as session, contextlib.AsyncExitStack() as stack:
+        nats = await stack.enter_async_context(NatsServers(directory)) if nats_server() is not None else None
+        client = await nats.client() if nats is not None else None
+        for number in range(options.rounds + 1):
+            # Round 0 warms both up and is not counted.
+            counted = figures if number else Figures()
+            await ottla_round(counted, cluster, session, number, options)
+            if nats is not None and client is not None:
+                await nats_round(counted, client, nats, options.megabytes)
+                await client.purge()
+            print(f"round {number} of {options.rounds}", flush=True)
+        report(figures, OttlaServers(cluster).rss_bytes(), nats.rss_bytes() if nats is not None else None)
+        if client is not None:
+            await client.close()
 
 
 if __name__ == "__main__":

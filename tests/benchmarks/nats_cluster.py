@@ -169,7 +169,7 @@ class NatsClient(asyncio.Protocol):
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._replies[reply] = future
         self._send(b"PUB %s %s %d\r\n%s\r\n" % (subject.encode(), reply, len(payload), payload))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             answer = json.loads(await future)
         if "error" in answer:
             raise RuntimeError(str(answer["error"]))
@@ -192,6 +192,10 @@ class NatsClient(asyncio.Protocol):
         if not leader:
             raise RuntimeError("no leader yet")
         return str(leader)
+
+    async def purge(self) -> None:
+        """Remove all messages of the stream."""
+        await self.ask(f"$JS.API.STREAM.PURGE.{STREAM}", {})
 
     @staticmethod
     def prebuilt(payload: bytes) -> bytes:

@@ -390,5 +390,3 @@ class Node:
 def replace_size(result: FetchResult, size: int) -> FetchResult:
     result.size = size
     return result
-
-

@@ -235,6 +235,25 @@ def test_a_full_disk_changes_nothing_and_heals(storage: CrashingStorage) -> None
     assert log.end_offset_for_epoch(E0) == (2, 0)
 
 
+def test_a_leader_is_a_leader_on_a_full_disk_too(storage: CrashingStorage) -> None:
+    log = open_log(storage)
+    log.append_as_leader(batch(1), E0)
+    storage.fail("create", error=errno.ENOSPC, name_contains="epoch")
+    log.assign_epoch_start(E1)
+    assert (log.latest_epoch, log.end_offset_for_epoch(E0)) == (E1, (1, E0))
+    log.append_as_leader(batch(1), E1)
+    assert open_log(storage.kill()).end_offset_for_epoch(E1) == (2, E1)
+
+
+def test_truncating_at_the_end_forgets_epochs_without_a_record(storage: CrashingStorage) -> None:
+    """A follower that went on naming one would be told for ever that it diverges."""
+    log = open_log(storage)
+    log.append_as_leader(batch(1), E0)
+    log.assign_epoch_start(E1)
+    log.truncate_to(Offset(1))
+    assert (log.latest_epoch, log.log_end_offset) == (E0, 1)
+
+
 @pytest.mark.parametrize("operation", ["create", "write"])
 def test_a_full_disk_while_rolling(storage: CrashingStorage, operation: str) -> None:
     log = open_log(storage, segment_bytes=100)

@@ -1,0 +1,193 @@
+"""Looking after topics and looking at the cluster."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ottla.log.model import BrokerId, Offset, TopicId
+
+from .cluster import Cluster
+from .error_codes import ErrorCode
+from .errors import OttlaError, RequestFailed, error_for
+from .offsets import list_offsets
+from .protocol import (
+    EARLIEST,
+    LATEST,
+    BrokerEndpoint,
+    CreatePartitionsRequest,
+    CreateTopicRequest,
+    DeleteTopicRequest,
+    DescribeNodeRequest,
+    DescribeNodeResponse,
+    ErrorResponse,
+    MetadataRequest,
+    MetadataResponse,
+    OffsetResult,
+    PartitionMetadata,
+    Request,
+    TopicChanged,
+    TopicMetadata,
+)
+
+TIMEOUT_S = 30.0
+OFFSETS_TIMEOUT_S = 3.0
+NODE_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionDescription:
+    """``state``: as the quorum sees it. ``start_offset`` and ``end_offset`` (the high watermark) and ``size_bytes``,
+    of the leader's log, are None where it could not be asked; ``problem`` then says why."""
+
+    state: PartitionMetadata
+    start_offset: Offset | None
+    end_offset: Offset | None
+    size_bytes: int | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TopicDescription:
+    """A topic with its partitions in order. ``configs``: only what was set on the topic."""
+
+    name: str
+    topic_id: TopicId
+    configs: dict[str, str]
+    partitions: tuple[PartitionDescription, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDescription:
+    """``details`` is what the node says of itself, None where it could not be asked; ``problem`` then says why."""
+
+    endpoint: BrokerEndpoint
+    details: DescribeNodeResponse | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterDescription:
+    """``answered_by``: the node whose view of the quorum this is."""
+
+    cluster_id: str
+    metadata_index: int
+    answered_by: BrokerId
+    quorum_leader: BrokerId | None
+    quorum_term: int
+    nodes: tuple[NodeDescription, ...]
+
+
+class Admin:
+    """Part of a Client. A change is visible to every later request of the same client."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def create_topic(
+        self,
+        name: str,
+        partitions: int | None = None,
+        replication: int | None = None,
+        config: Mapping[str, object] | None = None,
+    ) -> TopicMetadata:
+        """Make a topic. None means the cluster's default. Raises TopicExists, ConfigError, RequestFailed."""
+        configs = {key: _text(value) for key, value in (config or {}).items()}
+        request = CreateTopicRequest(name, partitions, replication, configs)
+        await self._change(request, done_already=ErrorCode.TOPIC_ALREADY_EXISTS)
+        return await self._cluster.topic(name)
+
+    async def delete_topic(self, name: str) -> None:
+        """Delete a topic with all its records. Raises TopicNotFound."""
+        await self._change(DeleteTopicRequest(name), done_already=ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        await self._cluster.refresh((name,))
+
+    async def grow_topic(self, name: str, partitions: int) -> TopicMetadata:
+        """Raise a topic's partition count; keys map to other partitions from then on. Raises TopicNotFound,
+        RequestFailed."""
+        await self._change(CreatePartitionsRequest(name, partitions), done_already=ErrorCode.INVALID_PARTITIONS)
+        await self._cluster.refresh((name,))
+        return await self._cluster.topic(name)
+
+    async def list_topics(self) -> tuple[TopicMetadata, ...]:
+        """Every topic, by name."""
+        return (await self._metadata(None)).topics
+
+    async def describe_topic(self, name: str) -> TopicDescription:
+        """A topic with the offsets and sizes that its leaders tell. Raises TopicNotFound."""
+        (topic,) = (await self._metadata((name,))).topics
+        if topic.error or topic.topic_id is None:
+            raise error_for(topic.error, topic.message)
+        await self._cluster.refresh((name,))
+        topic_id, numbers = topic.topic_id, [state.partition for state in topic.partitions]
+        starts, ends = await asyncio.gather(
+            list_offsets(self._cluster, topic_id, numbers, EARLIEST, timeout_s=OFFSETS_TIMEOUT_S),
+            list_offsets(self._cluster, topic_id, numbers, LATEST, timeout_s=OFFSETS_TIMEOUT_S),
+        )
+        described = (_describe(state, starts[state.partition], ends[state.partition]) for state in topic.partitions)
+        return TopicDescription(topic.name, topic_id, dict(topic.configs), tuple(described))
+
+    async def describe_cluster(self) -> ClusterDescription:
+        """The nodes, the quorum, and what each node that can be reached says of itself."""
+        metadata = await self._metadata(())
+        await self._cluster.refresh()
+        nodes = await asyncio.gather(*(self._describe_node(endpoint) for endpoint in metadata.brokers))
+        return ClusterDescription(
+            cluster_id=metadata.cluster_id,
+            metadata_index=metadata.metadata_index,
+            answered_by=metadata.node_id,
+            quorum_leader=metadata.quorum_leader,
+            quorum_term=metadata.quorum_term,
+            nodes=tuple(nodes),
+        )
+
+    async def _describe_node(self, endpoint: BrokerEndpoint) -> NodeDescription:
+        try:
+            connection = await self._cluster.connection(endpoint.broker_id, "main")
+            response = (await connection.request(DescribeNodeRequest(), timeout_s=NODE_TIMEOUT_S)).message
+        except OttlaError as error:
+            return NodeDescription(endpoint, None, str(error))
+        if isinstance(response, DescribeNodeResponse):
+            return NodeDescription(endpoint, response, None)
+        return NodeDescription(endpoint, None, response.message if isinstance(response, ErrorResponse) else "no answer")
+
+    async def _metadata(self, topics: tuple[str, ...] | None) -> MetadataResponse:
+        request = MetadataRequest(topics, False, self._cluster.metadata_index)
+        response = (await self._cluster.ask_any(request, timeout_s=TIMEOUT_S)).response
+        if isinstance(response, MetadataResponse):
+            self._cluster.saw_index(response.metadata_index)
+            return response
+        raise _refusal(response)
+
+    async def _change(self, request: Request, *, done_already: ErrorCode) -> None:
+        """``done_already``: what a second attempt meets if the first, unanswered, was carried out after all."""
+        response, unsure = await self._cluster.ask_any(request, timeout_s=TIMEOUT_S)
+        if isinstance(response, TopicChanged):
+            self._cluster.saw_index(response.metadata_index)
+        elif not (unsure and isinstance(response, ErrorResponse) and response.error is done_already):
+            raise _refusal(response)
+
+
+def _refusal(response: object) -> OttlaError:
+    if isinstance(response, ErrorResponse):
+        error = error_for(response.error, response.message)
+        error.hint = response.hint
+        return error
+    return RequestFailed(ErrorCode.UNKNOWN_SERVER_ERROR, f"the answer is a {type(response).__name__}.")
+
+
+def _describe(
+    state: PartitionMetadata, start: OffsetResult | OttlaError, end: OffsetResult | OttlaError
+) -> PartitionDescription:
+    problem = next((str(answer) for answer in (start, end) if isinstance(answer, OttlaError)), None)
+    return PartitionDescription(
+        state=state,
+        start_offset=start.offset if isinstance(start, OffsetResult) else None,
+        end_offset=end.offset if isinstance(end, OffsetResult) else None,
+        size_bytes=start.size_bytes if isinstance(start, OffsetResult) else None,
+        problem=problem,
+    )
+
+
+def _text(value: object) -> str:
+    """Config values as Kafka spells them."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,109 @@
+"""A producer's batch and the queue of one partition."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from ottla.log.compression import Compression
+from ottla.log.model import ProducerIdAndEpoch, TopicIdPartition
+from ottla.log.records import HEADER_SIZE, BatchBuilder
+
+RECORD_OVERHEAD_BYTES = 96
+"""What a record costs in memory beside its bytes, roughly."""
+FRAMING_BYTES = 32
+"""At most what a record's numbers take in a batch."""
+
+WaiterT = TypeVar("WaiterT")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How batches form and how long they live. ``linger_s``: how long a batch waits for company."""
+
+    batch_bytes: int
+    buffer_bytes: int
+    linger_s: float
+    delivery_timeout_s: float
+    in_flight_max: int
+    idempotent: bool
+    compression: Compression = Compression.NONE
+
+
+class Batch(Generic[WaiterT]):
+    """Records of one partition that travel together. ``waiters``: who waits for each record, with its timestamp."""
+
+    __slots__ = (
+        "attempts",
+        "begun_s",
+        "buffered_bytes",
+        "builder",
+        "data",
+        "identity",
+        "in_flight",
+        "is_closed",
+        "maybe_stored",
+        "number",
+        "sequence",
+        "target",
+        "waiters",
+    )
+
+    def __init__(self, number: int, target: TopicIdPartition, begun_s: float, compression: Compression) -> None:
+        self.number = number
+        self.target = target
+        self.begun_s = begun_s
+        self.builder: BatchBuilder | None = BatchBuilder(compression)
+        self.data: bytes | None = None
+        self.waiters: list[tuple[WaiterT, int]] = []
+        self.buffered_bytes = 0
+        self.is_closed = False  # takes no more records
+        self.identity: ProducerIdAndEpoch | None = None
+        self.sequence: int | None = None
+        self.attempts = 0
+        self.in_flight = False
+        self.maybe_stored = False  # some attempt ended without a definite refusal
+
+    def fits(self, size: int, limit: int) -> bool:
+        """Whether a record of ``size`` bytes keeps the batch within ``limit`` bytes; the first one always may."""
+        assert self.builder is not None
+        return self.builder.size_bytes + size + FRAMING_BYTES <= limit or not self.waiters
+
+    @property
+    def record_count(self) -> int:
+        return len(self.waiters)
+
+    def encoded(self) -> bytes:
+        """The batch's bytes, built once per identity and sequence."""
+        if self.data is None:
+            assert self.builder is not None
+            if self.identity is None:
+                self.data = self.builder.build()
+            else:
+                self.data = self.builder.build(
+                    self.identity.producer_id, self.identity.producer_epoch, base_sequence=self.sequence
+                )
+        return self.data
+
+
+@dataclass(slots=True)
+class PartitionQueue(Generic[WaiterT]):
+    """One partition."""
+
+    target: TopicIdPartition
+    waiting: deque[Batch[WaiterT]] = field(default_factory=deque)
+    sent: list[Batch[WaiterT]] = field(default_factory=list)
+    in_flight: int = 0
+    identity: ProducerIdAndEpoch | None = None
+    has_gap: bool = False  # something was given up under ``identity``: nothing new may follow it
+    next_sequence: int = 0
+    muted_until_s: float = 0.0
+    failures: int = 0  # in a row
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.waiting and not self.sent
+
+
+def smallest_batch_bytes(size: int) -> int:
+    """At most what a batch of one record of ``size`` bytes takes."""
+    return HEADER_SIZE + size + FRAMING_BYTES

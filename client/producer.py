@@ -1,0 +1,346 @@
+"""The producer: batches, keeps order, stores each record once, and says when it is safe."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from ottla.log.model import TopicIdPartition
+from ottla.log.records import Header
+
+from .accumulator import Accumulator
+from .batch import RECORD_OVERHEAD_BYTES, smallest_batch_bytes
+from .cluster import Cluster
+from .errors import BufferFull, DeliveryTimeout, OttlaError, RecordTooLarge, TopicNotFound
+from .partitioner import StickyChoice
+from .producer_options import ProducerOptions
+from .protocol import TopicMetadata
+from .sender import ProducerBatch, Sender
+
+MAX_MESSAGE_BYTES = 1_048_588
+"""Kafka's default max.message.bytes: 1 MiB and a batch's overhead."""
+HURRIED_FLUSH_S = 5.0
+"""How long leaving the block by cancellation goes on delivering."""
+
+HeadersLike = Mapping[str, bytes | None] | Sequence[Header] | None
+
+
+class RecordMetadata(NamedTuple):
+    """Where a record is. ``offset`` is None with acks=0, where nobody tells. ``timestamp_ms``: the record's own."""
+
+    topic: str
+    partition: int
+    offset: int | None
+    timestamp_ms: int
+
+
+RecordFuture = asyncio.Future[RecordMetadata]
+
+
+class _Record(NamedTuple):
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[Header, ...]
+    partition: int | None
+    timestamp_ms: int
+    size: int
+    future: RecordFuture
+
+
+class _Topic:
+    """A topic that records were sent to. ``staged``: records that came before its metadata, in order."""
+
+    __slots__ = ("metadata", "name", "opening", "seen", "staged", "sticky")
+
+    def __init__(self, name: str, sticky: StickyChoice) -> None:
+        self.name = name
+        self.sticky = sticky
+        self.metadata: TopicMetadata | None = None
+        self.seen: _Layout | None = None
+        self.staged: deque[_Record] = deque()
+        self.opening: asyncio.Task[None] | None = None
+
+
+class _Layout(NamedTuple):
+    """What is needed per record, taken from the metadata once. ``targets``: by partition number."""
+
+    targets: tuple[TopicIdPartition, ...]
+    available: tuple[int, ...]
+    max_message_bytes: int
+
+
+class Producer:
+    """Made by ``Client.producer``. Use it as a context manager: leaving flushes. Safe for any number of tasks of one
+    loop; the order of calls is the order in each partition."""
+
+    def __init__(self, cluster: Cluster, options: ProducerOptions) -> None:
+        options.check()
+        self._cluster = cluster
+        self._options = options
+        self._accumulator: Accumulator[asyncio.Future[Any]] = Accumulator(options.limits())
+        self._topics: dict[str, _Topic] = {}
+        self._names: dict[str, str] = {}
+        self._staged_bytes = 0
+        self._progress = asyncio.Event()  # set at every resolution: room and flushes look again
+        self._room_turn = asyncio.Lock()
+        self._sender: Sender | None = None
+        self._closing = False
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Ready to send. ``async with`` and the first ``send`` do it too."""
+        self._started()
+
+    def _started(self) -> Sender:
+        if self._closing:
+            raise OttlaError("the producer is closed.", code="OTTLA-CLOSED")
+        if self._sender is None:
+            self._sender = Sender(
+                self._cluster,
+                self._accumulator,
+                acks=self._options.acks_number,
+                request_timeout_s=self._options.request_timeout_s,
+                max_in_flight=self._options.max_in_flight,
+                topic_name=lambda target: self._names.get(target.topic_id, target.topic_id),
+                on_stored=self._on_stored,
+                on_failed=self._on_failed,
+            )
+        return self._sender
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        hurried = kind is not None and not issubclass(kind, Exception)
+        await self.close(timeout_s=HURRIED_FLUSH_S if hurried else None)
+
+    async def close(self, *, timeout_s: float | None = None) -> None:
+        """Deliver what is left, for ``timeout_s`` or the delivery timeout; the rest fails. Idempotent."""
+        if self._closing:
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.flush()
+        except TimeoutError:
+            pass
+        finally:
+            self._closing = True
+            error = OttlaError("the producer was closed before the acknowledgement.", code="OTTLA-CLOSED")
+            for topic in self._topics.values():
+                if topic.opening is not None:
+                    topic.opening.cancel()
+                self._fail_staged(topic, error)
+            sender, self._sender = self._sender, None
+            if sender is not None:
+                await sender.close(error)
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    async def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None = None,
+        headers: HeadersLike = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> RecordMetadata:
+        """Send one record and await its acknowledgement; where the buffer is full, wait for room first.
+
+        ``value`` None is a tombstone. ``timestamp_ms``: milliseconds since 1970, now if None. Raises RecordTooLarge,
+        TopicNotFound, DeliveryTimeout (it may or may not be stored), or another OttlaError. If cancelled, the record
+        may still be sent.
+        """
+        try:
+            future = self.send_nowait(topic, value, key, headers, partition, timestamp_ms)
+        except BufferFull:
+            future = await self._send_when_room(topic, value, key, headers, partition, timestamp_ms)
+        return await future
+
+    def send_nowait(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None = None,
+        headers: HeadersLike = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> RecordFuture:
+        """Send one record; the future brings what ``send`` returns or raises. Raises BufferFull when the brokers are
+        slower than the caller, and RecordTooLarge."""
+        sender = self._sender or self._started()
+        size = (0 if value is None else len(value)) + (0 if key is None else len(key))
+        fields: tuple[Header, ...] = ()
+        if headers:
+            fields = tuple(headers.items() if isinstance(headers, Mapping) else headers)
+            size += sum(4 * len(name) + 16 + len(content or b"") for name, content in fields)
+        if timestamp_ms is None:
+            timestamp_ms = self._cluster.clock.now_ms()
+        known = self._topics.get(topic)
+        if known is None:
+            known = self._topics[topic] = _Topic(topic, StickyChoice(self._cluster.chance.randbelow))
+        future: RecordFuture = asyncio.get_running_loop().create_future()
+        record = _Record(key, value, fields, partition, timestamp_ms, size, future)
+        layout = None if known.staged else self._layout(known)
+        if layout is None:
+            self._stage(known, record)
+        elif self._append(known, layout, record):
+            sender.wake()
+        return future
+
+    def _append(self, topic: _Topic, layout: _Layout, record: _Record) -> bool:
+        key, value, headers, chosen, timestamp_ms, size, future = record
+        count = len(layout.targets)
+        if smallest_batch_bytes(size) > layout.max_message_bytes:
+            raise RecordTooLarge(size, layout.max_message_bytes)
+        if chosen is None:
+            if key is None:
+                chosen = topic.sticky.choose(
+                    layout.available,
+                    lambda number: self._accumulator.has_room(layout.targets[number], size, layout.max_message_bytes),
+                )
+            else:
+                chosen = self._options.partitioner(key, count)
+        if not 0 <= chosen < count:
+            raise TopicNotFound(f"{topic.name} has partitions 0 to {count - 1}, not {chosen}.")
+        return self._accumulator.append(
+            layout.targets[chosen],
+            key,
+            value,
+            headers,
+            timestamp_ms,
+            future,
+            size=size,
+            now_s=self._cluster.clock.monotonic(),
+            batch_bytes_max=layout.max_message_bytes,
+        )
+
+    def _layout(self, topic: _Topic) -> _Layout | None:
+        """The topic's shape as of the newest metadata; None where it is not known."""
+        metadata = self._cluster.known_topic(topic.name)
+        if metadata is topic.metadata:
+            return topic.seen
+        topic.metadata, topic.seen = metadata, None
+        if metadata is None or metadata.topic_id is None:
+            return None
+        numbers = [state.partition for state in metadata.partitions]
+        led = tuple(state.partition for state in metadata.partitions if state.leader is not None)
+        configured = metadata.configs.get("max.message.bytes", "")
+        topic.seen = _Layout(
+            tuple(TopicIdPartition(metadata.topic_id, number) for number in numbers),
+            led or tuple(numbers),
+            int(configured) if configured.isascii() and configured.isdigit() else MAX_MESSAGE_BYTES,
+        )
+        self._names[metadata.topic_id] = topic.name
+        return topic.seen
+
+    # --- records that wait: for metadata, for room -------------------------------------------------------------------
+
+    def _stage(self, topic: _Topic, record: _Record) -> None:
+        cost = record.size + RECORD_OVERHEAD_BYTES
+        held = self._staged_bytes + self._accumulator.buffered_bytes
+        if held and held + cost > self._options.buffer_bytes:
+            raise BufferFull(f"{held} bytes wait for {topic.name}'s metadata.", hint="Await send() instead.")
+        topic.staged.append(record)
+        self._staged_bytes += cost
+        if topic.opening is None:
+            topic.opening = asyncio.create_task(self._open_topic(topic), name=f"open-{topic.name}")
+
+    async def _open_topic(self, topic: _Topic) -> None:
+        try:
+            await self._cluster.topic(topic.name, auto_create=True, timeout_s=self._options.delivery_timeout_s)
+            await self._append_staged(topic)
+        except OttlaError as error:
+            self._fail_staged(topic, error)
+        finally:
+            topic.opening = None
+
+    async def _append_staged(self, topic: _Topic) -> None:
+        while topic.staged:
+            layout = self._layout(topic)
+            if layout is None:
+                raise TopicNotFound(f"there is no topic {topic.name}.")
+            record = topic.staged[0]
+            try:
+                self._append(topic, layout, record)
+            except BufferFull:
+                await self._wait_for_progress()
+                continue
+            except OttlaError as error:
+                if not record.future.done():
+                    record.future.set_exception(error)
+            topic.staged.popleft()
+            self._staged_bytes -= record.size + RECORD_OVERHEAD_BYTES
+        self._started().wake()
+
+    def _fail_staged(self, topic: _Topic, error: OttlaError) -> None:
+        while topic.staged:
+            record = topic.staged.popleft()
+            self._staged_bytes -= record.size + RECORD_OVERHEAD_BYTES
+            if not record.future.done():
+                record.future.set_exception(error)
+        self._progress.set()
+
+    async def _send_when_room(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        headers: HeadersLike,
+        partition: int | None,
+        timestamp_ms: int | None,
+    ) -> RecordFuture:
+        send = partial(self.send_nowait, topic, value, key, headers, partition, timestamp_ms)
+        try:
+            async with asyncio.timeout(self._options.delivery_timeout_s), self._room_turn:  # in the order they came
+                while True:
+                    try:
+                        return send()
+                    except BufferFull:
+                        await self._wait_for_progress()
+        except TimeoutError:
+            waited_s = self._options.delivery_timeout_s
+            raise DeliveryTimeout(
+                f"no room in the producer's buffer within {waited_s:g} s; the record was never sent."
+            ) from None
+
+    async def _wait_for_progress(self) -> None:
+        self._progress.clear()
+        await self._progress.wait()
+
+    # --- outcomes ----------------------------------------------------------------------------------------------------
+
+    def _on_stored(self, batch: ProducerBatch, base_offset: int | None) -> None:
+        topic, partition = self._names[batch.target.topic_id], batch.target.partition
+        offset = base_offset
+        for future, timestamp_ms in batch.waiters:
+            if not future.done():
+                future.set_result(RecordMetadata(topic, partition, offset, timestamp_ms))
+            if offset is not None:
+                offset += 1
+        self._progress.set()
+
+    def _on_failed(self, batch: ProducerBatch, error: OttlaError) -> None:
+        for future, _ in batch.waiters:
+            if not future.done():
+                future.set_exception(error)
+        self._progress.set()
+
+    async def flush(self) -> None:
+        """Until every record sent before is acknowledged or failed; their futures say which. Bounded by the delivery
+        timeout. Raises nothing of theirs."""
+        for topic in list(self._topics.values()):
+            if topic.opening is not None:
+                await asyncio.wait([topic.opening])
+        number = self._accumulator.flush()
+        if self._accumulator.is_flushed(number):
+            return
+        self._started().wake()
+        while not self._accumulator.is_flushed(number):
+            await self._wait_for_progress()

@@ -1,0 +1,122 @@
+"""How a consumer reads: its options, and where it is in each partition."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ottla.log.model import LeaderEpoch, Offset
+from ottla.log.records import RecordBatch
+
+from .errors import ConfigError, OttlaError
+
+
+class LogTruncated(OttlaError):
+    """Records that were read are no longer in the log: an operator elected a leader without them (KIP-320).
+    ``offset``: where what was read and what is there part."""
+
+    code = "OTTLA-LOG-TRUNCATED"
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message, hint="Seek to that offset to go on with the log as it is now.")
+        self.offset = offset
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerOptions:
+    """``auto_offset_reset``: "error", "earliest" or "latest", for an offset that is not in the log (any more); the
+    latter two also go on after a truncation, from where the log parts. ``max_wait_ms``: of a long poll.
+    ``partition_bytes``: of one partition in one answer; ``prefetch_bytes``: of everything read ahead.
+    ``request_timeout_s``: how long a leader is asked again. ``check_crc``: verify every batch."""
+
+    auto_offset_reset: str = "error"
+    max_wait_ms: int = 500
+    fetch_bytes: int = 4 << 20
+    partition_bytes: int = 1 << 20
+    prefetch_bytes: int = 16 << 20
+    request_timeout_s: float = 30
+    check_crc: bool = True
+
+    def check(self) -> None:
+        """Raises ConfigError."""
+        if self.auto_offset_reset not in ("error", "earliest", "latest"):
+            raise ConfigError(
+                f"auto_offset_reset is {self.auto_offset_reset!r}.", hint='It is "error", "earliest" or "latest".'
+            )
+        for name in ("max_wait_ms", "fetch_bytes", "partition_bytes", "prefetch_bytes", "request_timeout_s"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}.", hint="It must be above 0.")
+
+
+class Partition:
+    """Where one partition is being read.
+
+    ``position``: next offset for the user, None until looked up. ``fetch_offset``: next to ask for; everything from
+    position to it is read ahead. ``generation`` rises with every jump: what was asked for before it is void.
+    """
+
+    __slots__ = (
+        "buffered_bytes",
+        "failure",
+        "failures",
+        "fetch_offset",
+        "fetching",
+        "generation",
+        "has_read",
+        "held",
+        "last_epoch",
+        "lookup",
+        "muted_until_s",
+        "number",
+        "paused",
+        "position",
+    )
+
+    def __init__(self, number: int, start: str | int) -> None:
+        self.number = number
+        self.lookup: str | None = start if isinstance(start, str) else None
+        self.position: Offset | None = None if isinstance(start, str) else Offset(start)
+        self.fetch_offset = self.position
+        self.last_epoch: LeaderEpoch | None = None
+        self.generation = 0
+        self.fetching = False
+        self.has_read = False
+        self.paused = False
+        self.held = False
+        self.buffered_bytes = 0
+        self.muted_until_s = 0.0
+        self.failures = 0
+        self.failure: OttlaError | None = None
+
+    def moved_to(self, offset: Offset) -> None:
+        """The user has everything below ``offset``."""
+        self.position = offset
+        self.has_read = True
+
+    def jump(self, position: Offset | None, lookup: str | None = None) -> None:
+        """Read from elsewhere; nothing asked for before counts."""
+        self.generation += 1
+        self.fetching = False
+        self.position = self.fetch_offset = position
+        self.lookup = lookup
+        self.last_epoch = None
+        self.muted_until_s = 0.0
+        self.failure = None
+
+    def rewind(self) -> None:
+        """Forget what was read ahead."""
+        self.generation += 1
+        self.fetching = False
+        self.fetch_offset = self.position
+
+
+class Fetched(NamedTuple):
+    """One batch, in the order of its partition."""
+
+    partition: Partition
+    generation: int
+    batch: RecordBatch
+
+
+class Failed(NamedTuple):
+    partition: Partition
+    generation: int
+    error: OttlaError

@@ -1,0 +1,110 @@
+"""Metadata never looks back; admin requests are done once; dead nodes are passed by."""
+
+import asyncio
+
+import pytest
+
+import ottla.client
+from ottla.client.client import connect
+from ottla.client.error_codes import ErrorCode
+from ottla.client.errors import ConfigError, TopicExists, TopicNotFound
+from ottla.client.protocol import MetadataRequest
+from ottla.client.servers import Address, parse_servers
+from tests.client.fake_broker import FakeCluster
+
+
+async def test_metadata_never_looks_back() -> None:
+    """One node hangs behind: what was seen once is asked for, and an older answer is never believed."""
+    async with FakeCluster(2) as cluster, connect(cluster.servers) as client:
+        cluster.create("t")
+        cluster.nodes[1].stale = cluster.nodes[1].view(MetadataRequest(("t",)))
+        await client.admin.create_topic("u")
+        assert client.cluster.metadata_index == cluster.index
+        cluster.move("t", 0, 2)
+        for _ in range(5):
+            await client.cluster.refresh(("t", "u"))
+            topic = client.cluster.known_topic("u")
+            assert topic is not None
+            assert topic.error is ErrorCode.NONE
+        asked = cluster.metadata_indexes_asked
+        assert asked == sorted(asked)
+        assert asked[-1] > 0
+        topic = await client.cluster.topic("t")
+        assert topic.topic_id is not None
+        assert client.cluster.leader(topic.topic_id, 0) == (2, 1)
+
+
+async def test_an_older_leader_never_replaces_a_newer_one() -> None:
+    async with FakeCluster(2) as cluster, connect(cluster.servers) as client:
+        cluster.create("t")
+        topic = await client.cluster.topic("t")
+        assert topic.topic_id is not None
+        assert client.cluster.hint(topic.topic_id, 0, 2, 5)  # type: ignore[arg-type]
+        assert not client.cluster.hint(topic.topic_id, 0, 1, 4)  # type: ignore[arg-type]
+        assert not client.cluster.hint(topic.topic_id, 0, 99, 6)  # type: ignore[arg-type]
+        await client.cluster.refresh()
+        assert client.cluster.leader(topic.topic_id, 0) == (2, 5)
+
+
+async def test_refreshes_at_the_same_time_are_one() -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        cluster.create("t")
+        await client.cluster.topic("t")
+        before = len(cluster.requests)
+        await asyncio.gather(*(client.cluster.refresh() for _ in range(20)))
+        assert len(cluster.requests) == before + 1
+
+
+async def test_dead_nodes_are_passed_by() -> None:
+    async with FakeCluster(3) as cluster, connect(cluster.servers) as client:
+        cluster.create("t")
+        for number in (1, 2):
+            await cluster.nodes[number].stop()
+            await asyncio.wait_for(client.cluster.refresh(("t",)), 5)
+
+
+async def test_topics_are_made_described_and_deleted() -> None:
+    async with FakeCluster(2) as cluster, connect(cluster.servers) as client:
+        made = await client.admin.create_topic("t", partitions=2, config={"retention.ms": 5, "x": True})
+        assert (made.name, len(made.partitions), made.configs) == ("t", 2, {"retention.ms": "5", "x": "true"})
+        with pytest.raises(TopicExists):
+            await client.admin.create_topic("t")
+        async with client.producer() as producer:
+            await producer.send("t", b"v", partition=1)
+        described = await client.admin.describe_topic("t")
+        ends = [(partition.start_offset, partition.end_offset, partition.problem) for partition in described.partitions]
+        assert ends == [(0, 0, None), (0, 1, None)]
+        nodes = (await client.admin.describe_cluster()).nodes
+        assert [node.details is not None and node.details.node_id for node in nodes] == [1, 2]
+        await client.admin.delete_topic("t")
+        assert await client.admin.list_topics() == ()
+        for attempt in (client.admin.delete_topic("t"), client.admin.describe_topic("t")):
+            with pytest.raises(TopicNotFound):
+                await attempt
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a:1, b:2", [("a", 1), ("b", 2)]),
+        ("a", [("a", 7080)]),
+        ("[::1]:9", [("::1", 9)]),
+        ("[::1]", [("::1", 7080)]),
+        ("::1", [("::1", 7080)]),
+    ],
+)
+def test_servers(text: str, expected: list[tuple[str, int]]) -> None:
+    assert list(parse_servers(text)) == [Address(*pair) for pair in expected]
+
+
+@pytest.mark.parametrize("text", ["", "a:b", "a:0", "a:70000", ":1", ","])
+def test_servers_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_servers(text)
+
+
+def test_every_public_name_is_there() -> None:
+    for name in ottla.client.__all__:
+        assert getattr(ottla.client, name) is not None
+    with pytest.raises(AttributeError):
+        ottla.client.nothing  # noqa: B018
