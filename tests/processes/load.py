@@ -22,21 +22,16 @@ class LoadReport:
 
     acknowledged: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     errors: list[str] = field(default_factory=list)
-    acked_at: list[float] = field(default_factory=list)  # monotonic seconds, in order of arrival
+    acked_at: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))  # monotonic seconds
 
     @property
     def total(self) -> int:
         return sum(map(len, self.acknowledged.values()))
 
-    def longest_stall_s(self, start: float | None = None, end: float | None = None) -> float:
-        """The longest time without any acknowledgement between two moments."""
-        moments = [t for t in self.acked_at if (start is None or t >= start) and (end is None or t <= end)]
-        edges = [start or moments[0], *moments, end or moments[-1]]
-        return max((later - earlier for earlier, later in itertools.pairwise(edges)), default=0.0)
-
-    def first_ack_after(self, moment: float) -> float:
-        """Seconds from ``moment`` to the next acknowledgement; infinite if there is none."""
-        return min((t - moment for t in self.acked_at if t > moment), default=float("inf"))
+    def longest_stall_s(self) -> float:
+        """The longest time for which any one producer had nothing acknowledged."""
+        gaps = (later - earlier for moments in self.acked_at.values() for earlier, later in itertools.pairwise(moments))
+        return max(gaps, default=0.0)
 
 
 class Load:
@@ -84,7 +79,7 @@ class Load:
             self.report.errors.append(f"{error.code}: {error}")
             return
         self.report.acknowledged[number].append(value)
-        self.report.acked_at.append(time.monotonic())
+        self.report.acked_at[number].append(time.monotonic())
 
     async def until_acknowledged(self, count: int) -> None:
         """Until ``count`` more records are acknowledged."""

@@ -1,0 +1,85 @@
+"""How long until it serves: `ottla --help`, one node, `ottla dev -n 3`, and three nodes to the first acknowledged record.
+
+    python -m tests.benchmarks.bench_start [--rounds 5]
+
+Medians of whole processes; the budgets stand beside them.
+"""
+
+import argparse
+import asyncio
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ottla.client.client import connect
+
+from tests.processes.harness import Cluster, free_ports
+
+OTTLA = (sys.executable, "-m", "ottla.cli.main")
+
+
+async def run_command(*arguments: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *OTTLA, *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    assert await process.wait() == 0, arguments
+
+
+async def help_s(directory: Path) -> float:
+    started = time.perf_counter()
+    await run_command("--help")
+    return time.perf_counter() - started
+
+
+async def one_node_s(directory: Path) -> float:
+    started = time.perf_counter()
+    async with Cluster(directory, 1):
+        return time.perf_counter() - started
+
+
+async def dev_s(directory: Path) -> float:
+    """Of `ottla dev -n 3 --detach`, which returns when all three are ready."""
+    port = str(free_ports(1)[0])
+    data = str(directory / "dev")
+    started = time.perf_counter()
+    await run_command("dev", "-n", "3", "--data", data, "--base-http", port, "--detach")
+    seconds = time.perf_counter() - started
+    await run_command("dev", "stop", "--data", data)
+    return seconds
+
+
+async def first_record_s(directory: Path) -> float:
+    started = time.perf_counter()
+    async with Cluster(directory) as cluster, connect(cluster.servers) as client, client.producer() as producer:
+        await producer.send("first", b"record")
+        return time.perf_counter() - started
+
+
+MEASURES = (
+    ("ottla --help", help_s, "0.2 s"),
+    ("one node ready", one_node_s, "1 s"),
+    ("ottla dev -n 3 ready", dev_s, "3 s"),
+    ("three nodes to the first acknowledged record", first_record_s, "3 s"),
+)
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    for title, measure, budget in MEASURES:
+        found = []
+        for _ in range(options.rounds):
+            directory = Path(tempfile.mkdtemp(prefix="ottla-start-"))
+            try:
+                found.append(await measure(directory))
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
+        print(f"{title:<46}{statistics.median(found):6.2f} s (max {max(found):.2f})   must {budget}", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
