@@ -1,6 +1,6 @@
 """How a node's parts are wired together once it knows who it is."""
 
-import contextlib
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ T = TypeVar("T")
 FRAME_ROOM = 1 << 20
 """A replica answer may be this much larger than a data frame: it holds one whole batch and its header."""
 LONG_WAIT_S = 60.0
+RETRY_S = 0.05
 
 
 class RunBlocking(Protocol):
@@ -205,9 +206,10 @@ class Parts:
     async def wait_applied(self, index: int) -> None:
         """Until this node has applied ``index``, however long that takes."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                await self.quorum.wait_applied(index, LONG_WAIT_S)
-                return
+            try:
+                return await self.quorum.wait_applied(index, LONG_WAIT_S)
+            except TimeoutError:
+                await asyncio.sleep(RETRY_S)  # a Raft that has stopped answers at once
 
     async def stop(self) -> None:
         """Let go of everything that speaks to others."""

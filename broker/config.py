@@ -17,6 +17,7 @@ ENVIRONMENT_PREFIX = "OTTLA_"
 CLIENT_VARIABLES = frozenset({"OTTLA_SERVERS"})
 """Variables of the command line and the SDK, which a node does not read."""
 
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=86_400_000)]
@@ -56,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     frame_bytes_max: _Bytes = 32 << 20
     stream_requests_max: _Count = 1_000  # unanswered requests of one stream; then it is not read
     stream_inflight_bytes_max: _Bytes = 64 << 20  # of unanswered requests of one stream; then it is not read
+    stream_send_timeout_ms: _Milliseconds = 30_000  # a client that takes no answer for this long is dropped
     inflight_bytes_max: _Bytes = 256 << 20  # of unanswered requests of all streams; then none is read
     disk_reserve_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 50)] = 128 << 20  # appends leave this much free
 
@@ -80,7 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def parse_address(text: str, setting: str) -> tuple[str, int]:
     """``HOST:PORT``; an IPv6 host in brackets. Raises ConfigError."""
     host, separator, port = text.strip().rpartition(":")
-    if not separator or not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+    is_number = port.isascii() and port.isdigit() and len(port) <= 5
+    if not separator or not host or not is_number or int(port) > 65535:
         raise ConfigError(f"{setting} is {text!r}, not HOST:PORT", hint="For example 127.0.0.1:7080.")
     return host.strip("[]"), int(port)
 
@@ -152,6 +155,12 @@ def _check(settings: Settings) -> None:
     host, _ = settings.http_address
     if settings.raft_election_max_ms <= settings.raft_election_min_ms:
         raise ConfigError("raft.election.max.ms must be above raft.election.min.ms.")
+    if settings.raft_heartbeat_ms >= settings.raft_election_min_ms:
+        raise ConfigError("raft.heartbeat.ms must be below raft.election.min.ms, or nobody leads for long.")
+    if settings.broker_heartbeat_interval_ms >= settings.broker_session_timeout_ms:
+        raise ConfigError("broker.heartbeat.interval.ms must be below broker.session.timeout.ms.")
+    if settings.log_level.lower() not in LOG_LEVELS:
+        raise ConfigError(f"log.level is {settings.log_level!r}, not one of {', '.join(LOG_LEVELS)}.")
     if len(settings.join_addresses) > 7:
         raise ConfigError("join names more than 7 voters.", hint="1, 3 or 5 are wise.")
     if host in LOOPBACK or settings.secret_file or settings.insecure:

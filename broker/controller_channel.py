@@ -22,6 +22,11 @@ log = structlog.get_logger(__name__)
 
 NOT_REGISTERED = BrokerEpoch(0)
 """The epoch of a broker that only asks; it opens no session."""
+BEATS_MISSED = 4
+"""Heartbeats whose time passes without an answer before the stream is given up: well within a session, so that a
+controller that hangs costs no broker its place with the next one."""
+COMMANDS_MAX = 1_000
+"""Commands with a time-out that are unresolved at once, given up by their callers or not."""
 RETRY_S = 0.05
 """Between attempts, while there is no controller to ask."""
 
@@ -109,6 +114,7 @@ class ControllerChannel:
         self._unresolved: set[int] = set()
         self._resolved = asyncio.Event()
         self._tasks: set[asyncio.Task[tuple[Result, int]]] = set()
+        self._limited: set[asyncio.Task[tuple[Result, int]]] = set()  # those of ``_tasks`` that had a time-out
         self.last_answer: HeartbeatAnswer | None = None
         self.heard_at_s: float | None = None
 
@@ -143,9 +149,14 @@ class ControllerChannel:
         sequence is not left open.
         """
         assert self._broker_epoch is not None, "registered before anything is submitted"
+        if timeout_s is not None and len(self._limited) >= COMMANDS_MAX:
+            raise ControllerUnavailable(f"{COMMANDS_MAX} commands wait for a controller already")
         task = asyncio.create_task(self._resolve(body, self._broker_epoch))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if timeout_s is not None:
+            self._limited.add(task)
+            task.add_done_callback(self._limited.discard)
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.shield(task)
@@ -228,8 +239,9 @@ class ControllerChannel:
         if link is None:
             return
         try:
-            answer = await link.heartbeat(Heartbeat(self._local, self._broker_epoch, applied_index))
-        except LinkLost:
+            async with asyncio.timeout(BEATS_MISSED * self._heartbeat_s):
+                answer = await link.heartbeat(Heartbeat(self._local, self._broker_epoch, applied_index))
+        except (LinkLost, TimeoutError):
             self._drop(link)
             return
         self.last_answer, self.heard_at_s = answer, self._clock.monotonic()

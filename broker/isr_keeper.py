@@ -57,29 +57,32 @@ class IsrKeeper:
             assert leader is not None
             members = leader.propose_isr(now_s, self._manager.may_join_isr)
             if members is not None:
+                # The command is made in this very step: the epochs it names are those that the decision was made in.
+                command = self._command(replica, leader, members)
                 leader.isr.ask(members)
-                task = asyncio.create_task(self._ask(replica, leader, members))
+                task = asyncio.create_task(self._ask(replica, leader, command))
                 self._asking.add(task)
                 task.add_done_callback(self._asking.discard)
 
-    async def _ask(self, replica: Replica, leader: PartitionLeader, members: frozenset[BrokerId]) -> None:
-        result, index = await self._channel.submit(
-            AlterPartition(
-                topic_id=replica.topic_id,
-                partition=replica.partition,
-                leader_epoch=leader.leader_epoch,
-                partition_epoch=leader.isr.partition_epoch,
-                new_isr=tuple((member, self._epoch_of(leader, member)) for member in sorted(members)),
-            )
+    def _command(self, replica: Replica, leader: PartitionLeader, members: frozenset[BrokerId]) -> AlterPartition:
+        return AlterPartition(
+            topic_id=replica.topic_id,
+            partition=replica.partition,
+            leader_epoch=leader.leader_epoch,
+            partition_epoch=leader.isr.partition_epoch,
+            new_isr=tuple((member, self._epoch_of(leader, member)) for member in sorted(members)),
         )
-        shrunk = len(members) < len(leader.isr.committed)
+
+    async def _ask(self, replica: Replica, leader: PartitionLeader, command: AlterPartition) -> None:
+        shrunk = len(command.new_isr) < len(leader.isr.committed)
+        result, index = await self._channel.submit(command)
         if isinstance(result, PartitionAltered):
             self.shrinks, self.expands = self.shrinks + shrunk, self.expands + (not shrunk)
         log.info(
             "isr.asked",
             partition=str(replica.name),
             epoch=leader.leader_epoch,
-            isr=sorted(members),
+            isr=[member for member, _ in command.new_isr],
             result=type(result).__name__,
             reason=getattr(result, "code", None),
         )

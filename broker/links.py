@@ -48,7 +48,7 @@ class Dialer:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise LinkLost(f"{host}:{port}: {error or type(error).__name__}") from error
         try:
-            await introduce(ws, self._local, purpose, self._secret, self._chance, expected=node_id)
+            await introduce(ws, self._local, purpose, self._secret, self._chance, CONNECT_TIMEOUT_S, expected=node_id)
         except (HandshakeRefused, aiohttp.ClientError, OSError, TimeoutError) as error:
             await hang_up(ws)
             raise LinkLost(f"{host}:{port}: {error}") from error
@@ -73,12 +73,14 @@ class ControlLink:
 
     async def submit(self, command: Command) -> "Reply":
         answer = await self._ask(control.Submit(command))
-        assert isinstance(answer, control.SubmitAnswer)
+        if not isinstance(answer, control.SubmitAnswer) or answer.outcome not in SubmitOutcome.__members__:
+            raise LinkLost(f"the controller answered {answer}")
         return Reply(SubmitOutcome[answer.outcome], answer.index, answer.result, answer.reason)
 
     async def heartbeat(self, beat: Heartbeat) -> HeartbeatAnswer:
         answer = await self._ask(control.Beat(beat))
-        assert isinstance(answer, control.BeatAnswer)
+        if not isinstance(answer, control.BeatAnswer):
+            raise LinkLost(f"the controller answered {answer}")
         return answer.answer
 
     async def _ask(self, ask: control.Ask) -> control.Answer:

@@ -38,6 +38,8 @@ T = TypeVar("T")
 CHECKPOINT_INTERVAL_S = 5.0
 LOG_WORKERS = 2
 SECRET_BYTES_MIN = 16
+SETTLE_S = 5.0
+"""How long a stopping node waits for logs that are just being opened or set aside."""
 ANSWER_WAIT_S = 1.0
 """How long a draining node waits for the answers it still owes."""
 
@@ -258,7 +260,8 @@ class Node:
             if registration is not None and not registration.fenced and parts.manager.active:
                 return
             await asyncio.sleep(0.01)
-        raise NodeStopped(str(self.failed.result()))
+        error = self.failed.result()
+        raise error if isinstance(error, OttlaError) else NodeStopped(f"{type(error).__name__}: {error}")
 
     # --- running -----------------------------------------------------------------------------------------------------
 
@@ -327,6 +330,9 @@ class Node:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._hang_up(parts)
         if parts is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_S):
+                    await parts.manager.settled()
             if clean:
                 await self._finish_cleanly(parts)
             await self._run_for_logs(parts.logs.close)

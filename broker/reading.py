@@ -44,6 +44,8 @@ def read(replica: Replica, asked: FetchPartition, max_bytes: int, *, follower: b
         return refusal(replica, asked, refused.error, str(refused)), b""
     except LogError as error:
         return refusal(replica, asked, ErrorCode.named(error.code), str(error)), b""
+    except OSError as error:
+        return refusal(replica, asked, ErrorCode.KAFKA_STORAGE_ERROR, f"{replica.name} cannot be read: {error}"), b""
 
 
 def _read(replica: Replica, asked: FetchPartition, max_bytes: int, *, follower: bool) -> Answer:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from ottla.client.error_codes import ErrorCode
-from ottla.client.frames import BadFrame, split_batches
+from ottla.client.frames import BadFrame, ResponseFrame, split_batches
 from ottla.client.protocol import FetchPartition, FetchResponse, FetchResult, ReplicaFetchRequest
 from ottla.log.errors import LogError
 from ottla.log.model import BrokerId, TopicIdPartition
@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 RETRY_S = 0.05
 """Before a partition that could not go on is asked for again."""
 RECONNECT_S = (0.02, 0.5)
+ANSWER_SLACK_S = 5.0
+"""A leader that lets its longest wait pass and this much more is not there any longer, whatever the socket says."""
 
 
 class ReplicaFetcher:
@@ -48,6 +50,7 @@ class ReplicaFetcher:
         self._forget: dict[TopicIdPartition, None] = {}
         self._link: ReplicaLink | None = None
         self._outstanding = 0
+        self._was_answered = False  # on the present stream
         self._changed = asyncio.Event()
         self._retries: set[asyncio.TimerHandle] = set()
         self._task = asyncio.create_task(self._run(), name=f"fetch-from-{leader}")
@@ -87,7 +90,7 @@ class ReplicaFetcher:
         while True:
             try:
                 self._link = await self._connect()
-                pause_s = RECONNECT_S[0]
+                self._was_answered = False
                 await self._converse(self._link)
             except LinkLost as lost:
                 log.debug("replica.stream.lost", leader=self.leader, problem=str(lost))
@@ -95,6 +98,8 @@ class ReplicaFetcher:
                 log.exception("replica.stream.failed", leader=self.leader)
             finally:
                 await self._hang_up()
+            if self._was_answered:
+                pause_s = RECONNECT_S[0]
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, RECONNECT_S[1])
 
@@ -111,8 +116,9 @@ class ReplicaFetcher:
         try:
             await self._send(link)
             while True:
-                frame = await link.receive()
+                frame = await self._receive(link)
                 self._outstanding -= 1
+                self._was_answered = True
                 if not isinstance(frame.message, FetchResponse):
                     raise LinkLost(f"the leader answered {frame.message}")
                 self._apply(frame.message, frame.body)
@@ -121,6 +127,13 @@ class ReplicaFetcher:
         finally:
             hurrier.cancel()
             await asyncio.gather(hurrier, return_exceptions=True)
+
+    async def _receive(self, link: ReplicaLink) -> ResponseFrame:
+        try:
+            async with asyncio.timeout(self._wait_ms_max / 1000 + ANSWER_SLACK_S):
+                return await link.receive()
+        except TimeoutError:
+            raise LinkLost("the leader does not answer") from None
 
     async def _hurry(self, link: ReplicaLink) -> None:
         """Send what changed while a long poll is out, instead of waiting for its answer."""

@@ -6,7 +6,7 @@ opened in an executor first (recovery may read a lot); its replica takes its rol
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -15,7 +15,7 @@ from ottla.log.clock import Clock
 from ottla.log.errors import LogError
 from ottla.log.manager import LogManager
 from ottla.log.model import BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicId, TopicIdPartition, TopicPartition
-from ottla.log.partition_log import LogConfig, PartitionLog
+from ottla.log.partition_log import LogConfig
 from ottla.raft.image import MetadataImage, Partition, Topic, empty_image
 
 from .partition_leader import PartitionLeader
@@ -23,7 +23,13 @@ from .replica import Refused, Replica
 
 log = structlog.get_logger(__name__)
 
-RunBlocking = Callable[[Callable[[], PartitionLog]], Awaitable[PartitionLog]]
+T = TypeVar("T")
+
+
+class RunBlocking(Protocol):
+    """Runs a blocking call in an executor."""
+
+    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
 
 
 class Fetchers(Protocol):
@@ -48,6 +54,7 @@ class ReplicaManager:
         self.offline: dict[TopicIdPartition, LogError] = {}  # their logs could not be opened, or failed since
         self.fetchers: Fetchers | None = None
         self._opening: dict[TopicIdPartition, asyncio.Task[None]] = {}
+        self._directories: dict[TopicPartition, asyncio.Task[None]] = {}  # last in the queue of what is done to each
         self._broker_epoch: BrokerEpoch | None = None
         self._took_roles = False  # of this incarnation's registration
         self._run_blocking = run_blocking
@@ -151,7 +158,9 @@ class ReplicaManager:
                 self._lay_down_replaced()
             return
         everything, self._took_roles = not self._took_roles, True
-        if before.topics is image.topics and not everything:
+        if everything:
+            self._remove_forgotten()
+        elif before.topics is image.topics:
             return
         for name, topic in before.topics.items():
             newer = image.topics.get(name)
@@ -160,6 +169,14 @@ class ReplicaManager:
         for topic in image.topics.values():
             if everything or before.topics.get(topic.name) is not topic:
                 self._apply_topic(topic)
+
+    def _remove_forgotten(self) -> None:
+        """What was opened for topics that are gone since: without roles, images are not compared."""
+        for key in [key for key in self.offline if self.image.topic_by_id(key.topic_id) is None]:
+            del self.offline[key]
+        for key, replica in list(self.replicas.items()):
+            if self.image.topic_by_id(key.topic_id) is None:
+                self._remove(key, replica)
 
     def _lay_down_replaced(self) -> None:
         """Another incarnation has registered under this broker's number: this one must do nothing more."""
@@ -212,11 +229,24 @@ class ReplicaManager:
     # --- opening and closing logs ------------------------------------------------------------------------------------
 
     def _open(self, topic: Topic, number: int) -> None:
-        key = TopicIdPartition(topic.topic_id, number)
-        self._opening[key] = asyncio.create_task(self._open_log(key, topic, number))
+        key, name = TopicIdPartition(topic.topic_id, number), TopicPartition(topic.name, number)
+        self._opening[key] = self._queue(name, lambda: self._open_log(key, name, topic))
 
-    async def _open_log(self, key: TopicIdPartition, topic: Topic, number: int) -> None:
-        name = TopicPartition(topic.name, number)
+    def _queue(self, name: TopicPartition, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        """Do ``work`` after all that is under way in this directory: a topic may be made again under a name whose
+        old log is being opened or set aside."""
+        before = self._directories.get(name)
+
+        async def in_turn() -> None:
+            if before is not None:
+                await asyncio.wait([before])
+            await work()
+
+        task = self._directories[name] = asyncio.create_task(in_turn(), name=f"directory-{name}")
+        task.add_done_callback(lambda done: self._directories.get(name) is done and self._directories.pop(name))
+        return task
+
+    async def _open_log(self, key: TopicIdPartition, name: TopicPartition, topic: Topic) -> None:
         try:
             opened = await self._run_blocking(lambda: self.logs.get_or_create(name, topic.topic_id, log_config(topic)))
         except (LogError, OSError) as error:
@@ -225,16 +255,14 @@ class ReplicaManager:
             log.error("partition.offline", partition=str(name), problem=str(error))
             return
         self._opening.pop(key, None)
-        self._opened(key, name, topic, opened)
-
-    def _opened(self, key: TopicIdPartition, name: TopicPartition, topic: Topic, opened: PartitionLog) -> None:
         replica = Replica(name, topic.topic_id, opened, self.logs.high_watermark(name), self.is_current)
         current = self.image.topic_by_id(topic.topic_id)
         state = self.image.partition(topic.topic_id, name.partition)
-        self.replicas[key] = replica
         if current is None or state is None or self.local not in state.replicas:
-            self._remove(key, replica)  # deleted, or moved away, while it opened
-        elif self.active:
+            await self._set_aside(replica)  # deleted, or moved away, while it opened
+            return
+        self.replicas[key] = replica
+        if self.active:
             self._apply_state(replica, current, state)
 
     def _remove_topic(self, topic: Topic) -> None:
@@ -250,8 +278,21 @@ class ReplicaManager:
         self._unfollow(replica)
         replica.leave()
         del self.replicas[key]
-        self.logs.remove(replica.name)
+        self._queue(replica.name, lambda: self._set_aside(replica))
+
+    async def _set_aside(self, replica: Replica) -> None:
+        """In an executor: it waits for the disk, and this is called from where the quorum's commands are applied."""
+        try:
+            await self._run_blocking(lambda: self.logs.remove(replica.name))
+        except (LogError, OSError) as error:
+            log.error("partition.not_set_aside", partition=str(replica.name), problem=str(error))
+            return
         log.info("partition.set_aside", partition=str(replica.name), topic_id=replica.topic_id)
+
+    async def settled(self) -> None:
+        """Until no log is being opened or set aside."""
+        while self._directories:
+            await asyncio.wait(list(self._directories.values()))
 
     def fail(self, replica: Replica, error: LogError) -> None:
         """The disk or the log of a replica is bad: it neither leads nor follows until the node starts again."""

@@ -80,7 +80,7 @@ class ReplicaSession:
                 self._refuse(key, answer)
                 return
             previous = self._entries.get(key)
-            if previous is not None:
+            if previous is not None and previous.leader is leader:
                 entry.told_high_watermark = previous.told_high_watermark
             self._entries[key], self._by_replica[replica] = entry, key
             replica.watch_log(self)
@@ -95,6 +95,8 @@ class ReplicaSession:
                 self._ready[key] = None
             else:
                 self._ready.pop(key, None)
+            if entry.told_high_watermark != leader.high_watermark:
+                self._advanced[key] = None  # an idle partition's follower must learn it too, with the next answer
 
     def _refuse(self, key: TopicIdPartition, result: FetchResult) -> None:
         """An entry that is refused counts for nothing until it is named again."""
@@ -157,7 +159,7 @@ class ReplicaSession:
             if budget <= 0:
                 break
             del self._ready[key]
-            result, data = self._read(key, budget)
+            result, data = self._read(key, budget, alone=not any(parts))
             if result is not None:
                 results.append(result)
                 parts.append(data)
@@ -165,7 +167,7 @@ class ReplicaSession:
         results.extend(self._news())
         return FetchResponse(tuple(results)), parts
 
-    def _read(self, key: TopicIdPartition, budget: int) -> tuple[FetchResult | None, bytes]:
+    def _read(self, key: TopicIdPartition, budget: int, *, alone: bool) -> tuple[FetchResult | None, bytes]:
         error = self._errors.pop(key, None)
         if error is not None:
             return error, b""
@@ -180,6 +182,9 @@ class ReplicaSession:
         if result.error is not ErrorCode.NONE or result.diverging is not None:
             self._forget(key)
             return result, b""
+        if len(data) > budget and not alone:
+            self._ready[key] = None  # one larger batch goes alone: first in a later answer
+            return None, b""
         entry.sent = bool(data)
         unchanged = entry.told_high_watermark == entry.leader.high_watermark
         entry.told_high_watermark = entry.leader.high_watermark

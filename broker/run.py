@@ -46,7 +46,7 @@ async def _run(settings: Settings, version: str, announce: Callable[[Node], None
             if announce is not None:
                 announce(node)
             await _first_of(asked.first, node.failed)
-    except OttlaError:
+    except Exception:
         await node.stop(drain=False)
         raise
     starting.cancel()

@@ -63,6 +63,8 @@ def _read_all(manager: ReplicaManager, request: FetchRequest) -> Answer:
     parts: list[bytes] = []
     for asked in request.partitions:
         result, data = _read_one(manager, asked, budget)
+        if len(data) > budget and any(parts):
+            result, data = _read_one(manager, asked, 0)  # a larger batch goes alone, in a later answer
         results.append(result)
         parts.append(data)
         budget -= len(data)
@@ -87,6 +89,6 @@ def _read_one(manager: ReplicaManager, asked: FetchPartition, budget: int) -> tu
 
 def _is_complete(answer: Answer, request: FetchRequest) -> bool:
     response, parts = answer
-    if sum(map(len, parts)) >= max(1, request.min_bytes):
+    if sum(map(len, parts)) >= max(1, min(request.min_bytes, request.max_bytes, RESPONSE_BYTES_MAX)):
         return True
     return any(r.error is not ErrorCode.NONE or r.diverging is not None for r in response.partitions)

@@ -59,6 +59,8 @@ class MetadataApi:
                     await self._topics.create(CreateTopicRequest(name), auto_created=True)
                 except Refused as refused:
                     failures[name] = refused
+                    if refused.error is ErrorCode.REQUEST_TIMED_OUT:
+                        break  # no controller: the others would each wait as long
         return failures
 
     def _response(

@@ -26,11 +26,14 @@ class ProducerIds:
 
     async def init_producer_id(self, request: InitProducerIdRequest) -> InitProducerIdResponse:
         """A new producer id, at epoch 0. Raises Refused where no block can be had."""
-        async with self._refill:
-            if self._next == self._end:
-                await self._allocate()
-            self._next += 1
-            return InitProducerIdResponse(ProducerId(self._next - 1), ProducerEpoch(0))
+        try:
+            async with asyncio.timeout(self._timeout_s), self._refill:  # one that waits its turn waits no longer
+                if self._next == self._end:
+                    await self._allocate()
+                self._next += 1
+                return InitProducerIdResponse(ProducerId(self._next - 1), ProducerEpoch(0))
+        except TimeoutError:
+            raise Refused(ErrorCode.REQUEST_TIMED_OUT, "no producer ids could be had in time") from None
 
     async def _allocate(self) -> None:
         try:

@@ -1,6 +1,7 @@
 """The one HTTP port: its routes, its gate, and which of them answer before the node is ready."""
 
 import asyncio
+import contextlib
 from typing import Protocol
 
 import aiohttp
@@ -18,6 +19,11 @@ from ..self_report import SelfReport
 from .guard import Guard, note_speech
 from .problem import problem, problems
 from .streams import STREAM_PATH, DataStream, InflightBudget
+
+
+CLOSE_WAIT_S = 1.0
+PING_INTERVAL_S = 30.0
+"""A client that has gone without a word is noticed after this and half of it again."""
 
 
 class NodeView(Protocol):
@@ -92,8 +98,10 @@ class HttpDoor:
 
     async def close(self) -> None:
         """End every connection."""
-        for ws in list(self._streams):
-            await ws.close(code=aiohttp.WSCloseCode.GOING_AWAY)
+        leaving = (ws.close(code=aiohttp.WSCloseCode.GOING_AWAY) for ws in list(self._streams))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_WAIT_S):
+                await asyncio.gather(*leaving, return_exceptions=True)
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -120,7 +128,9 @@ class HttpDoor:
         parts = self._ready_parts()
         if parts is None:
             return self._not_ready()
-        ws = web.WebSocketResponse(compress=False, max_msg_size=self._settings.frame_bytes_max)
+        ws = web.WebSocketResponse(
+            compress=False, max_msg_size=self._settings.frame_bytes_max, heartbeat=PING_INTERVAL_S
+        )
         await ws.prepare(request)
         self._metrics.connections.labels(kind="data").inc()
         self._streams.add(ws)
@@ -128,7 +138,9 @@ class HttpDoor:
             await DataStream(ws, parts.api, self._settings, self._total, parts.logs.wait_for_room).run()
         finally:
             self._streams.discard(ws)
-            await ws.close()
+            with contextlib.suppress(TimeoutError):  # closing would wait for a client that does not read
+                async with asyncio.timeout(CLOSE_WAIT_S):
+                    await ws.close()
         return ws
 
     async def _produce(self, request: web.Request) -> web.StreamResponse:
@@ -145,7 +157,7 @@ class HttpDoor:
         return web.json_response({"status": "live", "state": self._node.state})
 
     async def _ready(self, request: web.Request) -> web.Response:
-        if not self._node.ready:
+        if self._node.state != "ready":  # a draining node still answers, but should get nothing new
             return self._not_ready()
         return web.json_response({"status": "ready", "state": self._node.state})
 

@@ -6,6 +6,15 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from .problem import problem
+
+RESERVED_FOR_NODES = 64
+"""Connections above ``connections.max`` that are accepted still, for what nodes say to each other: clients must not
+keep the quorum's own streams out."""
+INTERNAL_PREFIX = "/internal/"
+TURNED_AWAY_S = 1.0
+"""How long a connection that was turned away may take to read why."""
+
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Type: text/plain\r\n\r\n"
     b"OTTLA-TOO-MANY-CONNECTIONS: this node serves connections.max connections already. Try another node.\r\n"
@@ -16,7 +25,7 @@ class Guard:
     """A protocol factory around aiohttp's.
 
     A connection that has not sent one whole request head in ``handshake_s`` seconds is closed, so that idle sockets
-    cannot fill the table; one above ``connections_max`` is told so and closed.
+    cannot fill the table; one above ``connections_max`` is told so and closed, unless it is another node's.
     """
 
     def __init__(self, server: web.Server, *, connections_max: int, handshake_s: float) -> None:
@@ -26,11 +35,10 @@ class Guard:
         self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
 
     def __call__(self) -> asyncio.BaseProtocol:
+        if len(self._server.connections) >= self._connections_max + RESERVED_FOR_NODES:
+            return _TurnedAway()
         protocol = self._server()
         loop = asyncio.get_running_loop()
-        if len(self._server.connections) >= self._connections_max:
-            loop.call_soon(_turn_away, protocol)
-            return protocol
         self._silent[protocol] = loop.call_later(self._handshake_s, self._expire, protocol)
         return protocol
 
@@ -46,12 +54,27 @@ class Guard:
         if timer is not None:
             timer.cancel()
 
+    def is_full_for(self, request: web.Request) -> bool:
+        """Whether this one came in above ``connections.max``, on a place that is kept for nodes."""
+        return len(self._server.connections) > self._connections_max and not request.path.startswith(INTERNAL_PREFIX)
 
-def _turn_away(protocol: asyncio.BaseProtocol) -> None:
-    transport = getattr(protocol, "transport", None)
-    if transport is not None:
+
+class _TurnedAway(asyncio.Protocol):
+    """A connection that learns why it is not served. It never becomes one of the server's."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         transport.write(_FULL)
-        transport.close()
+        if transport.can_write_eof():
+            transport.write_eof()  # closing at once would reset, and what we wrote could be lost with it
+        asyncio.get_running_loop().call_later(TURNED_AWAY_S, transport.abort)
+
+
+def _full() -> web.Response:
+    detail = "this node serves connections.max connections already"
+    response = problem(503, "OTTLA-TOO-MANY-CONNECTIONS", detail, hint="Try another node.", retriable=True)
+    response.force_close()
+    return response
 
 
 def note_speech(guard: Callable[[], Guard | None]) -> Middleware:
@@ -62,6 +85,8 @@ def note_speech(guard: Callable[[], Guard | None]) -> Middleware:
         current = guard()
         if current is not None:
             current.spoke(request)
+            if current.is_full_for(request):
+                return _full()
         return await handler(request)
 
     return middleware

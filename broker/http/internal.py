@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 CONTROL_REQUESTS_MAX = 512
 CONTROL_FRAME_MAX = 2 << 20
+CLOSE_TIMEOUT_S = 1.0
 
 
 class InternalStreams:
@@ -69,7 +70,9 @@ class InternalStreams:
     async def close(self) -> None:
         """End every stream: this node is stopping."""
         closing = (ws.close() for ws in list(self._open))
-        await asyncio.gather(*closing, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):  # a peer that hangs answers no farewell
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await asyncio.gather(*closing, return_exceptions=True)
 
     # --- control -----------------------------------------------------------------------------------------------------
 
@@ -127,15 +130,19 @@ class InternalStreams:
         self, ws: web.WebSocketResponse, session: ReplicaSession, waits: asyncio.Queue[ReplicaFetchRequest]
     ) -> None:
         number = 0
-        while True:
-            request = await waits.get()
-            response, parts = await session.answer(request.max_wait_ms / 1000, request.max_bytes)
-            number += 1
-            self._metrics.bytes_out.labels(to="replica").inc(sum(map(len, parts)))
-            try:
+        try:
+            while True:
+                request = await waits.get()
+                response, parts = await session.answer(request.max_wait_ms / 1000, request.max_bytes)
+                number += 1
+                self._metrics.bytes_out.labels(to="replica").inc(sum(map(len, parts)))
                 await ws.send_bytes(encode_frame(number, response, parts))
-            except (ConnectionError, aiohttp.ClientError):
-                return
+        except (ConnectionError, aiohttp.ClientError):
+            return
+        except Exception:
+            # The follower waits for this answer and we for its next request: the stream must end, or both do for ever.
+            log.exception("replica.stream.failed", follower=session.follower)
+            await ws.close(code=aiohttp.WSCloseCode.INTERNAL_ERROR)
 
 
 class _ControlConversation:

@@ -1,11 +1,14 @@
 """Errors for people over HTTP: RFC 9457 problem JSON with the same stable code as everywhere."""
 
 import msgspec
+import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ottla.client.error_codes import ErrorCode
 from ottla.client.errors import OttlaError, RequestFailed
+
+log = structlog.get_logger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -65,3 +68,11 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             code = "OTTLA-NOT-READY"
         detail = f"{request.method} {request.path}: {(error.text or error.reason).strip()}"
         return problem(error.status, code, detail, hint="See docs/http.md." if error.status in (404, 405) else "")
+    except ConnectionError:
+        raise  # the client left
+    except Exception:
+        if request.writer.output_size:
+            raise  # an answer has begun: all that is left is to break it off
+        log.exception("http.request.failed", path=request.path)
+        detail = "a bug of ours; the node's log has more"
+        return problem(500, ErrorCode.UNKNOWN_SERVER_ERROR.stable_code, detail)

@@ -71,19 +71,25 @@ class DataStream:
         settings: Settings,
         total: InflightBudget,
         disk_room: Callable[[], Awaitable[None]],
+        abort: Callable[[], None] | None = None,
     ) -> None:
+        """``abort`` drops the connection: for a client that does not take its answers."""
         self._ws = ws
         self._api = api
         self._bytes = InflightBudget(settings.stream_inflight_bytes_max)
         self._requests = InflightBudget(settings.stream_requests_max)
         self._total = total
         self._disk_room = disk_room
+        self._abort = abort
+        self._send_s = settings.stream_send_timeout_ms / 1000
         self._answering: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Until the client leaves or says something that is not a request."""
         try:
             async for message in self._ws:
+                if message.type is aiohttp.WSMsgType.ERROR:
+                    return  # a frame too large or not WebSocket at all: aiohttp has closed with the code for it
                 if message.type is not aiohttp.WSMsgType.BINARY:
                     await self._refuse("a stream carries binary frames only")
                     return
@@ -104,22 +110,20 @@ class DataStream:
         answer = self._api.begin(frame.message, frame.body)
         if answer is None:
             return
-        if isinstance(frame.message, FetchRequest):
-            size += min(frame.message.max_bytes, RESPONSE_BYTES_MAX)
-        self._take(size)
+        # A fetch counts with all that it may bring on its own stream, but among all streams only with what it has
+        # brought: idle consumers, who wait for nothing, must not keep producers from being read.
+        expected = min(frame.message.max_bytes, RESPONSE_BYTES_MAX) if isinstance(frame.message, FetchRequest) else 0
+        self._requests.take(1)
+        self._bytes.take(size + expected)
+        self._total.take(size)
         task = asyncio.create_task(self._answer(frame.correlation_id, answer))
         self._answering.add(task)
-        task.add_done_callback(lambda done: self._answered(done, size))
+        task.add_done_callback(lambda done: self._answered(done, size, expected))
 
-    def _take(self, size: int) -> None:
-        self._requests.take(1)
-        self._bytes.take(size)
-        self._total.take(size)
-
-    def _answered(self, task: asyncio.Task[None], size: int) -> None:
+    def _answered(self, task: asyncio.Task[None], size: int, expected: int) -> None:
         self._answering.discard(task)
         self._requests.give(1)
-        self._bytes.give(size)
+        self._bytes.give(size + expected)
         self._total.give(size)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("request.failed", problem=repr(error), exc_info=error)
@@ -130,14 +134,30 @@ class DataStream:
         except Exception as error:
             log.exception("request.failed")
             response, parts = ErrorResponse(ErrorCode.UNKNOWN_SERVER_ERROR, f"a bug of ours: {error!r}"), []
-        with contextlib.suppress(ConnectionError, aiohttp.ClientError):  # a client may leave before its answer
-            await self._ws.send_bytes(encode_frame(correlation_id, response, parts))
+        brought = sum(map(len, parts))
+        self._total.take(brought)
+        try:
+            await self._send(encode_frame(correlation_id, response, parts))
+        finally:
+            self._total.give(brought)
+
+    async def _send(self, frame: bytes) -> bool:
+        """Whether the client took it. One that reads nothing for too long is dropped, with the memory it holds."""
+        try:
+            async with asyncio.timeout(self._send_s):
+                await self._ws.send_bytes(frame)
+        except TimeoutError:
+            log.warning("stream.stuck", seconds=self._send_s)
+            if self._abort is not None:
+                self._abort()
+            return False
+        except (ConnectionError, aiohttp.ClientError):  # a client may leave before its answer
+            return False
+        return True
 
     async def _refuse(self, why: str) -> None:
         log.warning("stream.refused", why=why)
         answer = ErrorResponse(ErrorCode.INVALID_REQUEST, why, "The stream is closed: open another one.")
-        try:
-            await self._ws.send_bytes(encode_frame(0, answer))
-        except (ConnectionError, aiohttp.ClientError):
+        if not await self._send(encode_frame(0, answer)):
             return
         await self._ws.close(code=aiohttp.WSCloseCode.UNSUPPORTED_DATA, message=why.encode()[:100])

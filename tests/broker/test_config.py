@@ -1,0 +1,79 @@
+"""Where a setting comes from, and what is said of one that is wrong."""
+
+import pytest
+
+from ottla.broker.config import Settings, load_settings, parse_address
+from ottla.client.errors import ConfigError
+
+
+def test_flags_win_over_the_environment_over_the_file_over_defaults():
+    file = b'num.partitions = 1\nrack = "file"\nlog_level = "error"\n[replica.lag.time.max]\nms = 7\n'
+    environment = {"OTTLA_NUM_PARTITIONS": "2", "OTTLA_RACK": "environment", "PATH": "/bin"}
+    settings = load_settings({"num.partitions": 3, "rack": None}, environment=environment, file=file)
+    assert (settings.num_partitions, settings.rack, settings.log_level) == (3, "environment", "error")
+    assert settings.replica_lag_time_max_ms == 7
+    assert settings.raft_heartbeat_ms == Settings().raft_heartbeat_ms
+
+
+def test_every_spelling_of_a_name_is_the_same_setting():
+    for name in ("num.partitions", "num-partitions", "num_partitions"):
+        assert load_settings({name: 4}).num_partitions == 4
+
+
+def test_variables_of_the_command_line_are_not_the_nodes():
+    assert load_settings({}, environment={"OTTLA_SERVERS": "h:1"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        ({"flags": {"num.partition": 3}}, "Did you mean num.partitions?"),
+        ({"environment": {"OTTLA_RAKC": "a"}}, "OTTLA_RAKC"),
+        ({"file": b"zzz = 1"}, "docs/configuration.md"),
+        ({"file": b"= 1"}, "TOML"),
+        ({"file": b"\xff\xfe"}, "TOML"),
+        ({"flags": {"num.partitions": 0}}, "num.partitions is 0"),
+        ({"environment": {"OTTLA_NUM_PARTITIONS": "many"}}, "num.partitions is 'many'"),
+        ({"file": b'join = ["a:1"]'}, "join is"),
+        ({"flags": {"default.replication.factor": 8}}, "default.replication.factor is 8"),
+        ({"flags": {"raft.election.min.ms": 1000}}, "raft.election.max.ms"),
+        ({"flags": {"raft.heartbeat.ms": 500}}, "raft.heartbeat.ms"),
+        ({"flags": {"broker.session.timeout.ms": 200}}, "broker.session.timeout.ms"),
+        ({"flags": {"log.level": "loud"}}, "log.level is 'loud'"),
+        ({"flags": {"join": ",".join(f"h{n}:1" for n in range(8))}}, "more than 7"),
+        ({"flags": {"http": "7080"}}, "HOST:PORT"),
+        ({"flags": {"join": "a:1,b"}}, "HOST:PORT"),
+    ],
+)
+def test_what_is_wrong_is_named(sources, said):
+    with pytest.raises(ConfigError) as refused:
+        load_settings(sources.pop("flags", {}), **sources)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", ":", "h:", ":1", "h:-1", "h:65536", "h:1x", "h:\u00b2", "h:" + "9" * 5000])
+def test_an_address_that_is_none_is_refused(text):
+    with pytest.raises(ConfigError):
+        parse_address(text, "http")
+
+
+def test_addresses():
+    assert parse_address("127.0.0.1:0", "http") == ("127.0.0.1", 0)
+    assert parse_address("[::1]:7080", "http") == ("::1", 7080)
+    assert load_settings({"join": " b:2, a:1,a:1 ,"}).join_addresses == (("a", 1), ("b", 2))
+    assert load_settings({"join": ""}).join_addresses == ()
+
+
+@pytest.mark.parametrize("beyond", [{"http": "0.0.0.0:7080"}, {"advertise": "node1"}, {"http": "[::]:1"}])
+def test_beyond_loopback_needs_a_secret_or_a_plain_word(beyond):
+    with pytest.raises(ConfigError) as refused:
+        load_settings(beyond)
+    assert refused.value.code == "OTTLA-INSECURE"
+    load_settings({**beyond, "insecure": True})
+    load_settings({**beyond, "secret.file": "key"})
+
+
+def test_an_advertised_node_listens_everywhere_unless_told_where():
+    assert load_settings({"advertise": "node1", "insecure": True}).http_address == ("0.0.0.0", 7080)
+    settings = load_settings({"advertise": "node1", "http": "127.0.0.1:1"})
+    assert (settings.http_address, settings.advertised_host) == (("127.0.0.1", 1), "node1")

@@ -1,0 +1,225 @@
+"""Images become roles: in one step, never twice for one epoch, and never for a log that is not this topic's."""
+
+import pytest
+
+from ottla.broker.replica import Refused
+from ottla.client.error_codes import ErrorCode
+from ottla.log.model import TopicIdPartition
+from ottla.raft.commands import CreatePartitions, DeleteTopic, FenceBroker, UnfenceBroker
+
+from .small_quorum import OTHER, TOPIC, A, B, C, OneBroker, SmallQuorum, a_batch
+
+
+@pytest.fixture
+def quorum() -> SmallQuorum:
+    return SmallQuorum(A, B, C)
+
+
+async def test_roles_follow_the_image(quorum):
+    quorum.create("led", TOPIC, A, B)
+    quorum.create("followed", OTHER, B, A)
+    broker = OneBroker(quorum)
+    await broker.start()
+    led, followed = broker.replica(TOPIC), broker.replica(OTHER)
+    assert led.leader is not None
+    assert led.follower is None
+    assert followed.follower is not None
+    assert followed.follower.leader == B
+    assert broker.fetchers.replicas == [followed]
+    quorum.decide(FenceBroker(B, quorum.epochs[B]))
+    await broker.see()
+    assert followed.leader is not None
+    assert followed.follower is None
+    assert broker.fetchers.replicas == []
+
+
+async def test_no_role_is_taken_before_this_incarnation_is_registered(quorum):
+    quorum.create("t", TOPIC, A)
+    broker = OneBroker(quorum)
+    await broker.manager.open_all(quorum.image)
+    await broker.see()
+    replica = broker.replica()
+    assert replica.leader is None
+    assert replica.follower is None
+    with pytest.raises(Refused) as refused:
+        replica.append(memoryview(a_batch()), need_all=False)
+    assert refused.value.error is ErrorCode.NOT_LEADER_OR_FOLLOWER
+
+
+async def test_a_restarted_broker_never_resumes_its_leader_epoch(quorum):
+    quorum.create("t", TOPIC, A)
+    broker = OneBroker(quorum)
+    await broker.start()
+    before = broker.replica().leader.leader_epoch
+    broker.replica().append(memoryview(a_batch()), need_all=False)
+
+    again = OneBroker(quorum, broker.storage.kill())
+    await again.manager.open_all(quorum.image)
+    quorum.register(A)
+    again.manager.activate(quorum.epochs[A])
+    assert again.replica().leader is None
+    await again.see()
+    assert again.replica().leader is None, "it is fenced"
+    quorum.decide(UnfenceBroker(A, quorum.epochs[A]))
+    await again.see()
+    assert again.replica().leader.leader_epoch > before
+    assert again.replica().log.log_end_offset == 1
+
+
+async def test_the_same_epoch_keeps_the_same_leader_object_and_a_newer_one_does_not(quorum):
+    quorum.create("t", TOPIC, A, B)
+    broker = OneBroker(quorum)
+    await broker.start()
+    leader = broker.replica().leader
+    quorum.alter_isr(TOPIC, A)
+    await broker.see()
+    assert broker.replica().leader is leader
+    assert leader.isr.committed == {A}
+    assert leader.isr.partition_epoch == quorum.state().partition_epoch
+    quorum.register(A)  # another incarnation: everything is laid down
+    await broker.see()
+    assert broker.replica().leader is None
+    assert not broker.manager.active
+
+
+async def test_images_that_come_while_a_log_opens_decide_its_role(quorum):
+    broker = OneBroker(quorum)
+    await broker.start()
+    broker.executor.free.clear()
+    quorum.create("t", TOPIC, A, B)
+    broker.manager.apply_image(quorum.image)
+    assert broker.manager.find(TopicIdPartition(TOPIC, 0)) is None
+    with pytest.raises(Refused) as refused:
+        broker.manager.require(TOPIC, 0)
+    assert refused.value.error.retriable
+    quorum.decide(FenceBroker(A, quorum.epochs[A]))  # B leads before our log is open
+    broker.manager.apply_image(quorum.image)
+    await broker.release()
+    await broker.manager.settled()
+    assert broker.replica().follower.leader == B
+    assert broker.replica().leader_epoch == quorum.state().leader_epoch
+
+
+async def test_a_topic_deleted_while_its_log_opens_is_set_aside(quorum):
+    broker = OneBroker(quorum)
+    await broker.start()
+    broker.executor.free.clear()
+    quorum.create("t", TOPIC, A)
+    broker.manager.apply_image(quorum.image)
+    quorum.decide(DeleteTopic(TOPIC))
+    broker.manager.apply_image(quorum.image)
+    await broker.release()
+    await broker.manager.settled()
+    assert broker.manager.replicas == {}
+    assert [name for name in broker.directories() if not name.endswith("-stray")] == []
+
+
+async def test_a_topic_made_again_under_its_name_while_the_old_log_opens(quorum):
+    broker = OneBroker(quorum)
+    await broker.start()
+    broker.executor.free.clear()
+    quorum.create("t", TOPIC, A)
+    broker.manager.apply_image(quorum.image)
+    quorum.decide(DeleteTopic(TOPIC))
+    broker.manager.apply_image(quorum.image)
+    quorum.create("t", OTHER, A)
+    broker.manager.apply_image(quorum.image)
+    await broker.release()
+    await broker.manager.settled()
+    assert broker.manager.offline == {}
+    assert list(broker.manager.replicas) == [TopicIdPartition(OTHER, 0)]
+    assert broker.replica(OTHER).log.topic_id == OTHER
+    assert broker.replica(OTHER).leader is not None
+
+
+async def test_a_topic_made_again_never_sees_the_records_of_the_one_before(quorum):
+    quorum.create("t", TOPIC, A)
+    broker = OneBroker(quorum)
+    await broker.start()
+    broker.replica().append(memoryview(a_batch()), need_all=False)
+    quorum.decide(DeleteTopic(TOPIC))
+    quorum.create("t", OTHER, A)
+    await broker.see()
+    assert broker.replica(OTHER).log.log_end_offset == 0
+    assert broker.replica(OTHER).high_watermark == 0
+    assert any(name.endswith("-stray") for name in broker.directories()), "nothing is deleted unasked"
+
+
+async def test_a_topic_deleted_between_opening_and_registering_is_let_go(quorum):
+    quorum.create("t", TOPIC, A)
+    broker = OneBroker(quorum)
+    await broker.manager.open_all(quorum.image)
+    quorum.decide(DeleteTopic(TOPIC))
+    quorum.create("t", OTHER, A)
+    broker.manager.apply_image(quorum.image)
+    broker.manager.activate(quorum.epochs[A])
+    await broker.manager.settled()
+    assert list(broker.manager.replicas) == [TopicIdPartition(OTHER, 0)]
+    assert broker.manager.offline == {}
+
+
+async def test_setting_aside_does_not_wait_for_the_disk_where_images_are_applied(quorum):
+    quorum.create("t", TOPIC, A)
+    broker = OneBroker(quorum)
+    await broker.start()
+    changes = broker.storage.changes
+    quorum.decide(DeleteTopic(TOPIC))
+    broker.manager.apply_image(quorum.image)
+    assert broker.storage.changes == changes
+    assert broker.manager.replicas == {}
+    await broker.manager.settled()
+    assert broker.storage.changes > changes
+
+
+async def test_a_damaged_log_takes_only_its_replica_out_of_service(quorum):
+    quorum.create("bad", TOPIC, A)
+    quorum.create("good", OTHER, A)
+    broker = OneBroker(quorum)
+    broker.storage.fail("create", name_contains="bad-0")
+    await broker.start()
+    assert list(broker.manager.offline) == [TopicIdPartition(TOPIC, 0)]
+    assert broker.replica(OTHER).leader is not None
+    with pytest.raises(Refused) as refused:
+        broker.manager.require(TOPIC, 0)
+    assert refused.value.error is ErrorCode.KAFKA_STORAGE_ERROR
+    quorum.decide(DeleteTopic(TOPIC))
+    await broker.see()
+    assert broker.manager.offline == {}
+
+
+async def test_what_is_asked_of_the_wrong_broker_says_what_the_image_knows(quorum):
+    quorum.create("t", TOPIC, B, C)
+    broker = OneBroker(quorum)
+    await broker.start()
+    for topic_id, partition, error in (
+        (OTHER, 0, ErrorCode.UNKNOWN_TOPIC_ID),
+        (TOPIC, 1, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
+        (TOPIC, 0, ErrorCode.NOT_LEADER_OR_FOLLOWER),
+    ):
+        with pytest.raises(Refused) as refused:
+            broker.manager.require(topic_id, partition)
+        assert refused.value.error is error
+    assert broker.manager.leader_of(TOPIC, 0) == (B, 0)
+
+
+async def test_new_partitions_of_a_topic_are_opened_and_the_others_left_alone(quorum):
+    quorum.create("t", TOPIC, A, B, C)
+    broker = OneBroker(quorum)
+    await broker.start()
+    leader = broker.replica().leader
+    quorum.decide(CreatePartitions(TOPIC, 3))
+    await broker.see()
+    assert len(broker.manager.replicas) == 3
+    assert broker.replica().leader is leader
+
+
+async def test_laying_down_keeps_the_high_watermark_for_the_checkpoint(quorum):
+    quorum.create("t", TOPIC, A)
+    broker = OneBroker(quorum)
+    await broker.start()
+    broker.replica().append(memoryview(a_batch(count=3)), need_all=True)
+    broker.manager.deactivate()
+    assert broker.replica().leader is None
+    assert list(broker.manager.high_watermarks().values()) == [3]
+    await broker.see()
+    assert broker.replica().leader is None, "no image gives a role to one that has left"

@@ -1,0 +1,303 @@
+"""The data plane's stream: order, pipelining, limits, and anything that is not a request."""
+
+import asyncio
+import contextlib
+import random
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from msgspec.structs import replace
+
+from ottla.broker.config import Settings
+from ottla.broker.http.streams import DataStream, InflightBudget
+from ottla.client.error_codes import ErrorCode
+from ottla.client.frames import PREFIX, decode_response, encode_frame, split_batches
+from ottla.client.protocol import (
+    DescribeNodeRequest,
+    ErrorResponse,
+    FetchPartition,
+    FetchRequest,
+    FetchResponse,
+    InitProducerIdRequest,
+    ProducePartition,
+    ProduceRequest,
+    ProduceResponse,
+)
+
+from .small_quorum import TOPIC
+
+CLOSE = aiohttp.ClientWSTimeout(ws_close=0.05)
+SETTINGS = replace(Settings(), frame_bytes_max=1 << 16, stream_requests_max=4)
+
+
+class FakeApi:
+    """Answers when told to, in any order."""
+
+    def __init__(self) -> None:
+        self.begun: asyncio.Queue[object] = asyncio.Queue()
+        self.gates: list[asyncio.Future] = []
+
+    def begin(self, request, body):
+        if isinstance(request, ProduceRequest):
+            split_batches(body, [target.size for target in request.partitions])
+            if request.acks == 0:
+                self.begun.put_nowait(request)
+                return None
+        else:
+            split_batches(body, ())
+        gate = asyncio.get_running_loop().create_future()
+        self.gates.append(gate)
+        self.begun.put_nowait(request)
+        return gate
+
+    async def next(self):
+        return await asyncio.wait_for(self.begun.get(), 10)
+
+
+class Door:
+    def __init__(self, settings: Settings = SETTINGS, total: int = 1 << 30) -> None:
+        self.api = FakeApi()
+        self.settings = settings
+        self.total = InflightBudget(total)
+        self.over = asyncio.Event()
+        self.disk_room = asyncio.Event()
+        self.disk_room.set()
+
+    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse(compress=False, max_msg_size=self.settings.frame_bytes_max, timeout=0.1)
+        await ws.prepare(request)
+
+        async def room() -> None:
+            await self.disk_room.wait()
+
+        try:
+            await DataStream(
+                ws, self.api, self.settings, self.total, room, request.transport.abort if request.transport else None
+            ).run()
+        finally:
+            self.over.set()
+        return ws
+
+    @contextlib.asynccontextmanager
+    async def open(self):
+        app = web.Application()
+        app.router.add_get("/", self.handle)
+        async with (
+            TestServer(app) as server,
+            aiohttp.ClientSession() as session,
+            session.ws_connect(server.make_url("/"), max_msg_size=0, timeout=CLOSE) as ws,
+        ):
+            yield ws
+
+
+async def answer(ws) -> tuple[int, object, bytes]:
+    message = await asyncio.wait_for(ws.receive(), 10)
+    assert message.type is aiohttp.WSMsgType.BINARY, message
+    frame = decode_response(message.data)
+    return frame.correlation_id, frame.message, bytes(frame.body)
+
+
+async def ends_with_a_reason(ws) -> str:
+    number, message, _ = await answer(ws)
+    assert number == 0
+    assert isinstance(message, ErrorResponse)
+    assert message.error is ErrorCode.INVALID_REQUEST
+    message_2 = await asyncio.wait_for(ws.receive(), 10)
+    assert message_2.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING)
+    assert ws.close_code == aiohttp.WSCloseCode.UNSUPPORTED_DATA
+    return message.message
+
+
+def produce(size: int = 3, acks: int = -1) -> ProduceRequest:
+    return ProduceRequest(acks, 1000, (ProducePartition(TOPIC, 0, size),))
+
+
+async def test_requests_begin_in_order_and_answers_leave_as_they_complete():
+    door = Door()
+    async with door.open() as ws:
+        for number in (7, 8, 9):
+            await ws.send_bytes(encode_frame(number, produce(number), [b"x" * number]))
+        assert [(await door.api.next()).partitions[0].size for _ in range(3)] == [7, 8, 9]
+        for place in (2, 0, 1):
+            door.api.gates[place].set_result((ProduceResponse(()), []))
+            assert (await answer(ws))[0] == (7, 8, 9)[place]
+
+
+async def test_batches_follow_their_answer():
+    door = Door()
+    async with door.open() as ws:
+        await ws.send_bytes(encode_frame(1, FetchRequest(0, 0, 100, (FetchPartition(TOPIC, 0, 0),))))
+        await door.api.next()
+        door.api.gates[0].set_result((FetchResponse(()), [b"ab", b"c"]))
+        assert await answer(ws) == (1, FetchResponse(()), b"abc")
+
+
+async def test_no_answer_to_acks_none():
+    door = Door()
+    async with door.open() as ws:
+        await ws.send_bytes(encode_frame(1, produce(acks=0), [b"xyz"]))
+        await ws.send_bytes(encode_frame(2, DescribeNodeRequest()))
+        await door.api.next()
+        await door.api.next()
+        door.api.gates[0].set_result((ProduceResponse(()), []))
+        assert (await answer(ws))[0] == 2
+
+
+async def test_a_bug_behind_a_request_answers_it_and_the_stream_goes_on():
+    door = Door()
+    async with door.open() as ws:
+        for number in (1, 2):
+            await ws.send_bytes(encode_frame(number, DescribeNodeRequest()))
+            await door.api.next()
+        door.api.gates[0].set_exception(RuntimeError("oh"))
+        number, message, _ = await answer(ws)
+        assert (number, message.error) == (1, ErrorCode.UNKNOWN_SERVER_ERROR)
+        door.api.gates[1].set_result((ProduceResponse(()), []))
+        assert (await answer(ws))[0] == 2
+
+
+def bad_frames() -> list[bytes]:
+    good = encode_frame(1, produce(), [b"xyz"])
+    chance = random.Random(5)
+    header = b"\x92\x01" + b"\x91" * 5000  # nested deeper than any message
+    return [
+        b"",
+        b"\0",
+        good[:-1],
+        good + b"!",
+        good[:12],
+        PREFIX.pack(4, 2**32 - 1),
+        PREFIX.pack(4, 0),
+        PREFIX.pack(4 + len(header), len(header)) + header,
+        encode_frame(1, produce(4), [b"xyz"]),
+        encode_frame(1, produce(2), [b"xyz"]),
+        encode_frame(1, InitProducerIdRequest(), [b"xyz"]),
+        encode_frame(1, ProduceResponse(())),
+        *(chance.randbytes(chance.randrange(1, 60)) for _ in range(6)),
+    ]
+
+
+@pytest.mark.parametrize("frame", bad_frames(), ids=range(len(bad_frames())))
+async def test_what_is_no_request_is_told_and_ends_the_stream(frame):
+    door = Door()
+    async with door.open() as ws:
+        await ws.send_bytes(frame)
+        await ends_with_a_reason(ws)
+        await asyncio.wait_for(door.over.wait(), 10)
+        assert door.api.gates == []
+
+
+async def test_text_is_told_and_ends_the_stream():
+    door = Door()
+    async with door.open() as ws:
+        await ws.send_str("hello")
+        assert "binary" in await ends_with_a_reason(ws)
+
+
+async def test_a_frame_over_the_limit_closes_with_the_code_for_it():
+    door = Door()
+    async with door.open() as ws:
+        await ws.send_bytes(b"x" * (SETTINGS.frame_bytes_max + 1))
+        await asyncio.wait_for(ws.receive(), 10)
+        assert ws.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
+        await asyncio.wait_for(door.over.wait(), 10)
+
+
+async def test_what_was_begun_ends_with_the_stream():
+    door = Door()
+    async with door.open() as ws:
+        await ws.send_bytes(encode_frame(1, DescribeNodeRequest()))
+        await door.api.next()
+        await ws.send_str("hello")
+        await ends_with_a_reason(ws)
+        await asyncio.wait_for(door.over.wait(), 10)
+        assert door.api.gates[0].cancelled()
+        await asyncio.wait_for(door.total.idle(), 10)
+
+
+async def read_again_once(door: Door, ws, free) -> None:
+    """The stream is not read until ``free`` has been called."""
+    await ws.send_bytes(encode_frame(99, DescribeNodeRequest()))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert door.api.begun.empty(), "a full stream is not read"
+    free()
+    assert isinstance(await door.api.next(), DescribeNodeRequest)
+
+
+async def test_too_many_requests_stop_the_reading():
+    door = Door()
+    async with door.open() as ws:
+        for number in range(SETTINGS.stream_requests_max):
+            await ws.send_bytes(encode_frame(number, DescribeNodeRequest()))
+            await door.api.next()
+        await read_again_once(door, ws, lambda: door.api.gates[2].set_result((ProduceResponse(()), [])))
+
+
+async def test_too_many_bytes_of_one_stream_stop_its_reading():
+    door = Door(replace(SETTINGS, stream_inflight_bytes_max=100))
+    async with door.open() as ws:
+        await ws.send_bytes(encode_frame(1, produce(200), [b"x" * 200]))
+        await door.api.next()
+        await read_again_once(door, ws, lambda: door.api.gates[0].set_result((ProduceResponse(()), [])))
+
+
+async def test_too_many_bytes_of_all_streams_stop_the_reading():
+    door = Door(total=100)
+    door.total.take(90)
+    async with door.open() as ws:
+        await ws.send_bytes(encode_frame(1, produce(200), [b"x" * 200]))
+        await door.api.next()
+        await read_again_once(door, ws, lambda: door.api.gates[0].set_result((ProduceResponse(()), [])))
+
+
+async def test_a_full_disk_queue_stops_the_reading():
+    door = Door()
+    door.disk_room.clear()
+    async with door.open() as ws:
+        await ws.send_bytes(encode_frame(1, produce(acks=0), [b"xyz"]))
+        await door.api.next()
+        await read_again_once(door, ws, door.disk_room.set)
+
+
+async def test_idle_consumers_keep_no_producer_from_being_read():
+    door = Door(total=1 << 20)
+    async with door.open() as ws:
+        poll = FetchRequest(60_000, 1, 1 << 22, (FetchPartition(TOPIC, 0, 0),))
+        for number in range(3):
+            await ws.send_bytes(encode_frame(number, poll))
+            await door.api.next()
+        await ws.send_bytes(encode_frame(9, produce(), [b"xyz"]))
+        assert isinstance(await door.api.next(), ProduceRequest)
+
+
+async def test_a_client_that_never_reads_is_dropped_and_its_memory_given_back():
+    door = Door(replace(SETTINGS, stream_send_timeout_ms=50))
+    async with door.open() as ws:
+        for number in range(3):
+            await ws.send_bytes(encode_frame(number, FetchRequest(0, 0, 1 << 22, (FetchPartition(TOPIC, 0, 0),))))
+            await door.api.next()
+        ws._response.connection.transport.pause_reading()
+        for gate in door.api.gates:
+            gate.set_result((FetchResponse(()), [b"x" * (8 << 20)]))
+        await asyncio.wait_for(door.over.wait(), 10)
+        await asyncio.wait_for(door.total.idle(), 10)
+
+
+async def test_budgets():
+    budget = InflightBudget(10)
+    budget.take(9)
+    await budget.wait()
+    budget.take(9)
+    waiting = asyncio.ensure_future(budget.wait())
+    idle = asyncio.ensure_future(budget.idle())
+    budget.give(8)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    budget.give(1)
+    await waiting
+    assert not idle.done()
+    budget.give(9)
+    await idle
