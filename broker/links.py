@@ -155,5 +155,10 @@ class ReplicaLink:
         except (aiohttp.ClientError, OSError, BadFrame) as error:
             raise LinkLost(str(error)) from error
 
+    def abort(self) -> None:
+        """Have the stream end soon: whoever receives then gets LinkLost."""
+        closing = asyncio.create_task(hang_up(self._ws))
+        closing.add_done_callback(lambda task: task.exception())
+
     async def close(self) -> None:
         await hang_up(self._ws)

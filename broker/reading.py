@@ -23,52 +23,61 @@ def check_epoch(replica: Replica, epoch: LeaderEpoch | None) -> PartitionLeader:
     raise Refused(ErrorCode.UNKNOWN_LEADER_EPOCH, f"epoch {epoch} has not reached this broker yet")
 
 
-def divergence(replica: Replica, asked: FetchPartition) -> DivergingEpoch | None:
-    """Where the reader's log leaves ours, if it does: it has bytes of an epoch that we ended earlier or never had."""
-    epoch = asked.last_fetched_epoch
-    if epoch is None:
-        return None
-    end = replica.log.end_offset_for_epoch(epoch)
-    if end is None:
-        return DivergingEpoch(epoch, replica.log.log_start_offset)
-    if end.leader_epoch < epoch or end.offset < asked.fetch_offset:
-        return DivergingEpoch(end.leader_epoch, end.offset)
+def check_position(replica: Replica, asked: FetchPartition) -> DivergingEpoch | None:
+    """Where the reader's log leaves ours, if it does: it has bytes of an epoch that we ended earlier or never had.
+
+    Raises Refused where its offset is outside of our log.
+    """
+    log = replica.log
+    epoch, offset, end_offset = asked.last_fetched_epoch, asked.fetch_offset, log.log_end_offset
+    # In our newest epoch, and not past our end: the usual case needs no look into the epochs.
+    if epoch is not None and (epoch != log.latest_epoch or offset > end_offset):
+        end = log.end_offset_for_epoch(epoch)
+        if end is None:
+            return DivergingEpoch(epoch, log.log_start_offset)
+        if end.leader_epoch < epoch or end.offset < offset:
+            return DivergingEpoch(end.leader_epoch, end.offset)
+    if not log.log_start_offset <= offset <= end_offset:
+        raise Refused(
+            ErrorCode.OFFSET_OUT_OF_RANGE,
+            f"{replica.name} holds {log.log_start_offset} to {end_offset}, not {offset}",
+        )
     return None
 
 
-def read(replica: Replica, asked: FetchPartition, max_bytes: int, *, follower: bool) -> Answer:
-    """Answer one partition with at most ``max_bytes``, or one larger batch. Never raises for the reader's mistakes."""
+def read(replica: Replica, asked: FetchPartition, max_bytes: int) -> Answer:
+    """Answer a consumer with at most ``max_bytes`` of what is committed, or one larger batch. Never raises for the
+    reader's mistakes."""
     try:
-        return _read(replica, asked, min(max_bytes, asked.max_bytes), follower=follower)
+        leader = check_epoch(replica, asked.current_leader_epoch)
+        diverging = check_position(replica, asked)
     except Refused as refused:
         return refusal(replica, asked, refused.error, str(refused)), b""
+    if diverging is not None:
+        return answer_of(replica, asked, leader, 0, diverging), b""
+    return read_checked(replica, asked, leader, max_bytes, leader.high_watermark)
+
+
+def read_checked(
+    replica: Replica, asked: FetchPartition, leader: PartitionLeader, max_bytes: int, limit: Offset
+) -> Answer:
+    """Answer a reader whose epoch and position were checked with what is below ``limit``."""
+    try:
+        offset, size = Offset(asked.fetch_offset), min(max_bytes, asked.max_bytes)
+        # Between high watermark and log end a consumer finds nothing yet: it is not out of range (KIP-392's lesson).
+        data = replica.log.read(offset, size, limit) if offset < limit and size > 0 else b""
     except LogError as error:
         return refusal(replica, asked, ErrorCode.named(error.code), str(error)), b""
     except OSError as error:
         return refusal(replica, asked, ErrorCode.KAFKA_STORAGE_ERROR, f"{replica.name} cannot be read: {error}"), b""
-
-
-def _read(replica: Replica, asked: FetchPartition, max_bytes: int, *, follower: bool) -> Answer:
-    leader = check_epoch(replica, asked.current_leader_epoch)
-    diverging = divergence(replica, asked)
-    if diverging is not None:
-        return _result(replica, asked, leader, 0, diverging), b""
-    limit = leader.log_end if follower else leader.high_watermark
-    offset = Offset(asked.fetch_offset)
-    if offset > replica.log.log_end_offset or offset < replica.log.log_start_offset:
-        raise Refused(
-            ErrorCode.OFFSET_OUT_OF_RANGE,
-            f"{replica.name} holds {replica.log.log_start_offset} to {replica.log.log_end_offset}, not {offset}",
-        )
-    # Between high watermark and log end a consumer finds nothing yet: it is not out of range (KIP-392's lesson).
-    data = replica.log.read(offset, max_bytes, limit) if offset < limit and max_bytes > 0 else b""
     replica.bytes_out += len(data)
-    return _result(replica, asked, leader, len(data), None), data
+    return answer_of(replica, asked, leader, len(data), None), data
 
 
-def _result(
+def answer_of(
     replica: Replica, asked: FetchPartition, leader: PartitionLeader, size: int, diverging: DivergingEpoch | None
 ) -> FetchResult:
+    """The answer that is no refusal."""
     return FetchResult(
         topic_id=asked.topic_id,
         partition=asked.partition,

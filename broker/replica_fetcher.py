@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from ottla.client.error_codes import ErrorCode
-from ottla.client.frames import BadFrame, ResponseFrame, split_batches
+from ottla.client.frames import BadFrame, split_batches
 from ottla.client.protocol import FetchPartition, FetchResponse, FetchResult, ReplicaFetchRequest
 from ottla.log.errors import LogError
 from ottla.log.model import BrokerId, TopicIdPartition
@@ -20,6 +20,7 @@ from .links import ReplicaLink
 from .partition_follower import PartitionFollower
 from .replica import Replica
 from .replica_session import RESPONSE_BYTES_MAX
+from .watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +52,7 @@ class ReplicaFetcher:
         self._link: ReplicaLink | None = None
         self._outstanding = 0
         self._was_answered = False  # on the present stream
+        self._watchdog: Watchdog | None = None
         self._changed = asyncio.Event()
         self._retries: set[asyncio.TimerHandle] = set()
         self._task = asyncio.create_task(self._run(), name=f"fetch-from-{leader}")
@@ -113,10 +115,11 @@ class ReplicaFetcher:
 
     async def _converse(self, link: ReplicaLink) -> None:
         hurrier = asyncio.create_task(self._hurry(link))
+        self._watchdog = Watchdog(self._wait_ms_max / 1000 + ANSWER_SLACK_S, link.abort)
         try:
             await self._send(link)
             while True:
-                frame = await self._receive(link)
+                frame = await link.receive()
                 self._outstanding -= 1
                 self._was_answered = True
                 if not isinstance(frame.message, FetchResponse):
@@ -125,15 +128,9 @@ class ReplicaFetcher:
                 if self._outstanding == 0 or (self._outstanding == 1 and self._ask):
                     await self._send(link)
         finally:
+            self._watchdog.stop()
             hurrier.cancel()
             await asyncio.gather(hurrier, return_exceptions=True)
-
-    async def _receive(self, link: ReplicaLink) -> ResponseFrame:
-        try:
-            async with asyncio.timeout(self._wait_ms_max / 1000 + ANSWER_SLACK_S):
-                return await link.receive()
-        except TimeoutError:
-            raise LinkLost("the leader does not answer") from None
 
     async def _hurry(self, link: ReplicaLink) -> None:
         """Send what changed while a long poll is out, instead of waiting for its answer."""
@@ -150,6 +147,8 @@ class ReplicaFetcher:
         self._forget.clear()
         self._changed.clear()
         self._outstanding += 1
+        if self._watchdog is not None:
+            self._watchdog.guard()
         await link.send(ReplicaFetchRequest(self._wait_ms_max, RESPONSE_BYTES_MAX, changed, forgotten))
 
     def _question(self, replica: Replica) -> FetchPartition:

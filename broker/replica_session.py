@@ -13,7 +13,7 @@ from ottla.log.clock import Clock
 from ottla.log.model import BrokerEpoch, BrokerId, Offset, TopicIdPartition
 
 from .partition_leader import PartitionLeader, SessionClock
-from .reading import check_epoch, read, refusal
+from .reading import answer_of, check_epoch, check_position, read_checked, refusal
 from .replica import Refused, Replica
 
 RESPONSE_BYTES_MAX = 4 << 20
@@ -75,9 +75,9 @@ class ReplicaSession:
         try:
             leader = check_epoch(replica, asked.current_leader_epoch)
             entry = Entry(replica, leader, asked)
-            answer, _ = read(replica, asked, 0, follower=True)  # fencing, divergence and range; reads nothing
-            if answer.error is not ErrorCode.NONE or answer.diverging is not None:
-                self._refuse(key, answer)
+            diverging = check_position(replica, asked)
+            if diverging is not None:
+                self._refuse(key, answer_of(replica, asked, leader, 0, diverging))
                 return
             previous = self._entries.get(key)
             if previous is not None and previous.leader is leader:
@@ -143,11 +143,9 @@ class ReplicaSession:
         deadline_s = self._time.monotonic() + max_wait_s
         while not self._ready and self._requests == 1 and (left_s := deadline_s - self._time.monotonic()) > 0:
             self._wakeup.clear()
-            try:
-                async with asyncio.timeout(left_s):
-                    await self._wakeup.wait()
-            except TimeoutError:
-                break
+            timer = asyncio.get_running_loop().call_later(left_s, self._wakeup.set)
+            await self._wakeup.wait()
+            timer.cancel()
         self._requests -= 1
         return self.collect(min(max_bytes, RESPONSE_BYTES_MAX))
 
@@ -178,8 +176,9 @@ class ReplicaSession:
             self._forget(key)
             message = f"{entry.replica.name} is led in another epoch now"
             return refusal(entry.replica, entry.asked, ErrorCode.NOT_LEADER_OR_FOLLOWER, message), b""
-        result, data = read(entry.replica, entry.asked, budget, follower=True)
-        if result.error is not ErrorCode.NONE or result.diverging is not None:
+        # Named in this epoch, so it was checked then; a leader's log only grows.
+        result, data = read_checked(entry.replica, entry.asked, entry.leader, budget, entry.leader.log_end)
+        if result.error is not ErrorCode.NONE:
             self._forget(key)
             return result, b""
         if len(data) > budget and not alone:

@@ -102,6 +102,7 @@ class PartitionLog:
         self._producers: ProducerStateManager = recovered.producers
         unsynced = sum(s.size_bytes for s in recovered.segments if s.next_offset > recovery_point)
         self._sync_point = SyncPoint(max(recovery_point, self.log_start_offset), unsynced)
+        self._closed = False
 
     @property
     def log_start_offset(self) -> Offset:
@@ -233,15 +234,20 @@ class PartitionLog:
         while the loop goes on. Raises StorageFailed, and the data directory is failed from then on.
 
         What the loop does meanwhile is safe: files are captured first, a file it closes has been dropped from the
-        log, and after a truncation the old recovery point stands, because the same offsets may name newer bytes.
+        log, and after a truncation the old recovery point stands, because the same offsets may name newer bytes. A
+        log that is closed, before or meanwhile, is left as it is: its directory may have been set aside already.
         """
         if self._shared.failed is not None:
             raise StorageFailed(f"{self.directory}: {self._shared.failed}")
+        if self._closed:
+            return self.recovery_point
         began = self._sync_point.begin()
         end = self.log_end_offset
         try:
             self._segments.sync_above(self.recovery_point)
         except OSError as error:
+            if self._closed:
+                return self.recovery_point
             failure = StorageFailed(f"{self.directory}: sync failed: {error}")
             self._shared.fail(failure)
             raise failure from error
@@ -250,6 +256,7 @@ class PartitionLog:
 
     def close(self) -> None:
         """Write the indexes out and let go of the files. Nothing is synced: ``sync`` first for a clean stop."""
+        self._closed = True  # first: a sync that is under way fails from here on, and that is no failure of the disk
         for segment in self._segments:
             segment.flush_index()
             segment.close()

@@ -13,6 +13,9 @@ from ..replica_session import RESPONSE_BYTES_MAX
 
 Answer = tuple[FetchResponse, list[bytes]]
 
+WAIT_S_MAX = 60.0
+"""No fetch waits longer for news, whatever it asks."""
+
 
 class _LongPoll:
     """Wakes a fetch when any of its partitions has news."""
@@ -29,7 +32,7 @@ async def fetch(manager: ReplicaManager, request: FetchRequest) -> Answer:
     answer = _read_all(manager, request)
     if _is_complete(answer, request) or request.max_wait_ms == 0:
         return answer
-    deadline_s = manager.clock.monotonic() + request.max_wait_ms / 1000
+    deadline_s = manager.clock.monotonic() + min(request.max_wait_ms / 1000, WAIT_S_MAX)
     poll = _LongPoll()
     watched = _watch(manager, request, poll)
     try:
@@ -84,7 +87,7 @@ def _read_one(manager: ReplicaManager, asked: FetchPartition, budget: int) -> tu
             leader=leader,
             leader_epoch=epoch,
         ), b""
-    return read(replica, asked, budget, follower=False)
+    return read(replica, asked, budget)
 
 
 def _is_complete(answer: Answer, request: FetchRequest) -> bool:

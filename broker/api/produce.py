@@ -2,8 +2,6 @@
 
 import asyncio
 
-import structlog
-
 from ottla.client.error_codes import ErrorCode
 from ottla.client.protocol import (
     ACKS_ALL,
@@ -19,7 +17,8 @@ from ottla.log.model import Offset
 from ..replica import Refused, Replica
 from ..replica_manager import ReplicaManager
 
-log = structlog.get_logger(__name__)
+WAIT_S_MAX = 300.0
+"""No request waits longer for its commit, whatever it asks."""
 
 
 class PendingProduce:
@@ -75,7 +74,12 @@ class PendingProduce:
 
     def _resolve(self, replica: Replica, result: ProduceResult) -> None:
         self._results[self._waiting.pop(replica)] = result
-        if not self._waiting and self._done is not None and not self._done.done():
+        if not self._waiting:
+            self._finish()
+
+    def _finish(self) -> None:
+        """All is known, or the time is up."""
+        if self._done is not None and not self._done.done():
             self._done.set_result(None)
 
     # --- the answer --------------------------------------------------------------------------------------------------
@@ -83,18 +87,20 @@ class PendingProduce:
     async def response(self) -> ProduceResponse:
         """The results, once all are known or the request's time is up."""
         if self._waiting:
-            self._done = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            self._done = loop.create_future()
+            timer = loop.call_later(min(self._request.timeout_ms / 1000, WAIT_S_MAX), self._finish)
             try:
-                async with asyncio.timeout(self._request.timeout_ms / 1000):
-                    await self._done
-            except TimeoutError:
+                await self._done
                 self._give_up()
             finally:
+                timer.cancel()
                 for replica in self._waiting:
                     replica.stop_waiting(self)
         return ProduceResponse(tuple(result for result in self._results if result is not None))
 
     def _give_up(self) -> None:
+        """What is still not committed may be later; nobody waits for it any longer."""
         for replica, index in self._waiting.items():
             target = self._request.partitions[index]
             leader = replica.leader

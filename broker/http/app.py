@@ -20,7 +20,6 @@ from .guard import Guard, note_speech
 from .problem import problem, problems
 from .streams import STREAM_PATH, DataStream, InflightBudget
 
-
 CLOSE_WAIT_S = 1.0
 PING_INTERVAL_S = 30.0
 """A client that has gone without a word is noticed after this and half of it again."""

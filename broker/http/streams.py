@@ -20,6 +20,7 @@ from ottla.log.errors import LogError
 from ..api.dispatch import Answer, Api
 from ..config import Settings
 from ..replica_session import RESPONSE_BYTES_MAX
+from ..watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +83,8 @@ class DataStream:
         self._disk_room = disk_room
         self._abort = abort
         self._send_s = settings.stream_send_timeout_ms / 1000
+        self._sending = 0
+        self._watchdog = Watchdog(self._send_s, self._stuck)
         self._answering: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -102,6 +105,7 @@ class DataStream:
         except BadFrame as error:
             await self._refuse(str(error))
         finally:
+            self._watchdog.stop()
             for task in self._answering:
                 task.cancel()
             await asyncio.gather(*self._answering, return_exceptions=True)
@@ -143,17 +147,22 @@ class DataStream:
 
     async def _send(self, frame: bytes) -> bool:
         """Whether the client took it. One that reads nothing for too long is dropped, with the memory it holds."""
+        self._sending += 1
+        self._watchdog.guard()
         try:
-            async with asyncio.timeout(self._send_s):
-                await self._ws.send_bytes(frame)
-        except TimeoutError:
-            log.warning("stream.stuck", seconds=self._send_s)
-            if self._abort is not None:
-                self._abort()
-            return False
+            await self._ws.send_bytes(frame)
         except (ConnectionError, aiohttp.ClientError):  # a client may leave before its answer
             return False
+        finally:
+            self._sending -= 1
+            if not self._sending:
+                self._watchdog.rest()
         return True
+
+    def _stuck(self) -> None:
+        log.warning("stream.stuck", seconds=self._send_s)
+        if self._abort is not None:
+            self._abort()
 
     async def _refuse(self, why: str) -> None:
         log.warning("stream.refused", why=why)

@@ -326,7 +326,7 @@ class World:
         replica = node.replica
         if replica is None or replica.leader is None:
             return
-        _, data = read(replica, FetchPartition(TOPIC_ID, 0, 0), 1 << 20, follower=False)
+        _, data = read(replica, FetchPartition(TOPIC_ID, 0, 0), 1 << 20)
         for batch in batches_in(data):
             for record in batch.records():
                 value = record.value or b""

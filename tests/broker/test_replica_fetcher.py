@@ -32,6 +32,9 @@ class FakeLink:
             raise answer
         return answer
 
+    def abort(self) -> None:
+        self.answers.put_nowait(LinkLost("aborted"))
+
     async def close(self) -> None:
         self.closed = True
 
@@ -182,9 +185,10 @@ async def test_a_lost_stream_is_a_new_session_where_everything_is_named(world, h
 
 async def test_a_leader_that_says_nothing_is_given_up(world, monkeypatch):
     monkeypatch.setattr(replica_fetcher, "ANSWER_SLACK_S", -59.999)
+    first = await world.link()
+    first.abort()  # the next stream has the shorter patience
     link = await world.link()
     await link.next()
-    link.answer()  # from here on the shorter patience holds
     again = await world.link()
     assert link.closed
     assert named(await again.next()) == {"T": 0, "U": 0}

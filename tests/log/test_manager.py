@@ -3,6 +3,7 @@
 import asyncio
 import errno
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -213,6 +214,42 @@ async def test_the_flusher_syncs_and_checkpoints(storage: CrashingStorage) -> No
     flusher.cancel()
     assert (log.recovery_point, log.unsynced_bytes) == (3, 0)
     assert storage.read_bytes(DATA / "recovery-point-offset-checkpoint") == b"0\n1\norders 0 3\n"
+
+
+async def test_a_log_set_aside_before_its_turn_to_be_synced_is_no_failure(storage: CrashingStorage) -> None:
+    manager = manager_of(storage)
+    manager.get_or_create(PARTITION, TOPIC_ID).append_as_leader(batch(3), E0)
+
+    async def executor(call: Callable[[], T]) -> T:
+        manager.remove(PARTITION)
+        return call()
+
+    await manager.flush(executor)
+    assert manager.failed is None
+    assert manager.unsynced_bytes == 0
+
+
+async def test_a_log_set_aside_while_it_is_synced_is_no_failure(
+    storage: CrashingStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The topic is deleted on the loop while an executor syncs its directory, which then has another name."""
+    manager = manager_of(storage)
+    log = manager.get_or_create(PARTITION, TOPIC_ID)
+    log.append_as_leader(batch(3), E0)
+    sync_directory = storage.sync_directory
+
+    def overtaken(path: Path) -> None:
+        if path == log.directory:
+            monkeypatch.undo()
+            manager.remove(PARTITION)
+        sync_directory(path)
+
+    monkeypatch.setattr(storage, "sync_directory", overtaken)
+    await manager.flush(inline)
+    assert not storage.exists(log.directory)
+    assert manager.failed is None
+    other = manager.get_or_create(PARTITION, OTHER_TOPIC_ID)
+    assert other.append_as_leader(batch(1), E0).base_offset == 0
 
 
 async def test_produces_wait_for_room(storage: CrashingStorage) -> None:

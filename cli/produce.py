@@ -1,0 +1,146 @@
+"""`ottla produce`: one record a line from standard input."""
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ottla.client.errors import BufferFull
+
+from .output import talk
+from .record_text import (
+    BadRecord,
+    LineSplitter,
+    TextRecord,
+    line_parser,
+    merge_headers,
+    parse_header,
+    parse_json_record,
+)
+from .sdk import with_client
+from .standard_input import read_chunks
+
+if TYPE_CHECKING:
+    from ottla.client.client import Client
+    from ottla.client.producer import Producer, RecordFuture
+    from ottla.log.clock import Clock
+
+PROGRESS_S = 0.2
+
+
+class ProduceOptions(NamedTuple):
+    """``separator``: between key and value. ``headers``: NAME=VALUE each. ``as_json``: a JSON object a line."""
+
+    topic: str
+    separator: str | None
+    headers: Sequence[str]
+    partition: int | None
+    acks: str
+    compression: str
+    as_json: bool
+
+
+def produce(servers: str, options: ProduceOptions, descriptor: int = 0) -> None:
+    """Send everything; say how much and how fast on standard error. Raises the first refusal."""
+    parse = parse_json_record if options.as_json else line_parser(options.separator)
+    fixed = tuple(parse_header(header) for header in options.headers)
+
+    async def work(client: "Client") -> None:
+        async with client.producer(acks=options.acks, compression=options.compression) as producer:
+            lines = _Lines(producer, options, parse, fixed, client.cluster.clock)
+            await lines.send_all(descriptor)
+
+    with_client(servers, work)
+
+
+class _Lines:
+    """Sends lines, remembers which wait for their acknowledgement, and counts."""
+
+    def __init__(
+        self,
+        producer: "Producer",
+        options: ProduceOptions,
+        parse: Callable[[bytes], TextRecord],
+        fixed: tuple[tuple[str, bytes], ...],
+        clock: "Clock",
+    ) -> None:
+        self._producer = producer
+        self._options = options
+        self._parse = parse
+        self._fixed = fixed
+        self._clock = clock
+        self._started_s = clock.monotonic()
+        self._shown_s = self._started_s
+        self._waiting: deque[RecordFuture] = deque()
+        self._lines = 0
+        self._stored = 0
+        self._bytes = 0
+
+    async def send_all(self, descriptor: int) -> None:
+        splitter = LineSplitter()
+        try:
+            async for chunk in read_chunks(descriptor):
+                for line in splitter.receive(chunk):
+                    await self._send(line)
+                self._settle()
+            for line in splitter.end():
+                await self._send(line)
+            await self._producer.flush()
+            self._settle()
+        finally:
+            await self._producer.close(timeout_s=None if sys.exc_info()[0] is None else 5.0)
+            self._count_stored()
+            self._report()
+
+    async def _send(self, line: bytes) -> None:
+        self._lines += 1
+        try:
+            record = self._parse(line)
+        except BadRecord as error:
+            raise BadRecord(f"line {self._lines}: {error.args[0]}", hint=error.hint) from error
+        headers = merge_headers(self._fixed, record.headers)
+        partition = record.partition if self._options.partition is None else self._options.partition
+        while True:
+            try:
+                future = self._producer.send_nowait(
+                    self._options.topic, record.value, record.key, headers, partition, record.timestamp_ms
+                )
+                break
+            except BufferFull:
+                await self._make_room()
+        self._waiting.append(future)
+        self._bytes += len(line)
+
+    async def _make_room(self) -> None:
+        if self._waiting:
+            await asyncio.wait([self._waiting[0]])
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let go of what is acknowledged. Raises the first refusal."""
+        waiting = self._waiting
+        while waiting and waiting[0].done():
+            waiting.popleft().result()
+            self._stored += 1
+        now_s = self._clock.monotonic()
+        if sys.stderr.isatty() and not sys.stdin.isatty() and now_s - self._shown_s >= PROGRESS_S:
+            self._shown_s = now_s
+            sys.stderr.write(f"\r{self._summary()}\x1b[K")
+            sys.stderr.flush()
+
+    def _count_stored(self) -> None:
+        """After the end, good or bad: what was stored of the rest; the first failure is already on its way."""
+        for future in self._waiting:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._stored += 1
+
+    def _summary(self) -> str:
+        seconds = max(self._clock.monotonic() - self._started_s, 1e-6)
+        rate, megabytes = self._stored / seconds, self._bytes / 1e6 / seconds
+        records = "record" if self._stored == 1 else "records"
+        return f"{self._stored:,} {records} in {seconds:.1f} s ({rate:,.0f}/s, {megabytes:.1f} MB/s)"
+
+    def _report(self) -> None:
+        clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+        talk(f"{clear}{self._summary()}")

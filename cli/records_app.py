@@ -1,0 +1,107 @@
+"""The flags of `ottla produce`, `ottla consume` and `ottla bench`."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from .options import DEFAULT_SERVERS, OutputOption, Servers, Topic
+from .output import Output
+
+
+class Acks(StrEnum):
+    """Who must have a record before it counts."""
+
+    all = "all"
+    leader = "1"
+    none = "0"
+
+
+class Codec(StrEnum):
+    """How batches are compressed."""
+
+    none = "none"
+    gzip = "gzip"
+    snappy = "snappy"
+    lz4 = "lz4"
+    zstd = "zstd"
+
+
+AcksOption = Annotated[Acks, typer.Option("--acks", help="all in-sync replicas, 1 the leader, 0 nobody.")]
+CodecOption = Annotated[Codec, typer.Option("--compression", help="Of the batches.")]
+
+
+def produce_command(
+    topic: Topic,
+    separator: Annotated[str | None, typer.Option("-k", metavar="SEP", help="Splits key and value.")] = None,
+    headers: Annotated[
+        list[str] | None, typer.Option("-H", metavar="NAME=VALUE", help="A header; may be repeated.")
+    ] = None,
+    partition: Annotated[int | None, typer.Option("-p", "--partition", min=0, help="Choose the partition.")] = None,
+    acks: AcksOption = Acks.all,
+    compression: CodecOption = Codec.none,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A JSON object a line: key, value, headers, partition, timestamp.")
+    ] = False,
+    servers: Servers = DEFAULT_SERVERS,
+) -> None:
+    from .produce import ProduceOptions, produce
+
+    options = ProduceOptions(topic, separator, headers or [], partition, acks.value, compression.value, as_json)
+    produce(servers, options)
+
+
+def consume_command(
+    topics: Annotated[list[str], typer.Argument(metavar="TOPIC...", help="One or more topics.")],
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Wait for more.")] = False,
+    limit: Annotated[int | None, typer.Option("-n", metavar="N", min=0, help="At most N records.")] = None,
+    partitions: Annotated[
+        list[int] | None, typer.Option("-p", "--partition", min=0, help="Only this one; may be repeated.")
+    ] = None,
+    start: Annotated[str, typer.Option("--from", metavar="start|end|OFFSET", help="Where to begin.")] = "start",
+    shape: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="value|json|FORMAT",
+            help="FORMAT holds %k key, %v value, %o offset, %p partition, %t topic, %T timestamp, %h headers.",
+        ),
+    ] = "value",
+    servers: Servers = DEFAULT_SERVERS,
+) -> None:
+    from .consume import ConsumeOptions, consume
+
+    consume(servers, ConsumeOptions(topics, limit, partitions or [], start, follow, shape))
+
+
+def bench_app() -> typer.Typer:
+    """The group."""
+    app = typer.Typer(help="Measure.", no_args_is_help=True, rich_markup_mode=None)
+    app.callback()(_nothing)
+    app.command("produce", help="Records a second, MB/s and latencies of acknowledgements.")(_bench_produce)
+    return app
+
+
+def _nothing() -> None:
+    """Without a callback, typer would take an only command for the whole group."""
+
+
+def _bench_produce(
+    topic: Annotated[str, typer.Option("-t", "--topic", help="Made with the defaults if it is not there.")],
+    size: Annotated[int, typer.Option(min=0, help="Bytes of a record's value.")] = 1000,
+    count: Annotated[int, typer.Option(min=1, help="Records.")] = 1_000_000,
+    acks: AcksOption = Acks.all,
+    batch_size: Annotated[int, typer.Option(min=1, help="Bytes of a batch.")] = 64 << 10,
+    compression: CodecOption = Codec.none,
+    in_flight: Annotated[int, typer.Option(min=1, max=5, help="Requests in flight per broker.")] = 5,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, metavar="N", help="Records a second. Default: as many as go")
+    ] = None,
+    servers: Servers = DEFAULT_SERVERS,
+    output: OutputOption = Output.table,
+) -> None:
+    from .bench import BenchOptions, bench_produce
+
+    options = BenchOptions(topic, size, count, acks.value, batch_size, compression.value, in_flight, rate)
+    bench_produce(servers, options, output)

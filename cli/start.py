@@ -1,0 +1,70 @@
+"""`ottla start`: one node in this process."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ottla.client.errors import ConfigError, OttlaError
+
+from .output import talk
+from .port_owner import port_owner
+from .problems import UsageProblem
+from .version import VERSION
+
+if TYPE_CHECKING:
+    from ottla.broker.config import Settings
+    from ottla.broker.node import Node
+
+CONFIG_FILE = Path("ottla.toml")
+
+
+def start_node(flags: Mapping[str, Any], pairs: Sequence[str], config: Path | None) -> int:
+    """Run a node until it is told to stop. ``pairs``: ``key=value`` of any setting; they win over the flags."""
+    from ottla.broker.config import load_settings
+    from ottla.broker.run import run_node
+
+    file = _read_config(config or CONFIG_FILE, optional=config is None)
+    settings = load_settings({**flags, **parse_pairs(pairs)}, environment=os.environ, file=file)
+    try:
+        return run_node(settings, version=VERSION, announce=_announce if sys.stderr.isatty() else None)
+    except OttlaError as error:
+        if error.code == "OTTLA-PORT-IN-USE":
+            raise name_the_owner(settings) from error
+        raise
+
+
+def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
+    """``["a=1", "b=2"]`` as a dict. Raises UsageProblem for anything else."""
+    parsed: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise UsageProblem(f"{pair!r} is not KEY=VALUE")
+        parsed[key.strip()] = value
+    return parsed
+
+
+def name_the_owner(settings: "Settings") -> OttlaError:
+    """The same refusal, with the name of whoever has the port."""
+    host, port = settings.http_address
+    owner = port_owner(port)
+    taken = f"is taken by pid {owner.pid} ({owner.name})" if owner else "is taken by another process"
+    return OttlaError(f"{host}:{port} {taken}.", code="OTTLA-PORT-IN-USE", hint="Use --http HOST:PORT, or stop it.")
+
+
+def _read_config(path: Path, optional: bool) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        if optional:
+            return None
+        raise ConfigError(f"there is no file {path}.", hint="--config names a TOML file.") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}.") from error
+
+
+def _announce(node: "Node") -> None:
+    settings = node.settings
+    talk(f"Ready: http {settings.advertised_host}:{node.port}, data {settings.data}. Ctrl-C drains and stops.")

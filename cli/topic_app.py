@@ -1,0 +1,62 @@
+"""The flags of `ottla topic`."""
+
+from typing import Annotated
+
+import typer
+
+from .options import DEFAULT_SERVERS, OutputOption, Partitions, Servers, Topic, Yes, confirm
+from .output import Output
+
+
+def topic_app() -> typer.Typer:
+    """The group."""
+    app = typer.Typer(help="Topics.", no_args_is_help=True, rich_markup_mode=None)
+    app.command("create", help="Make a topic.")(_create)
+    app.command("ls", help="Every topic.")(_ls)
+    app.command("show", help="A topic's partitions: leader, epoch, replicas, ISR, offsets, size.")(_show)
+    app.command("grow", help="Add partitions; keys map to other partitions from then on.")(_grow)
+    app.command("rm", help="Delete a topic with its records.")(_rm)
+    return app
+
+
+def _create(
+    name: Topic,
+    partitions: Partitions = None,
+    replication: Annotated[int | None, typer.Option("-r", "--replication", min=1, help="Replicas of each.")] = None,
+    configs: Annotated[
+        list[str] | None, typer.Option("-c", "--config", metavar="KEY=VALUE", help="May be repeated.")
+    ] = None,
+    servers: Servers = DEFAULT_SERVERS,
+) -> None:
+    from .topics import create
+
+    create(servers, name, partitions, replication, configs or [])
+
+
+def _ls(servers: Servers = DEFAULT_SERVERS, output: OutputOption = Output.table) -> None:
+    from .topics import list_all
+
+    list_all(servers, output)
+
+
+def _show(name: Topic, servers: Servers = DEFAULT_SERVERS, output: OutputOption = Output.table) -> None:
+    from .topics import show
+
+    show(servers, name, output)
+
+
+def _grow(
+    name: Topic,
+    partitions: Annotated[int, typer.Option("-p", "--partitions", min=1, help="The new number, in all.")],
+    servers: Servers = DEFAULT_SERVERS,
+) -> None:
+    from .topics import grow
+
+    grow(servers, name, partitions)
+
+
+def _rm(name: Topic, servers: Servers = DEFAULT_SERVERS, yes: Yes = False) -> None:
+    from .topics import remove
+
+    confirm(f"Delete topic {name} with all its records?", yes)
+    remove(servers, name)

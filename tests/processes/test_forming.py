@@ -1,0 +1,216 @@
+"""Forming on real processes: any start order makes one cluster, and who does not belong to it is told why."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from ottla.client.client import connect
+
+from .harness import Cluster, NodeProcess, free_ports
+
+pytestmark = pytest.mark.processes
+
+TIMEOUT_S = 30.0
+LISTED = pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 3, 1)], ids=lambda order: "".join(map(str, order)))
+
+
+@pytest.fixture
+async def cluster(tmp_path):
+    async with Cluster(tmp_path) as cluster:
+        yield cluster
+
+
+async def until(happened: Callable[[], bool], what: str, node: NodeProcess) -> None:
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            while not happened():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"not within {TIMEOUT_S:g} s: {what}\n{node.log[-4000:]}") from None
+
+
+async def refusal(node: NodeProcess) -> str:
+    """Start it; what it says as it ends by itself, with exit code 1."""
+    said_before = len(node.log)
+    await node.start()
+    try:
+        await until(lambda: not node.running, "the node ends", node)
+    finally:
+        if node.running:
+            await node.kill()
+    assert await node.stop() == 1
+    said = node.log[said_before:]
+    assert "Traceback" not in said, said
+    return said
+
+
+@asynccontextmanager
+async def started(node: NodeProcess) -> AsyncIterator[NodeProcess]:
+    await node.start()
+    try:
+        yield node
+    finally:
+        if node.running:
+            await node.kill()
+
+
+def node_with(cluster: Cluster, number: int, *arguments: str) -> NodeProcess:
+    """A node on the directory and port of one of the cluster's, started with other arguments."""
+    former = cluster.node(number)
+    return NodeProcess(number, former.port, former.directory, list(arguments))
+
+
+async def writes_and_reads(servers: list[str], topic: str) -> None:
+    """A record that every in-sync replica took can be read back."""
+    async with asyncio.timeout(TIMEOUT_S), connect(servers) as client:
+        await client.admin.create_topic(topic, partitions=1, replication=3)
+        async with client.producer() as producer:
+            await producer.send(topic, b"value")
+        async with client.consumer(topic) as consumer:
+            assert [record.value async for record in consumer.read_to_end()] == [b"value"]
+
+
+async def identity(node: NodeProcess) -> tuple[str, int]:
+    """The cluster that it says it is part of, and as whom."""
+    async with asyncio.timeout(TIMEOUT_S), connect([node.address]) as client:
+        described = await client.admin.describe_cluster()
+    return described.cluster_id, described.answered_by
+
+
+async def assert_one_cluster(cluster: Cluster) -> None:
+    identities = [await identity(node) for node in cluster]
+    assert len({cluster_id for cluster_id, _ in identities}) == 1
+    assert [number for _, number in identities] == [node.number for node in cluster]
+
+
+@LISTED
+async def test_three_nodes_form_in_any_order(tmp_path, order):
+    """Each starts once the one before says for whom it waits; none is ready before the last has come."""
+    cluster = Cluster(tmp_path)
+    try:
+        for number in order[:-1]:
+            node = cluster.node(number)
+            await node.start()
+            await until(lambda node=node: "OTTLA-FORMING: waiting for" in node.log, "it says that it waits", node)
+            assert cluster.node(order[-1]).address in node.log
+        assert not any((tmp_path / f"n{number}" / "wal").exists() for number in order)
+        await cluster.node(order[-1]).start()
+        for node in cluster:
+            await node.until_ready()
+        await assert_one_cluster(cluster)
+        await writes_and_reads(cluster.servers, "formed")
+    finally:
+        await cluster.__aexit__()
+
+
+async def test_nodes_that_are_killed_while_they_form_still_form(tmp_path):
+    cluster = Cluster(tmp_path)
+    try:
+        for number in (1, 2):
+            node = cluster.node(number)
+            await node.start()
+            await until(lambda node=node: "OTTLA-FORMING" in node.log, "it says that it waits", node)
+            await node.kill()
+        await cluster.start()
+        await assert_one_cluster(cluster)
+    finally:
+        await cluster.__aexit__()
+
+
+async def test_a_forming_node_with_another_list_is_waited_for_by_name(tmp_path):
+    """Until somebody has formed a list can still be corrected, so this is said and not refused."""
+    cluster = Cluster(tmp_path)
+    others = ",".join(cluster.servers[:2])
+    try:
+        await cluster.node(1).start()
+        await cluster.node(3).start()
+        async with started(node_with(cluster, 2, "--join", others)):
+            said = f"{cluster.node(2).address} (it was started with another list: {others})"
+            await until(lambda: said in cluster.node(1).log, "node 1 names the other list", cluster.node(1))
+            assert cluster.node(1).running
+        await cluster.node(2).start()
+        for node in cluster:
+            await node.until_ready()
+        await assert_one_cluster(cluster)
+    finally:
+        await cluster.__aexit__()
+
+
+async def test_a_voter_with_another_list_is_refused(cluster):
+    await cluster.node(3).stop()
+    said = await refusal(node_with(cluster, 3, "--join", ",".join(cluster.servers[1:])))
+    assert "OTTLA-JOIN-MISMATCH" in said
+    await cluster.node(3).start()
+    await cluster.node(3).until_ready()
+    await writes_and_reads(cluster.servers, "after")
+
+
+async def test_a_new_node_with_another_list_is_refused(cluster, tmp_path):
+    (port,) = free_ports(1)
+    own = f"127.0.0.1:{port}"
+    newcomer = NodeProcess(4, port, tmp_path / "newcomer", ["--join", ",".join([*cluster.servers, own])])
+    said = await refusal(newcomer)
+    assert "OTTLA-JOIN-MISMATCH" in said
+    assert all(server in said for server in cluster.servers)
+    await assert_one_cluster(cluster)
+
+
+async def test_a_wiped_voter_is_refused_and_the_rest_serves_on(cluster):
+    """It may have voted, and would not know: it must not vote again (defect D11)."""
+    await writes_and_reads(cluster.servers, "before")
+    wiped = cluster.node(2)
+    await wiped.kill()
+    shutil.rmtree(wiped.directory)
+    for _ in range(2):  # nor does it get in by trying again
+        assert "OTTLA-NOT-A-VOTER" in await refusal(wiped)
+    await writes_and_reads(cluster.servers, "without-it")
+    assert [node.running for node in cluster] == [True, False, True]
+
+
+@pytest.mark.parametrize("forget", ["wal", "identity.json"])
+async def test_a_voter_that_lost_part_of_its_directory_is_refused(cluster, forget):
+    damaged = cluster.node(1)
+    await damaged.kill()
+    _remove(damaged.directory / forget)
+    said = await refusal(damaged)
+    assert "OTTLA-WAL-DAMAGED" in said or "OTTLA-IDENTITY-LOST" in said, said
+    await writes_and_reads(cluster.servers, "without-it")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+async def test_a_node_that_is_not_listed_is_refused(cluster, tmp_path):
+    (port,) = free_ports(1)
+    stranger = NodeProcess(4, port, tmp_path / "stranger", ["--join", ",".join(cluster.servers)])
+    assert "OTTLA-NOT-A-VOTER" in await refusal(stranger)
+    await assert_one_cluster(cluster)
+
+
+async def test_two_processes_on_one_directory(cluster, tmp_path):
+    first = cluster.node(1)
+    (port,) = free_ports(1)
+    second = NodeProcess(1, port, first.directory, ["--join", ",".join(cluster.servers)])
+    said = await refusal(second)
+    assert "OTTLA-DIRECTORY-LOCKED" in said
+    assert str(first.directory) in said
+    assert first.running
+    await writes_and_reads(cluster.servers, "one-owner")
+
+
+async def test_a_voter_needs_no_join_to_come_back(cluster):
+    await writes_and_reads(cluster.servers, "before")
+    before = await identity(cluster.node(2))
+    assert await cluster.node(2).stop() == 0
+    async with started(node_with(cluster, 2)) as again:
+        await again.until_ready()
+        assert await identity(again) == before
+        await writes_and_reads([again.address], "after")
