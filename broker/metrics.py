@@ -28,7 +28,9 @@ class Metrics:
             "ottla_request_errors", "Requests or partitions refused, by error", ["error"], registry=self.registry
         )
         self.bytes_in = Counter("ottla_produce_bytes", "Bytes of batches received", registry=self.registry)
-        self.bytes_out = Counter("ottla_fetch_bytes", "Bytes of batches sent", ["to"], registry=self.registry)
+        bytes_out = Counter("ottla_fetch_bytes", "Bytes of batches sent", ["to"], registry=self.registry)
+        self.bytes_to_consumers = bytes_out.labels(to="consumer")
+        self.bytes_to_replicas = bytes_out.labels(to="replica")
         self.connections = Counter("ottla_streams", "Streams opened, by kind", ["kind"], registry=self.registry)
         self._sources: list[Gauges] = []
         self.registry.register(self)

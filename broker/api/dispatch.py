@@ -2,6 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 
+from prometheus_client import Histogram
+
 from ottla.client.error_codes import ErrorCode
 from ottla.client.frames import split_batches
 from ottla.client.protocol import (
@@ -53,6 +55,7 @@ class Api:
         self._producer_ids = producer_ids
         self._describe = describe
         self._metrics = metrics
+        self._seconds: dict[str, Histogram] = {}  # finding a labelled metric costs more than using it
 
     def begin(self, request: Request, body: memoryview) -> Awaitable[Answer] | None:
         """Do at once what must happen in the order of arrival; the rest is in the awaitable. None: no answer is
@@ -70,7 +73,7 @@ class Api:
     async def _answer(self, request: Request) -> Answer:
         if isinstance(request, FetchRequest):
             response, parts = await fetch(self._manager, request)
-            self._metrics.bytes_out.labels(to="consumer").inc(sum(map(len, parts)))
+            self._metrics.bytes_to_consumers.inc(sum(map(len, parts)))
             return response, parts
         return await self._plain(request), []
 
@@ -100,7 +103,13 @@ class Api:
             self._metrics.request_errors.labels(error=refused.error.name).inc()
             return ErrorResponse(refused.error, str(refused)), []
         finally:
-            self._metrics.request_seconds.labels(api=api).observe(self._manager.clock.monotonic() - started_s)
+            self._observe(api, self._manager.clock.monotonic() - started_s)
+
+    def _observe(self, api: str, seconds: float) -> None:
+        child = self._seconds.get(api)
+        if child is None:
+            child = self._seconds[api] = self._metrics.request_seconds.labels(api=api)
+        child.observe(seconds)
 
 
 async def _only(response: Awaitable[Response]) -> Answer:

@@ -135,7 +135,7 @@ class InternalStreams:
                 request = await waits.get()
                 response, parts = await session.answer(request.max_wait_ms / 1000, request.max_bytes)
                 number += 1
-                self._metrics.bytes_out.labels(to="replica").inc(sum(map(len, parts)))
+                self._metrics.bytes_to_replicas.inc(sum(map(len, parts)))
                 await ws.send_bytes(encode_frame(number, response, parts))
         except (ConnectionError, aiohttp.ClientError):
             return

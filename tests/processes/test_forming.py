@@ -171,7 +171,7 @@ async def test_a_wiped_voter_is_refused_and_the_rest_serves_on(cluster):
     assert [node.running for node in cluster] == [True, False, True]
 
 
-@pytest.mark.parametrize("forget", ["wal", "identity.json"])
+@pytest.mark.parametrize("forget", ["raft/wal", "identity.json"])
 async def test_a_voter_that_lost_part_of_its_directory_is_refused(cluster, forget):
     damaged = cluster.node(1)
     await damaged.kill()
