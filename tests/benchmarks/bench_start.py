@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 from ottla.client.client import connect
-
 from tests.processes.harness import Cluster, free_ports
 
 OTTLA = (sys.executable, "-m", "ottla.cli.main")

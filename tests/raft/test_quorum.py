@@ -197,7 +197,7 @@ async def test_concurrent_readers_share_one_entry(tmp_path: Path) -> None:
         first = asyncio.create_task(leader.q.read_barrier(WAIT_S))
         await asyncio.sleep(0)
         async with asyncio.timeout(WAIT_S):
-            while leader.q.last_index == before + 1:  # noqa: ASYNC110 - turn by turn of the loop, with no event
+            while leader.q.last_index == before + 1:
                 await asyncio.sleep(0)
         second = await leader.q.read_barrier(WAIT_S)  # the first one's entry may be older than this question
         assert (await first, second) == (before + 2, before + 3)
