@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 TOPIC = "stdlib"
 PARTITIONS = 6
 NODES = 3
-LINES_MAX = 400_000
 VICTIM_PARTITION = 0
 KILL_AT, RESTART_AT = 0.4, 0.7
 """Parts of the stream after which the leader is killed, and started again."""
@@ -70,9 +69,8 @@ def main() -> int:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def read_sources(root: Path, lines_max: int) -> Iterator[Source]:
-    """The Python files below ``root``, in order of their names, as long as their lines fit."""
-    left = lines_max
+def read_sources(root: Path) -> Iterator[Source]:
+    """The Python files below ``root``, in order of their names."""
     for path in sorted(root.rglob("*.py")):
         if {"site-packages", "dist-packages"} & set(path.parts):
             continue
@@ -80,8 +78,7 @@ def read_sources(root: Path, lines_max: int) -> Iterator[Source]:
             lines = path.read_bytes().splitlines()
         except OSError:
             continue
-        if lines and len(lines) <= left:
-            left -= len(lines)
+        if lines:
             yield Source(str(path.relative_to(root)), lines)
 
 
@@ -95,7 +92,7 @@ def _run(cluster: DevNodes) -> None:
     cluster.wait_ready()
     addresses = ", ".join(node.address for node in cluster.state.nodes)
     _tell(f"{NODES} nodes are ready after {clock.monotonic() - started_s:.1f} s: {addresses}")
-    sources = list(read_sources(Path(sysconfig.get_path("stdlib")), LINES_MAX))
+    sources = list(read_sources(Path(sysconfig.get_path("stdlib"))))
     servers = ",".join(node.address for node in cluster.state.nodes)
     with_client(servers, lambda client: _Demo(client, cluster, sources).run())
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from ottla.client.errors import OttlaError
+from ottla.log.chance import Chance, SystemChance
 
 from .dev_state import DevNode, DevState, read_state, write_state
 from .probe import describe, is_ready
@@ -142,18 +143,28 @@ def end_on_signals() -> None:
         signal.signal(number, signal.default_int_handler)
 
 
-def free_ports(count: int) -> list[int]:
+PORTS = range(12_000, 32_000)
+"""Below the range that outgoing connections take theirs from: a killed node finds its port free again."""
+
+
+def free_ports(count: int, chance: Chance | None = None) -> list[int]:
     """Ports of the loopback interface that nobody listens on now."""
-    return asyncio.run(_find_free_ports(count))
+    return asyncio.run(_find_free_ports(count, chance or SystemChance()))
 
 
-async def _find_free_ports(count: int) -> list[int]:
-    servers = [await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0) for _ in range(count)]
-    ports = [int(server.sockets[0].getsockname()[1]) for server in servers]
-    for server in servers:
+async def _find_free_ports(count: int, chance: Chance) -> list[int]:
+    found: list[int] = []
+    while len(found) < count:
+        port = PORTS[chance.randbelow(len(PORTS))]
+        try:
+            server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", port)
+        except OSError:
+            continue
         server.close()
         await server.wait_closed()
-    return ports
+        if port not in found:
+            found.append(port)
+    return found
 
 
 def _command(node: DevNode, data: Path, join: str | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""How long until it serves: `ottla --help`, one node, `ottla dev -n 3`, and three nodes to the first acknowledged record.
+"""How long until it serves: `--help`, one node, `ottla dev -n 3`, and three nodes to the first acknowledged record.
 
     python -m tests.benchmarks.bench_start [--rounds 5]
 

@@ -131,11 +131,12 @@ def test_the_demonstration_notices_loss_repetition_and_disorder() -> None:
             check_tallies(tally(*sent), tally(*wrong))
 
 
-def test_the_demonstration_streams_whole_files_up_to_its_limit(tmp_path: Path) -> None:
+def test_the_demonstration_streams_every_file_with_a_line(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_bytes(b"1\n2\n3")
     (tmp_path / "b.py").write_bytes(b"1\n2\n")
     (tmp_path / "c.py").write_bytes(b"1\n")
     (tmp_path / "empty.py").write_bytes(b"")
     (tmp_path / "site-packages").mkdir()
     (tmp_path / "site-packages" / "d.py").write_bytes(b"1\n")
-    assert [(source.name, len(source.lines)) for source in read_sources(tmp_path, 4)] == [("a.py", 3), ("c.py", 1)]
+    found = [(source.name, len(source.lines)) for source in read_sources(tmp_path)]
+    assert found == [("a.py", 3), ("b.py", 2), ("c.py", 1)]
