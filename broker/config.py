@@ -18,6 +18,7 @@ CLIENT_VARIABLES = frozenset({"OTTLA_SERVERS"})
 """Variables of the command line and the SDK, which a node does not read."""
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+WILDCARDS = frozenset({"0.0.0.0", "::"})
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=86_400_000)]
@@ -163,6 +164,11 @@ def _check(settings: Settings) -> None:
         raise ConfigError(f"log.level is {settings.log_level!r}, not one of {', '.join(LOG_LEVELS)}.")
     if len(settings.join_addresses) > 7:
         raise ConfigError("join names more than 7 voters.", hint="1, 3 or 5 are wise.")
+    if host in WILDCARDS and not settings.advertise:
+        raise ConfigError(
+            f"http {settings.http} is every address of this machine, and others must know one.",
+            hint="Add --advertise HOST: the name or address that the other nodes and the clients reach.",
+        )
     if host in LOOPBACK or settings.secret_file or settings.insecure:
         return
     raise ConfigError(

@@ -148,4 +148,11 @@ class Connection:
 
 
 def _short(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "no such host"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(cause) or type(cause).__name__

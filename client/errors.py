@@ -91,7 +91,10 @@ class ConnectFailed(OttlaError):
     retriable = True
 
     def __init__(self, attempts: list[tuple[str, str]]) -> None:
-        tried = "; ".join(f"{address}: {problem}" for address, problem in attempts)
+        tried = "; ".join(
+            (problem if problem.startswith(address) else f"{address}: {problem}").rstrip(".")
+            for address, problem in attempts
+        )
         super().__init__(
             f"no node answered ({tried}).", hint="Is the cluster running? Name a node with --servers HOST:PORT."
         )

@@ -101,7 +101,7 @@ class _Recovery:
                 cut_bytes = self._judge(number, *damage)
                 break
         end = self._segments[-1].next_offset
-        if not self._clean and end < self._recovery_point:
+        if end < self._recovery_point:
             raise CorruptLog(
                 f"{self._segments[-1].path}: the log ends at offset {end}, and had been durable up to "
                 f"{self._recovery_point}; restore the file, or remove the directory to refetch the replica"

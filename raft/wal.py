@@ -19,6 +19,7 @@ from ottla.log.storage import File, Storage
 
 from .wal_format import (
     FILE_HEADER,
+    WAL_ADVICE,
     Append,
     HardState,
     Record,
@@ -69,9 +70,7 @@ class WriteAheadLog(Journal):  # type: ignore[misc]
         )  # a log that was there once and is gone has votes in it (D11)
         known = storage.exists(made)
         if known and not storage.exists(path):
-            raise WalDamaged(
-                f"OTTLA-WAL-DAMAGED: {path} is gone. Restore it, or wipe this node's directory and let it join anew."
-            )
+            raise WalDamaged(f"{path} is gone. {WAL_ADVICE}")
         storage.mkdir(directory)
         file = storage.open(path, create=True)
         try:
@@ -97,7 +96,7 @@ class WriteAheadLog(Journal):  # type: ignore[misc]
             for record, end, _ in decode_file(self._file.read(0, self._file.size())):
                 self._remember(record, end)
         except WalDamaged as damage:
-            raise WalDamaged(f"{damage} File: {self._path}") from None
+            raise WalDamaged(f"{damage.message} File: {self._path}") from None
         if end < self._file.size():
             self._file.truncate(end)
         self.position = self.synced_position = end
@@ -107,7 +106,7 @@ class WriteAheadLog(Journal):  # type: ignore[misc]
             case Append(index, term, command):
                 expected = self._entries[-1][1] + 1 if self._entries else 1
                 if index != expected:
-                    raise WalDamaged(f"OTTLA-WAL-DAMAGED: entry {index} before byte {end} where {expected} belongs.")
+                    raise WalDamaged(f"entry {index} before byte {end} where {expected} belongs.")
                 self._entries.append((command, index, term))
                 self._ends.append(end)
             case Truncate(from_index):

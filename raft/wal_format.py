@@ -40,8 +40,18 @@ _HARD_STATE = struct.Struct(">QI")
 _MAX_LENGTH = _HEAD.size + _APPEND.size + MAX_COMMAND_BYTES + 1
 
 
+WAL_DAMAGED = "OTTLA-WAL-DAMAGED"
+WAL_ADVICE = "Restore the file; if it is lost, so is this voter, and the cluster goes on with the others."
+
+
 class WalDamaged(Exception):
-    """Bytes that had been durable are not what was written. The node must not vote with this log."""
+    """Bytes that had been durable are not what was written. The node must not vote with this log: ``code`` and
+    ``message`` are for the operator."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{WAL_DAMAGED}: {message}")
+        self.code = WAL_DAMAGED
+        self.message = message
 
 
 class _Type(enum.IntEnum):
@@ -93,7 +103,7 @@ def encode_file_header() -> bytes:
 def check_file_header(data: bytes) -> None:
     """Raise WalDamaged unless ``data`` starts with our header."""
     if data[: FILE_HEADER.size] != encode_file_header():
-        raise WalDamaged("OTTLA-WAL-DAMAGED: no write-ahead log header at byte 0, or one of another version")
+        raise WalDamaged("no write-ahead log header at byte 0, or one of another version")
 
 
 def encode_record(record: Record, position: int, synced: int) -> bytes:
@@ -141,8 +151,8 @@ def _refuse_damage(data: bytes, position: int) -> None:
         placed = decode_record(data, candidate)
         if placed is not None and placed.synced > position:
             raise WalDamaged(
-                f"OTTLA-WAL-DAMAGED: the record at byte {position} fails its check, and the one at byte {candidate} "
-                f"says it had been durable. Restore the file, or wipe this node's directory and let it join anew."
+                f"the record at byte {position} fails its check, and the one at byte {candidate} says it had been "
+                f"durable. {WAL_ADVICE}"
             )
 
 

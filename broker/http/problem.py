@@ -1,5 +1,6 @@
 """Errors for people over HTTP: RFC 9457 problem JSON with the same stable code as everywhere."""
 
+import aiohttp
 import msgspec
 import structlog
 from aiohttp import web
@@ -11,6 +12,7 @@ from ottla.client.errors import OttlaError, RequestFailed
 log = structlog.get_logger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+CLIENT_LEFT = 499
 
 _STATUS = {
     "OTTLA-UNKNOWN-TOPIC-OR-PARTITION": 404,
@@ -68,8 +70,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             code = "OTTLA-NOT-READY"
         detail = f"{request.method} {request.path}: {(error.text or error.reason).strip()}"
         return problem(error.status, code, detail, hint="See docs/http.md." if error.status in (404, 405) else "")
-    except ConnectionError:
-        raise  # the client left
+    except (ConnectionError, aiohttp.ClientConnectionError):
+        return web.Response(status=CLIENT_LEFT)  # to nobody: the client left
     except Exception:
         if request.writer.output_size:
             raise  # an answer has begun: all that is left is to break it off

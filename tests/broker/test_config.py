@@ -64,7 +64,15 @@ def test_addresses():
     assert load_settings({"join": ""}).join_addresses == ()
 
 
-@pytest.mark.parametrize("beyond", [{"http": "0.0.0.0:7080"}, {"advertise": "node1"}, {"http": "[::]:1"}])
+@pytest.mark.parametrize("http", ["0.0.0.0:7080", "[::]:7080"])
+def test_every_address_is_none_that_others_could_use(http):
+    with pytest.raises(ConfigError, match="--advertise"):
+        load_settings({"http": http, "insecure": True})
+
+
+@pytest.mark.parametrize(
+    "beyond", [{"http": "10.0.0.1:7080"}, {"advertise": "node1"}, {"http": "[::]:1", "advertise": "node1"}]
+)
 def test_beyond_loopback_needs_a_secret_or_a_plain_word(beyond):
     with pytest.raises(ConfigError) as refused:
         load_settings(beyond)

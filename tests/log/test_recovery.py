@@ -271,6 +271,18 @@ def test_damage_after_a_clean_stop_is_not_cut() -> None:
         open_log(damaged(0, 0, cut=9 * SIZE + 5), clean=True)
 
 
+def test_a_log_that_is_shorter_than_it_was_at_a_clean_stop_does_not_open() -> None:
+    """Cut between batches, emptied, or its only file gone: nothing in what is left looks damaged."""
+    for cut in (9 * SIZE, 0):
+        with pytest.raises(CorruptLog, match="had been durable up to 10"):
+            open_log(damaged(0, 0, cut=cut), clean=True, recovery_point=10)
+    storage = damaged(0, 0)
+    storage.remove(DIRECTORY / f"{0:020}.log")
+    for _ in range(2):
+        with pytest.raises(CorruptLog, match="had been durable up to 10"):
+            open_log(storage, clean=True, recovery_point=10)
+
+
 def test_a_hole_of_zeros_at_the_end_is_cut() -> None:
     storage = damaged(0, 0)
     file = storage.open(DIRECTORY / f"{0:020}.log")

@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from ottla.client.client import Client, connect
+from ottla.client.consumer import ConsumerRecord
 from ottla.client.errors import OttlaError
 
 PIPELINE = 32
@@ -89,20 +90,44 @@ class Load:
                 await asyncio.sleep(0.01)
 
 
+@dataclass
+class Stored:
+    """All that a topic holds, as a consumer reads it: values by key, offsets by partition, in the order read."""
+
+    values: dict[bytes, list[int]] = field(default_factory=lambda: defaultdict(list))
+    offsets: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    records: dict[tuple[int, int], tuple[bytes, bytes]] = field(default_factory=dict)  # (partition, offset)
+
+    def add(self, record: ConsumerRecord) -> None:
+        """The next record that was read."""
+        self.values[record.key].append(int(record.value))
+        self.offsets[record.partition].append(record.offset)
+        self.records[record.partition, record.offset] = (record.key, record.value)
+
+
 async def verify(servers: list[str], topic: str, report: LoadReport) -> int:
     """Read everything back; raises AssertionError for whatever is not as promised. Returns the records stored."""
-    stored: dict[bytes, list[int]] = defaultdict(list)
-    offsets: dict[int, list[int]] = defaultdict(list)
+    stored = await read_stored(servers, topic)
+    check_stored(stored, report)
+    return len(stored.records)
+
+
+async def read_stored(servers: list[str], topic: str) -> Stored:
+    """Read a topic from its start to its present end."""
+    stored = Stored()
     async with connect(servers) as client, client.consumer(topic, start="earliest") as consumer:
         async for record in consumer.read_to_end():
-            stored[record.key].append(int(record.value))
-            offsets[record.partition].append(record.offset)
-    for partition, found in offsets.items():
+            stored.add(record)
+    return stored
+
+
+def check_stored(stored: Stored, report: LoadReport) -> None:
+    """Raise AssertionError where what is stored is not what was acknowledged, once each and in order."""
+    for partition, found in stored.offsets.items():
         assert found == list(range(len(found))), f"partition {partition}: offsets are not contiguous"
     for number, acknowledged in report.acknowledged.items():
-        values = stored[b"producer-%d" % number]
+        values = stored.values[b"producer-%d" % number]
         assert len(set(values)) == len(values), f"producer {number}: {len(values) - len(set(values))} stored twice"
         missing = set(acknowledged) - set(values)
         assert not missing, f"producer {number}: {len(missing)} acknowledged and not stored, as {sorted(missing)[:5]}"
         assert values == sorted(values), f"producer {number}: not in order"
-    return sum(map(len, stored.values()))

@@ -1,0 +1,133 @@
+"""What must be true at every moment, looked at from outside every node's memory."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ottla.broker.assembly import Parts
+from ottla.raft.image import MetadataImage
+
+from .world import SimulatedCluster, Violation
+
+
+class Invariants:
+    """``check`` raises Violation. It remembers what it saw before, so call it often: what is never seen is not caught."""
+
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        self.checks = 0
+        self._cluster = cluster
+        self._raft_leaders: dict[int, str] = {}  # term -> process
+        self._leaders: dict[Any, str] = {}  # (topic id, partition, leader epoch) -> process
+        self._high_watermarks: dict[Any, int] = {}  # same key -> highest seen
+        self._committed: dict[Any, int] = {}  # (topic id, partition) -> highest high watermark of any leader
+        self._newest: dict[Any, int] = {}  # (topic id, partition) -> highest leader epoch seen leading
+        self._digests: dict[int, bytes] = {}  # index -> image digest
+        self._looked_at: dict[str, int] = {}  # process -> index of the image last digested
+
+    def check(self) -> None:
+        """Look at every node once."""
+        self.checks += 1
+        if self._cluster.violations:
+            raise Violation("; ".join(self._cluster.violations))
+        for process, parts in self._nodes():
+            self._check_raft(process, parts)
+            self._check_image(process, parts.machine.image)
+            self._check_replicas(process, parts)
+
+    def _nodes(self) -> Iterator[tuple[str, Parts]]:
+        for member in self._cluster.running():
+            if member.process is not None and member.node is not None and member.node.parts is not None:
+                yield member.process, member.node.parts
+
+    def _check_raft(self, process: str, parts: Parts) -> None:
+        if parts.quorum.is_leader:
+            known = self._raft_leaders.setdefault(parts.quorum.term, process)
+            self._hold(known == process, f"Raft term {parts.quorum.term} is led by {known} and by {process}")
+
+    def _check_image(self, process: str, image: MetadataImage) -> None:
+        if self._looked_at.get(process) == image.index:
+            return
+        self._looked_at[process] = image.index
+        digest = image.digest()
+        known = self._digests.setdefault(image.index, digest)
+        self._hold(known == digest, f"{process}'s image at index {image.index} differs from another node's")
+        for topic in image.topics.values():
+            for number, state in enumerate(topic.partitions):
+                where = f"{process}: {topic.name}-{number} {state}"
+                self._hold(
+                    set(state.isr) | set(state.elr) <= set(state.replicas), f"ISR or ELR beyond replicas: {where}"
+                )
+                self._hold(not set(state.isr) & set(state.elr), f"in ISR and in ELR: {where}")
+                self._hold(state.leader is None or state.leader in state.isr, f"led from outside the ISR: {where}")
+
+    def _check_replicas(self, process: str, parts: Parts) -> None:
+        for replica in parts.manager.replicas.values():
+            leader = replica.leader
+            partition = (replica.topic_id, replica.partition)
+            log = replica.log
+            where = f"{process} {replica.name}"
+            self._hold(
+                log.log_start_offset <= replica.high_watermark <= log.log_end_offset, f"{where}: offsets disorderly"
+            )
+            if leader is None:
+                continue
+            key = (*partition, leader.leader_epoch)
+            known = self._leaders.setdefault(key, process)
+            self._hold(
+                known == process, f"{replica.name} epoch {leader.leader_epoch} is led by {known} and by {process}"
+            )
+            before = self._high_watermarks.get(key, 0)
+            self._hold(leader.high_watermark >= before, f"{where}: high watermark fell from {before}")
+            self._high_watermarks[key] = leader.high_watermark
+            self._check_complete(where, partition, leader.leader_epoch, log.log_end_offset)
+            self._committed[partition] = max(self._committed.get(partition, 0), leader.high_watermark)
+
+    def _check_complete(self, where: str, partition: Any, epoch: int, log_end: int) -> None:
+        """A newer leader holds all that was committed when it came to lead."""
+        if epoch <= self._newest.get(partition, -1):
+            return
+        self._newest[partition] = epoch
+        committed = self._committed.get(partition, 0)
+        self._hold(log_end >= committed, f"{where} leads epoch {epoch} and ends at {log_end}, committed is {committed}")
+
+    def _hold(self, condition: bool, text: str) -> None:
+        if not condition:
+            raise Violation(f"at {self._cluster.loop.now:.3f} s: {text}")
+
+
+def check_equal_logs(cluster: SimulatedCluster) -> None:
+    """At rest: below the lowest high watermark all replicas hold the same bytes."""
+    copies: dict[Any, dict[str, Any]] = {}
+    for member in cluster.running():
+        assert member.node is not None
+        assert member.node.parts is not None
+        for key, replica in member.node.parts.manager.replicas.items():
+            copies.setdefault(key, {})[member.host] = replica
+    for key, replicas in copies.items():
+        end = min(replica.high_watermark for replica in replicas.values())
+        contents = {host: _bytes_below(replica.log, end) for host, replica in replicas.items()}
+        if len(set(contents.values())) != 1:
+            sizes = {host: len(content) for host, content in contents.items()}
+            raise Violation(f"{key}: replicas differ below {end}: {sizes}")
+
+
+def _bytes_below(log: Any, end: int) -> bytes:
+    parts, offset = [], log.log_start_offset
+    while offset < end:
+        data = log.read(offset, 1 << 20, end)
+        if not data:
+            break
+        parts.append(data)
+        offset = _next_offset(data, offset)
+    return b"".join(parts)
+
+
+def _next_offset(data: bytes, offset: int) -> int:
+    """After the last whole batch of ``data``: each starts with its base offset (i64) and length (i32), and its
+    last offset delta (i32) is at byte 23."""
+    position = 0
+    while position < len(data):
+        base = int.from_bytes(data[position : position + 8], "big")
+        length = int.from_bytes(data[position + 8 : position + 12], "big")
+        offset = base + int.from_bytes(data[position + 23 : position + 27], "big") + 1
+        position += 12 + length
+    return offset

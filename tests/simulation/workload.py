@@ -1,0 +1,111 @@
+"""The load of a run, through the real SDK, and the judgement of it afterwards.
+
+Producers whose every acknowledgement is remembered (the load of the process tests), and a consumer that follows along:
+what it was once shown must never disappear or change.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from ottla.client.client import connect
+from ottla.client.errors import OttlaError
+
+from tests.processes.load import Load, LoadReport, Stored, check_stored, read_stored
+
+from .world import CLIENT, SimulatedCluster, Violation
+
+TOPIC = "events"
+VERIFY_S_MAX = 60.0
+
+
+@dataclass
+class Seen:
+    """What the consumer was shown, by partition and offset."""
+
+    records: dict[tuple[int, int], tuple[bytes, bytes]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    restarts: int = 0
+
+
+class Workload:
+    """``start``, faults, ``finish``."""
+
+    def __init__(self, cluster: SimulatedCluster, *, producers: int = 3, partitions: int = 3) -> None:
+        self.report = LoadReport()
+        self.seen = Seen()
+        self._cluster = cluster
+        self._producers = producers
+        self._partitions = partitions
+        self._stopping: asyncio.Event | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Make the topic, then load it until ``finish``."""
+        loop = self._cluster.loop
+        await loop.spawn(CLIENT, self._make_topic())
+        self._stopping = asyncio.Event()
+        self._running = loop.spawn(CLIENT, self._load(self._stopping))
+        self._following = loop.spawn(CLIENT, self._follow())
+
+    async def _make_topic(self) -> None:
+        async with connect(self._cluster.servers) as client:
+            await client.admin.create_topic(TOPIC, partitions=self._partitions, replication=3)
+
+    async def _load(self, stopping: asyncio.Event) -> None:
+        while True:
+            try:
+                load = await Load(self._cluster.servers, TOPIC, self._producers, pause_s=0.05).__aenter__()
+                break
+            except OttlaError:
+                await asyncio.sleep(0.5)
+        self.report = load.report
+        await stopping.wait()
+        await load.__aexit__(None, None, None)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async with connect(self._cluster.servers) as client, client.consumer(TOPIC) as consumer:
+                    async for record in consumer:
+                        self._show(record.partition, record.offset, record.key, record.value)
+            except OttlaError as error:
+                self.seen.restarts += 1
+                self._cluster.loop.trace.note(CLIENT, "consumer ended", repr(error))
+                if type(error).__name__ == "LogTruncated":
+                    self.seen.problems.append(f"the consumer was told {error}")
+                await asyncio.sleep(0.5)
+
+    def _show(self, partition: int, offset: int, key: bytes | None, value: bytes | None) -> None:
+        assert key is not None
+        assert value is not None
+        before = self.seen.records.setdefault((partition, offset), (key, value))
+        if before != (key, value):
+            self.seen.problems.append(f"{partition}/{offset} was {before} and became {(key, value)}")
+
+    async def finish(self) -> Stored:
+        """With every fault mended: stop, read everything back and judge. Raises Violation."""
+        loop = self._cluster.loop
+        assert self._stopping is not None
+        assert self._running is not None
+        assert self._following is not None
+        self._stopping.set()
+        await asyncio.wait_for(self._running, VERIFY_S_MAX * 2)
+        stored = await asyncio.wait_for(loop.spawn(CLIENT, read_stored(self._cluster.servers, TOPIC)), VERIFY_S_MAX)
+        self._following.cancel()
+        await asyncio.wait([self._following])
+        self._judge(stored)
+        return stored
+
+    def _judge(self, stored: Stored) -> None:
+        try:
+            check_stored(stored, self.report)
+        except AssertionError as error:
+            raise Violation(str(error)) from error
+        for where, content in self.seen.records.items():
+            if stored.records.get(where) != content:
+                self.seen.problems.append(f"{where} was read as {content} and is now {stored.records.get(where)}")
+        if self.seen.problems:
+            raise Violation("; ".join(self.seen.problems[:5]))
+        for number in self.report.acknowledged:
+            self._cluster.loop.trace.record("acknowledged", number, self.report.acknowledged[number])
