@@ -52,6 +52,9 @@ class Dialer:
         except (HandshakeRefused, aiohttp.ClientError, OSError, TimeoutError) as error:
             await hang_up(ws)
             raise LinkLost(f"{host}:{port}: {error}") from error
+        except BaseException:  # cancelled: nobody else would close it
+            await hang_up(ws)
+            raise
         return ws
 
 

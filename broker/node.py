@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import errno
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import structlog
@@ -14,7 +14,7 @@ import structlog
 from ottla.client.errors import ConfigError, OttlaError
 from ottla.log.chance import Chance, SystemChance, new_id
 from ottla.log.clock import Clock, SystemClock
-from ottla.log.errors import LogError
+from ottla.log.errors import CorruptCheckpoint, LogError
 from ottla.log.model import BrokerEpoch, DirectoryId
 from ottla.log.storage import Storage, SystemStorage
 from ottla.raft.commands import DrainBroker, RegisterBroker
@@ -22,6 +22,7 @@ from ottla.raft.forming import Formed, FormingDesk, FormingRefused, form
 from ottla.raft.handshake import PeerIdentity
 from ottla.raft.identity import DataDirectory, IdentityRefused, open_directory
 from ottla.raft.results import Registered
+from ottla.raft.wal_format import WalDamaged
 
 from .assembly import Doors, Parts
 from .config import Settings
@@ -38,6 +39,9 @@ T = TypeVar("T")
 CHECKPOINT_INTERVAL_S = 5.0
 LOG_WORKERS = 2
 SECRET_BYTES_MIN = 16
+NO_QUORUM_S = 2.0
+"""Without a quorum for so long, a starting node says so, and a stopping one does not wait for it."""
+LOOK_S = 0.05
 SETTLE_S = 5.0
 """How long a stopping node waits for logs that are just being opened or set aside."""
 ANSWER_WAIT_S = 1.0
@@ -109,11 +113,9 @@ class Node:
         formed = await self._form(desk, self._session)
         structlog.contextvars.bind_contextvars(node=formed.node_id)
         self.state = "recovering"
-        parts = self._assemble(formed, directory, secret, self._session)
-        await parts.quorum.start()
+        parts = await self._start_raft(formed, directory, secret, self._session)
         self._spawn(parts.controller.run(), "controller")
-        # What the quorum had committed when we asked tells which logs are ours.
-        await parts.wait_applied(await parts.channel.commit_index())
+        await self._catch_up(parts)
         unclean = await self._recover(parts)
         self.state = "registering"
         await self._register(parts, directory, unclean)
@@ -176,6 +178,34 @@ class Node:
             )
         except FormingRefused as refused:
             raise NodeStopped(refused.message, code=refused.code) from refused
+
+    async def _start_raft(
+        self, formed: Formed, directory: DataDirectory, secret: bytes | None, session: aiohttp.ClientSession
+    ) -> Parts:
+        known = formed.voters[formed.node_id - 1]
+        if len(formed.voters) > 1 and known.port != self.port:
+            self._tell(
+                f"OTTLA-ADDRESS-CHANGED: the cluster knows this node as {known.address}, and it listens on port "
+                f"{self.port}. Unless something forwards that address, the others will not find it."
+            )
+        try:
+            parts = self._assemble(formed, directory, secret, session)
+            await parts.quorum.start()
+        except WalDamaged as damage:
+            raise NodeStopped(damage.message, code=damage.code) from damage
+        except CorruptCheckpoint as damage:
+            raise NodeStopped(f"{damage}.", code="OTTLA-CHECKPOINT-DAMAGED") from damage
+        return parts
+
+    async def _catch_up(self, parts: Parts) -> None:
+        """Apply what the quorum had committed when we asked: it tells which logs are ours. Says for whom it waits."""
+        others = [f"{voter.host}:{voter.port}" for number, voter in parts.voters.items() if number != parts.node_id]
+        line = f"OTTLA-NO-QUORUM: waiting for a majority of the voters; the others are {', '.join(others)}"
+        reminder = asyncio.get_running_loop().call_later(NO_QUORUM_S, self._tell, line)
+        try:
+            await parts.wait_applied(await parts.channel.commit_index())
+        finally:
+            reminder.cancel()
 
     def _assemble(
         self, formed: Formed, directory: DataDirectory, secret: bytes | None, session: aiohttp.ClientSession
@@ -348,12 +378,32 @@ class Node:
         timeout_s = self.settings.drain_timeout_ms / 1000
         log.info("node.draining", leading=len(parts.manager.led))
         try:
-            _, index = await parts.channel.submit(DrainBroker(parts.node_id, self._broker_epoch), timeout_s)
             async with asyncio.timeout(timeout_s):
-                await parts.wait_applied(index)
+                await self._unless_without_quorum(parts, self._hand_over(parts, self._broker_epoch))
                 await self._until_answered()
         except (ControllerUnavailable, TimeoutError) as error:
             log.warning("node.drain.incomplete", problem=str(error), leading=len(parts.manager.led))
+
+    async def _hand_over(self, parts: Parts, epoch: BrokerEpoch) -> None:
+        _, index = await parts.channel.submit(DrainBroker(parts.node_id, epoch))
+        await parts.wait_applied(index)
+
+    async def _unless_without_quorum(self, parts: Parts, work: Coroutine[Any, Any, None]) -> None:
+        """Do ``work``, or give it up with TimeoutError once there has been no controller for a while: where all
+        nodes stop at once, the last ones have nobody to hand over to."""
+        task = asyncio.create_task(work)
+        with_leader_s = self.clock.monotonic()
+        try:
+            while not task.done():
+                now_s = self.clock.monotonic()
+                if parts.quorum.leader_id is not None:
+                    with_leader_s = now_s
+                if now_s - with_leader_s > NO_QUORUM_S:
+                    raise TimeoutError("no quorum to hand over to")
+                await asyncio.wait({task}, timeout=LOOK_S)
+            await task
+        finally:
+            task.cancel()
 
     async def _until_answered(self) -> None:
         assert self._http is not None

@@ -6,7 +6,7 @@ A stream whose unanswered requests are too many or too large is simply not read 
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 import aiohttp
 import structlog
@@ -122,13 +122,15 @@ class DataStream:
         self._total.take(size)
         task = asyncio.create_task(self._answer(frame.correlation_id, answer))
         self._answering.add(task)
-        task.add_done_callback(lambda done: self._answered(done, size, expected))
+        task.add_done_callback(lambda done: self._answered(done, answer, size, expected))
 
-    def _answered(self, task: asyncio.Task[None], size: int, expected: int) -> None:
+    def _answered(self, task: asyncio.Task[None], answer: Awaitable[Answer], size: int, expected: int) -> None:
         self._answering.discard(task)
         self._requests.give(1)
         self._bytes.give(size + expected)
         self._total.give(size)
+        if isinstance(answer, Coroutine):
+            answer.close()  # of a task that was cancelled before its first step
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("request.failed", problem=repr(error), exc_info=error)
 
