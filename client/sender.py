@@ -76,6 +76,7 @@ class Sender:
         self._topic_name = topic_name
         self._on_stored = on_stored
         self._on_failed = on_failed
+        self._problems: dict[TopicIdPartition, str] = {}  # why a partition's oldest batch is tried again
         self._slots: dict[BrokerId, asyncio.Semaphore] = {}
         self._jobs = Jobs(self.wake)
         self._scheduled = False
@@ -129,9 +130,11 @@ class Sender:
     def _expired(self, batch: ProducerBatch) -> OttlaError:
         after_s = self._accumulator.limits.delivery_timeout_s
         fate = "may or may not be stored" if batch.attempts else "was never sent"
+        why = self._problems.get(batch.target)
+        last = f" The last answer was {why}." if why is not None else ""
         return DeliveryTimeout(
-            f"{self._shown(batch.target)}: no acknowledgement within {after_s:g} s; the record {fate}.",
-            hint="Is the partition's leader up, with enough in-sync replicas?",
+            f"{self._shown(batch.target)}: no acknowledgement within {after_s:g} s; the record {fate}.{last}",
+            hint="" if why is not None else "Is the partition's leader up, with enough in-sync replicas?",
         )
 
     def _shown(self, target: TopicIdPartition) -> str:
@@ -260,6 +263,7 @@ class Sender:
         stale = False
         for batch, result in zip(batches, results, strict=True):
             if result.error is ErrorCode.NONE:
+                self._problems.pop(batch.target, None)
                 if self._accumulator.succeeded(batch):
                     self._on_stored(batch, result.base_offset)
                 continue
@@ -282,6 +286,7 @@ class Sender:
         accumulator = self._accumulator
         pause_s = 0.0 if hinted else backoff_s(accumulator.failures(batch.target), self._cluster.chance)
         until_s = self._cluster.clock.monotonic() + pause_s
+        self._problems[batch.target] = f"{error.stable_code}: {message.rstrip('.') or error.name}"
         if error in _GAP:
             if accumulator.refused_for_gap(batch, until_s=until_s):
                 return

@@ -169,6 +169,16 @@ async def test_a_record_not_acknowledged_in_time_fails_and_the_next_ones_do_not(
         assert len(cluster.asked(InitProducerIdRequest)) == 2
 
 
+async def test_a_record_that_was_refused_to_the_end_says_why() -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        cluster.create("t")
+        async with client.producer(linger_ms=0, delivery_timeout_s=0.3) as producer:
+            cluster.script.extend([ErrorCode.KAFKA_STORAGE_ERROR] * 1_000)
+            with pytest.raises(DeliveryTimeout, match="OTTLA-KAFKA-STORAGE-ERROR"):
+                await producer.send("t", b"a")
+            cluster.script.clear()
+
+
 async def test_without_a_leader_records_wait_and_then_fail_as_never_sent() -> None:
     async with FakeCluster() as cluster, connect(cluster.servers) as client:
         cluster.create("t")
