@@ -12,7 +12,8 @@ import structlog
 
 from ottla.client.error_codes import ErrorCode
 from ottla.log.clock import Clock
-from ottla.log.errors import LogError
+from ottla.log.directory import NO_SPACE
+from ottla.log.errors import LogError, StorageFull
 from ottla.log.manager import LogManager
 from ottla.log.model import BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicId, TopicIdPartition, TopicPartition
 from ottla.log.partition_log import LogConfig
@@ -24,6 +25,9 @@ from .replica import Refused, Replica
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+RETRY_S = 1.0
+"""Between attempts to open a log for which the disk was too full."""
 
 
 class RunBlocking(Protocol):
@@ -253,8 +257,11 @@ class ReplicaManager:
             self._opening.pop(key, None)
             self.offline[key] = error if isinstance(error, LogError) else LogError(str(error))
             log.error("partition.offline", partition=str(name), problem=str(error))
+            if isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in NO_SPACE):
+                asyncio.get_running_loop().call_later(RETRY_S, self._open_again, key, topic)
             return
         self._opening.pop(key, None)
+        self.offline.pop(key, None)
         replica = Replica(name, topic.topic_id, opened, self.logs.high_watermark(name), self.is_current)
         current = self.image.topic_by_id(topic.topic_id)
         state = self.image.partition(topic.topic_id, name.partition)
@@ -264,6 +271,12 @@ class ReplicaManager:
         self.replicas[key] = replica
         if self.active:
             self._apply_state(replica, current, state)
+
+    def _open_again(self, key: TopicIdPartition, topic: Topic) -> None:
+        """A full disk may have room again; the image may have changed meanwhile."""
+        state = self.image.partition(key.topic_id, key.partition)
+        if key in self.offline and state is not None and self.local in state.replicas:
+            self._open(topic, key.partition)
 
     def _remove_topic(self, topic: Topic) -> None:
         for number in range(len(topic.partitions)):

@@ -1,7 +1,11 @@
 """Images become roles: in one step, never twice for one epoch, and never for a log that is not this topic's."""
 
+import asyncio
+import errno
+
 import pytest
 
+from ottla.broker import replica_manager
 from ottla.broker.replica import Refused
 from ottla.client.error_codes import ErrorCode
 from ottla.log.model import TopicIdPartition
@@ -223,3 +227,21 @@ async def test_laying_down_keeps_the_high_watermark_for_the_checkpoint(quorum):
     assert list(broker.manager.high_watermarks().values()) == [3]
     await broker.see()
     assert broker.replica().leader is None, "no image gives a role to one that has left"
+
+
+async def test_a_log_that_a_full_disk_kept_shut_opens_once_there_is_room(quorum, monkeypatch):
+    monkeypatch.setattr(replica_manager, "RETRY_S", 0)
+    broker = OneBroker(quorum)
+    await broker.start()
+    broker.storage.fail("create", error=errno.ENOSPC)
+    quorum.create("t", TOPIC, A)
+    await broker.see()
+    assert list(broker.manager.offline) == [TopicIdPartition(TOPIC, 0)]
+    with pytest.raises(Refused) as refused:
+        broker.manager.require(TOPIC, 0)
+    assert refused.value.error is ErrorCode.KAFKA_STORAGE_ERROR
+    async with asyncio.timeout(10):
+        while broker.manager.offline:
+            await asyncio.sleep(0)
+            await broker.manager.settled()
+    assert broker.replica().leader is not None
