@@ -1,7 +1,6 @@
 """Images become roles: in one step, never twice for one epoch, and never for a log that is not this topic's."""
 
 import asyncio
-import errno
 
 import pytest
 
@@ -230,18 +229,19 @@ async def test_laying_down_keeps_the_high_watermark_for_the_checkpoint(quorum):
 
 
 async def test_a_log_that_a_full_disk_kept_shut_opens_once_there_is_room(quorum, monkeypatch):
-    monkeypatch.setattr(replica_manager, "RETRY_S", 0)
+    monkeypatch.setattr(replica_manager, "RETRY_S", 0.01)
     broker = OneBroker(quorum)
     await broker.start()
-    broker.storage.fail("create", error=errno.ENOSPC)
+    broker.storage.capacity = 0
     quorum.create("t", TOPIC, A)
     await broker.see()
     assert list(broker.manager.offline) == [TopicIdPartition(TOPIC, 0)]
     with pytest.raises(Refused) as refused:
         broker.manager.require(TOPIC, 0)
     assert refused.value.error is ErrorCode.KAFKA_STORAGE_ERROR
+    broker.storage.capacity = None
     async with asyncio.timeout(10):
         while broker.manager.offline:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
             await broker.manager.settled()
     assert broker.replica().leader is not None
