@@ -92,6 +92,7 @@ class Parts:
             clock=doors.clock,
             settings=ControllerSettings(session_s=settings.broker_session_timeout_ms / 1000),
             probe=probe,
+            voters=len(self.voters),
         )
         self.logs = LogManager(
             doors.storage,
@@ -114,6 +115,7 @@ class Parts:
             dial=self._dial_controller,
             clock=doors.clock,
             heartbeat_s=settings.broker_heartbeat_interval_ms / 1000,
+            digest=lambda: self.machine.digest,
         )
         self.fetchers = Fetchers(self._make_fetcher)
         self.manager.fetchers = self.fetchers

@@ -14,6 +14,7 @@ from ottla.log.clock import Clock
 from ottla.log.model import BrokerEpoch, BrokerId
 from ottla.raft.commands import Body, Command, Requester
 from ottla.raft.controller import Controller, SubmitOutcome
+from ottla.raft.digests import ImageDigest
 from ottla.raft.image import RESULT_WINDOW
 from ottla.raft.results import Refused, Result, decode_result
 from ottla.raft.sessions import Heartbeat, HeartbeatAnswer
@@ -100,12 +101,14 @@ class ControllerChannel:
         dial: Callable[[int], Awaitable[Link]],
         clock: Clock,
         heartbeat_s: float,
+        digest: Callable[[], ImageDigest | None] = lambda: None,
     ) -> None:
         self._local = local
         self._leader = leader
         self._dial = dial
         self._clock = clock
         self._heartbeat_s = heartbeat_s
+        self._digest = digest
         self._link: Link | None = None
         self._linked_to: int | None = None
         self._dialing = asyncio.Lock()
@@ -240,13 +243,16 @@ class ControllerChannel:
             return
         try:
             async with asyncio.timeout(BEATS_MISSED * self._heartbeat_s):
-                answer = await link.heartbeat(Heartbeat(self._local, self._broker_epoch, applied_index))
+                answer = await link.heartbeat(self._make_beat(self._broker_epoch, applied_index))
         except (LinkLost, TimeoutError):
             self._drop(link)
             return
         self.last_answer, self.heard_at_s = answer, self._clock.monotonic()
         if not answer.active:
             self._drop(link)
+
+    def _make_beat(self, epoch: BrokerEpoch, applied_index: int) -> Heartbeat:
+        return Heartbeat(self._local, epoch, applied_index, self._digest())
 
     async def close(self) -> None:
         """Give up what is unresolved and hang up."""

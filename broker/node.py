@@ -315,8 +315,16 @@ class Node:
         while True:
             await asyncio.sleep(1.0)
             answer = parts.channel.last_answer
-            if answer is not None and answer.active and answer.stale and not parts.manager.active:
-                raise NodeStopped("another process runs as this node", code="OTTLA-REPLACED")
+            if answer is None or not answer.active:
+                continue
+            if answer.stale and not parts.manager.active:
+                raise NodeStopped("another process runs as this node.", code="OTTLA-REPLACED")
+            if answer.diverged:
+                raise NodeStopped(
+                    "this node's metadata is not what a majority of the voters holds.",
+                    code="OTTLA-METADATA-DIVERGED",
+                    hint="Start it again: it replays its log. If it stops again, its disk or memory is bad.",
+                )
 
     def _spawn(self, work: Awaitable[None], name: str) -> None:
         async def guarded() -> None:

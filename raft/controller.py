@@ -18,6 +18,7 @@ from ottla.log.model import BrokerEpoch, BrokerId
 
 from .commands import MAX_COMMAND_BYTES, Body, Command, FenceBroker, UnfenceBroker, encode_command
 from .controller_port import ControllerSettings, Probe, QuorumPort, SubmitOutcome, Submitted
+from .digests import DigestVotes
 from .image import Broker
 from .results import Result, decode_result
 from .sessions import Heartbeat, HeartbeatAnswer, Sessions
@@ -48,6 +49,7 @@ class Controller:
         clock: Clock,
         settings: ControllerSettings,
         probe: Probe,
+        voters: int = 1,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._quorum = quorum
@@ -57,6 +59,7 @@ class Controller:
         self._probe = probe
         self._sleep = sleep
         self._sessions = Sessions(settings.session_s)
+        self._digests = DigestVotes(voters)
         self._streams: Counter[tuple[BrokerId, BrokerEpoch]] = Counter()
         self._active_term: int | None = None
         self._last_pass: float | None = None
@@ -69,6 +72,8 @@ class Controller:
     def heartbeat(self, beat: Heartbeat) -> HeartbeatAnswer:
         """Renews the broker's session; a fenced one that has seen why it was fenced comes back."""
         self._notice_activation()
+        if beat.digest is not None:
+            self._digests.note(beat.broker_id, beat.digest)
         broker = self._machine.image.brokers.get(beat.broker_id)
         known = broker is not None and broker.broker_epoch == beat.broker_epoch
         if self._active_term is not None and broker is not None and known:
@@ -80,6 +85,7 @@ class Controller:
             commit_index=self._quorum.commit_index,
             fenced=broker.fenced if broker is not None and known else True,
             draining=broker.draining if broker is not None and known else False,
+            diverged=self._digests.differs(beat.broker_id),
             stale=not known,
         )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ottla.log.model import BrokerEpoch, BrokerId
 
 from .commands import FenceBroker, UnfenceBroker
+from .digests import ImageDigest
 from .image import Broker
 
 
@@ -16,6 +17,7 @@ class Heartbeat:
     broker_id: BrokerId
     broker_epoch: BrokerEpoch
     applied_index: int
+    digest: ImageDigest | None = None  # the newest one that it made of its image
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class HeartbeatAnswer:
     commit_index: int  # of the quorum: how far the broker should get
     fenced: bool
     draining: bool
+    diverged: bool = False  # this broker's image is not the one that a majority of the voters holds: stop
     stale: bool = False  # this broker epoch is not, or no longer, registered: register anew
 
 

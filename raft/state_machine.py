@@ -23,6 +23,7 @@ from .commands import (
     decode_command,
 )
 from .decision import Context, Decision, current_broker, refuse
+from .digests import ImageDigest, is_due
 from .events import Event, ProducerIdsAllocated, ResultRecorded
 from .image import RESULT_WINDOW, MetadataImage, empty_image
 from .partition_decisions import alter_partition
@@ -62,14 +63,17 @@ class MetadataStateMachine:
 
     def __init__(self, image: MetadataImage | None = None, observer: Observer | None = None) -> None:
         self.image = empty_image() if image is None else image
+        self.digest: ImageDigest | None = None  # of the first image of this thousand commands
         self._observer = observer
 
     def apply(self, index: int, term: int, command: bytes) -> bytes:
         """Applies one committed command and returns its encoded result. Never raises: on every node the same bytes
         do the same, and bytes that are no command are Refused. The term is not used: it is no leader epoch."""
         decision = self._decide(index, command)
-        image = replace(replay_all(self.image, decision.events), index=index)
+        before, image = self.image.index, replace(replay_all(self.image, decision.events), index=index)
         self.image = image
+        if is_due(before, index):
+            self.digest = ImageDigest(index, image.digest())
         if self._observer is not None:
             self._observer(image, decision.events)
         return encode_result(decision.result)

@@ -19,6 +19,7 @@ from ottla.raft.commands import (
     encode_command,
 )
 from ottla.raft.controller import Controller, ControllerSettings, Heartbeat, HeartbeatAnswer, SubmitOutcome
+from ottla.raft.digests import ImageDigest
 from ottla.raft.results import ProducerIdBlock, Registered, decode_result
 from ottla.raft.state_machine import MetadataStateMachine
 
@@ -122,6 +123,7 @@ class World:
             clock=self.time,
             settings=SETTINGS,
             probe=self.probe,
+            voters=3,
             sleep=self.time.sleep,
         )
 
@@ -374,3 +376,15 @@ async def test_a_probe_that_breaks_condemns_nobody(world: World, caplog: pytest.
     await world.pass_time(1.0, 1, 2, 3)
     assert world.fenced() == set()
     assert "broker 3" in caplog.text
+
+
+async def test_a_broker_whose_metadata_differs_from_the_majority_is_told(world: World) -> None:
+    def beat(broker: int, digest: bytes) -> HeartbeatAnswer:
+        report = Heartbeat(BrokerId(broker), world.epoch(broker), 0, ImageDigest(1000, digest))
+        return world.controller.heartbeat(report)
+
+    assert not beat(1, b"x").diverged
+    assert not beat(2, b"y").diverged
+    assert not beat(3, b"x").diverged
+    assert beat(2, b"y").diverged
+    assert not beat(1, b"x").diverged
