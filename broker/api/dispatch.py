@@ -65,10 +65,10 @@ class Api:
             self._metrics.bytes_in.inc(len(body))
             pending = PendingProduce(self._manager, request)
             pending.append(batches)
-            return None if request.acks == ACKS_NONE else self._timed("produce", _only(pending.response()))
+            return None if request.acks == ACKS_NONE else self._timed("produce", lambda: _only(pending.response()))
         split_batches(body, ())
         name = type(request).__struct_config__.tag
-        return self._timed(str(name), self._answer(request))
+        return self._timed(str(name), lambda: self._answer(request))
 
     async def _answer(self, request: Request) -> Answer:
         if isinstance(request, FetchRequest):
@@ -95,10 +95,10 @@ class Api:
                 return self._describe()
         raise Refused(ErrorCode.INVALID_REQUEST, f"{type(request).__name__} does not belong on this stream")
 
-    async def _timed(self, api: str, answer: Awaitable[Answer]) -> Answer:
+    async def _timed(self, api: str, answer: Callable[[], Awaitable[Answer]]) -> Answer:
         started_s = self._manager.clock.monotonic()
         try:
-            return await answer
+            return await answer()
         except Refused as refused:
             self._metrics.request_errors.labels(error=refused.error.name).inc()
             return ErrorResponse(refused.error, str(refused)), []

@@ -1,5 +1,6 @@
 """Topics: create, delete, grow. Any broker takes the request and has the quorum decide it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from ottla.client.error_codes import ErrorCode
@@ -58,18 +59,27 @@ class TopicsApi:
 
     async def delete(self, request: DeleteTopicRequest) -> TopicChanged:
         """Forget a topic. Raises Refused: UNKNOWN_TOPIC_OR_PARTITION."""
-        topic = self._topic(request.name)
+        topic = await self._topic(request.name)
         _, index = await self._decide(DeleteTopic(topic.topic_id))
         return TopicChanged(topic.name, topic.topic_id, index)
 
     async def grow(self, request: CreatePartitionsRequest) -> TopicChanged:
         """Add partitions. Raises Refused: UNKNOWN_TOPIC_OR_PARTITION, INVALID_PARTITIONS."""
-        topic = self._topic(request.name)
+        topic = await self._topic(request.name)
         seed = self._chance.randbelow(1 << 31)
         _, index = await self._decide(CreatePartitions(topic.topic_id, request.count, seed))
         return TopicChanged(topic.name, topic.topic_id, index)
 
-    def _topic(self, name: str) -> Topic:
+    async def _topic(self, name: str) -> Topic:
+        """The topic, in an image that holds all that was committed when we were asked: an old one must neither deny
+        a topic that has been made nor name one that has been made again since."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._wait_applied(await self._channel.commit_index(), self._timeout_s)
+        except TimeoutError:
+            raise Refused(
+                ErrorCode.REQUEST_TIMED_OUT, "the metadata quorum does not answer; this node may not know every topic"
+            ) from None
         topic = self._manager.image.topics.get(name)
         if topic is None:
             raise Refused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"there is no topic {name}")
