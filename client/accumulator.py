@@ -7,6 +7,8 @@ exactly-once:
 
 - a batch that was in flight when its answer failed is sent again only when nothing of its partition is in flight, the
   oldest first, one at a time, and before anything new;
+- nothing is sent that would push the oldest unresolved batch out of the five that a broker remembers: its answer may
+  be late from a leader that is none any more while the next one takes what comes behind it;
 - a batch given up leaves a gap under its producer id, so the partition takes a new id, once nothing is unresolved
   under the old one, before it sends anything new;
 - a batch refused for that gap moves to the new id only if none of its attempts may have been stored.
@@ -22,6 +24,9 @@ from ottla.log.records import SEQUENCE_COUNT, Header
 
 from .batch import RECORD_OVERHEAD_BYTES, Batch, Limits, PartitionQueue, WaiterT
 from .errors import BufferFull
+
+REMEMBERED_BATCHES = 5
+"""Of each producer, by a partition's leader: a retry of one of these is recognised (KIP-98)."""
 
 
 class Accumulator(Generic[WaiterT]):
@@ -168,6 +173,8 @@ class Accumulator(Generic[WaiterT]):
             return queue.sent[0]
         if not queue.waiting or in_flight >= self.limits.in_flight_max:
             return None
+        if queue.sent and queue.next_ordinal - queue.sent[0].ordinal >= REMEMBERED_BATCHES:
+            return None
         if self.limits.idempotent and not self._identity_for(queue):
             return None
         batch = queue.waiting[0]
@@ -188,6 +195,8 @@ class Accumulator(Generic[WaiterT]):
         if queue.waiting and queue.waiting[0] is batch:
             if self.limits.idempotent:
                 self._number(queue, batch)
+            batch.ordinal = queue.next_ordinal
+            queue.next_ordinal += 1
             queue.waiting.popleft()
             queue.sent.append(batch)
             batch.is_closed = True

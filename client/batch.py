@@ -43,6 +43,7 @@ class Batch(Generic[WaiterT]):
         "is_closed",
         "maybe_stored",
         "number",
+        "ordinal",
         "sequence",
         "target",
         "waiters",
@@ -59,6 +60,7 @@ class Batch(Generic[WaiterT]):
         self.is_closed = False  # takes no more records
         self.identity: ProducerIdAndEpoch | None = None
         self.sequence: int | None = None
+        self.ordinal = 0  # among the batches of its partition that were ever sent
         self.attempts = 0
         self.in_flight = False
         self.maybe_stored = False  # some attempt ended without a definite refusal
@@ -96,6 +98,7 @@ class PartitionQueue(Generic[WaiterT]):
     identity: ProducerIdAndEpoch | None = None
     has_gap: bool = False  # something was given up under ``identity``: nothing new may follow it
     next_sequence: int = 0
+    next_ordinal: int = 0
     muted_until_s: float = 0.0
     failures: int = 0  # in a row
 

@@ -12,6 +12,8 @@ from .errors import OttlaError
 
 STALL_S = 1.5
 """An answer overdue by so much makes us ask whether the leader still leads."""
+RECHECK_S = 0.5
+"""And so much later again: by then it is likely to lead no more, and every moment is one in which nothing is stored."""
 
 Writing = asyncio.Task[asyncio.Future[Answer]]
 
@@ -48,7 +50,7 @@ async def answer_from_leader(
             elif await _has_moved(cluster, broker, targets):
                 break
             else:
-                patience_s = STALL_S
+                patience_s = RECHECK_S
     finally:
         for unneeded in (writing, waiting):
             if not unneeded.done():

@@ -108,6 +108,26 @@ def test_at_most_five_batches_are_in_flight_and_their_sequences_run_on() -> None
         due += batch.record_count
 
 
+def test_nothing_is_sent_that_would_push_an_unanswered_batch_out_of_what_a_broker_remembers() -> None:
+    """The first answer hangs at a leader that was deposed; the next leader has the batch and takes all that follow."""
+    accumulator, broker = identified(batch_bytes=1), Log()
+    for number in range(9):
+        add(accumulator, P0, number)
+    (first,) = drain(accumulator)
+    assert broker.append(first.encoded()) is None
+    for _ in range(4):
+        (later,) = drain(accumulator)
+        assert broker.append(later.encoded()) is None
+        assert accumulator.succeeded(later)
+    assert not drain(accumulator)
+    accumulator.retry(first, maybe_stored=True, until_s=0.0)
+    assert drain(accumulator) == [first]
+    assert broker.append(first.encoded()) is None
+    assert broker.values == [0, 1, 2, 3, 4]
+    assert accumulator.succeeded(first)
+    assert len(drain(accumulator)) == 1
+
+
 def test_a_retry_keeps_its_sequence_and_goes_before_anything_new_one_at_a_time() -> None:
     accumulator = identified()
     for number in range(12):

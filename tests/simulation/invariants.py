@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from ottla.broker.assembly import Parts
+from ottla.broker.partition_leader import PartitionLeader
 from ottla.raft.image import MetadataImage
 
 from .world import SimulatedCluster, Violation
 
 
 class Invariants:
-    """``check`` raises Violation. It remembers what it saw before, so call it often: what is never seen is not caught."""
+    """``check`` raises Violation. It compares with what it saw before: call it often."""
 
     def __init__(self, cluster: SimulatedCluster) -> None:
         self.checks = 0
@@ -18,8 +19,7 @@ class Invariants:
         self._raft_leaders: dict[int, str] = {}  # term -> process
         self._leaders: dict[Any, str] = {}  # (topic id, partition, leader epoch) -> process
         self._high_watermarks: dict[Any, int] = {}  # same key -> highest seen
-        self._committed: dict[Any, int] = {}  # (topic id, partition) -> highest high watermark of any leader
-        self._newest: dict[Any, int] = {}  # (topic id, partition) -> highest leader epoch seen leading
+        self._epochs: dict[Any, dict[int, tuple[int, int]]] = {}  # partition -> epoch -> (start, high watermark)
         self._digests: dict[int, bytes] = {}  # index -> image digest
         self._looked_at: dict[str, int] = {}  # process -> index of the image last digested
 
@@ -78,16 +78,21 @@ class Invariants:
             before = self._high_watermarks.get(key, 0)
             self._hold(leader.high_watermark >= before, f"{where}: high watermark fell from {before}")
             self._high_watermarks[key] = leader.high_watermark
-            self._check_complete(where, partition, leader.leader_epoch, log.log_end_offset)
-            self._committed[partition] = max(self._committed.get(partition, 0), leader.high_watermark)
+            self._check_complete(where, partition, leader)
 
-    def _check_complete(self, where: str, partition: Any, epoch: int, log_end: int) -> None:
-        """A newer leader holds all that was committed when it came to lead."""
-        if epoch <= self._newest.get(partition, -1):
-            return
-        self._newest[partition] = epoch
-        committed = self._committed.get(partition, 0)
-        self._hold(log_end >= committed, f"{where} leads epoch {epoch} and ends at {log_end}, committed is {committed}")
+    def _check_complete(self, where: str, partition: Any, leader: PartitionLeader) -> None:
+        """A leader held, when it came to lead, all that any older epoch ever commits."""
+        epochs = self._epochs.setdefault(partition, {})
+        epochs[leader.leader_epoch] = (leader.epoch_start, leader.high_watermark)
+        for epoch, (start, committed) in epochs.items():
+            older = epoch < leader.leader_epoch
+            began, reached = (leader.epoch_start, committed) if older else (start, leader.high_watermark)
+            ordered = epoch == leader.leader_epoch or began >= reached
+            self._hold(
+                ordered,
+                f"{where}: of epochs {epoch} and {leader.leader_epoch} the newer began at {began}, "
+                f"the older committed {reached}",
+            )
 
     def _hold(self, condition: bool, text: str) -> None:
         if not condition:

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from .network import Network
+from .network import Network, host_of
 from .trace import Trace
 
 T = TypeVar("T")
@@ -41,6 +41,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.steps = 0
         self.trace = Trace(lambda: self.now)
         self.network = Network(self, random.Random(f"network {seed}"))
+        self.slow_disks: dict[str, float] = {}  # host -> seconds more at most, for whatever an executor does there
         self.problems: list[str] = []  # exceptions that nobody retrieved, of live processes
         self._chance = random.Random(f"loop {seed}")
         self._contexts: dict[str, contextvars.Context] = {}
@@ -157,6 +158,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         begin_s, end_s = self._chance.uniform(*EXECUTOR_DELAY_S), self._chance.uniform(*EXECUTOR_DELAY_S)
         if self._chance.random() < SLOW_DISK_CHANCE:
             begin_s += self._chance.uniform(0, SLOW_DISK_S)
+        slow_s = self.slow_disks.get(host_of(PROCESS.get()))
+        if slow_s is not None:
+            begin_s += self._chance.uniform(0, slow_s)
         number = self._executors.setdefault(id(executor), next(self._numbers))
         self._graveyard.append(executor)  # its id must not be given to another
         key = (PROCESS.get(), number)

@@ -34,11 +34,15 @@ def simulated_world(loop: SimulatedLoop, seed: int, skew_s: Callable[[str], floa
     """Inside, libraries see virtual time and seeded randomness. ``skew_s``: how far a process's wall clock is off."""
     generator = random.Random(f"libraries {seed}")
     state = random.getstate()
+
+    def uuid4() -> uuid.UUID:
+        return uuid.UUID(bytes=generator.randbytes(16), version=4)
+
     fakes = _fakes(loop, generator, skew_s)
     with ExitStack() as stack:
         for module, name, real in _copies():
             stack.enter_context(mock.patch.object(module, name, fakes[real]))
-        stack.enter_context(mock.patch.object(uuid, "uuid4", lambda: uuid.UUID(bytes=generator.randbytes(16))))
+        stack.enter_context(mock.patch.object(uuid, "uuid4", uuid4))
         stack.enter_context(mock.patch.object(aiohttp.connector, "aiohappyeyeballs", _one_address_at_a_time()))
         stack.enter_context(_seeded_masks(generator))
         stack.enter_context(_logs_into(loop))
@@ -101,13 +105,10 @@ def _one_address_at_a_time() -> SimpleNamespace:
 
 @contextmanager
 def _seeded_masks(generator: random.Random) -> Iterator[None]:
-    function = WebSocketWriter.__init__
-    before = function.__defaults__ or ()
-    function.__defaults__ = tuple(generator if isinstance(one, random.Random) else one for one in before)
-    try:
+    defaults = WebSocketWriter.__init__.__kwdefaults__
+    assert isinstance(defaults["random"], random.Random), "aiohttp's masks come from elsewhere now"
+    with mock.patch.dict(defaults, random=generator):
         yield
-    finally:
-        function.__defaults__ = before
 
 
 class _ToTrace(logging.Handler):

@@ -5,9 +5,11 @@ virtual time, and every fault. Set PYTHONHASHSEED or not: a seed's run is the sa
 """
 
 import argparse
+import contextlib
 import time
 from pathlib import Path
 
+from .planted import PLANTED
 from .story import run_seed
 from .world import Outcome
 
@@ -17,14 +19,18 @@ def main() -> int:
     arguments = _arguments()
     first, _, last = arguments.seeds.partition(":")
     seeds = range(int(first), int(last) if last else int(first) + 1)
-    failed = 0
+    ran = failed = 0
     for seed in seeds:
         began = time.process_time()
-        outcome = run_seed(seed, arguments.time)
+        with PLANTED[arguments.plant]() if arguments.plant else contextlib.nullcontext():
+            outcome = run_seed(seed, arguments.time, arguments.only)
         spent = time.process_time() - began
+        ran += 1
         failed += outcome.error is not None
         _tell(outcome, spent, arguments)
-    print(f"{len(seeds) - failed} passed, {failed} failed")
+        if outcome.error is not None and arguments.first:
+            break
+    print(f"{ran - failed} passed, {failed} failed")
     return min(failed, 100)
 
 
@@ -36,15 +42,14 @@ def _tell(outcome: Outcome, spent: float, arguments: argparse.Namespace) -> None
         f"{outcome.steps} steps: {outcome.result}",
         flush=True,
     )
-    for problem in outcome.loop.problems[:5]:
-        print(f"     unhandled: {problem}")
     if arguments.trace is not None:
         outcome.loop.trace.write(arguments.trace)
     if outcome.error is not None:
         print(f"     {type(outcome.error).__name__}: {outcome.error}")
-        print(
-            f"     again: python -m tests.simulation.run --seeds {outcome.seed} --time {arguments.time:g} --trace FILE"
-        )
+        only = f" --only {','.join(arguments.only)}" if arguments.only else ""
+        plant = f" --plant {arguments.plant}" if arguments.plant else ""
+        options = f"--seeds {outcome.seed} --time {arguments.time:g}{only}{plant} --trace FILE"
+        print(f"     again: python -m tests.simulation.run {options}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -52,6 +57,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", default="0:10", help="one seed, or FIRST:END")
     parser.add_argument("--time", type=float, default=30.0, help="virtual seconds of faults")
     parser.add_argument("--trace", type=Path, help="where to write the last run's lines")
+    parser.add_argument("--only", default=[], type=lambda text: text.split(","), help="kinds of fault, by comma")
+    parser.add_argument("--first", action="store_true", help="stop at the first failure")
+    parser.add_argument("--plant", choices=sorted(PLANTED), help="with this bug")
     return parser.parse_args()
 
 

@@ -1,21 +1,23 @@
 """The load of a run, through the real SDK, and the judgement of it afterwards.
 
-Producers whose every acknowledgement is remembered (the load of the process tests), and a consumer that follows along:
-what it was once shown must never disappear or change.
+Producers whose every acknowledgement is remembered (the load of the process tests); one with acks=1; a consumer that
+follows along, and what it was once shown must never disappear or change; topics that are made and deleted meanwhile.
 """
 
 import asyncio
+import itertools
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 from ottla.client.client import connect
-from ottla.client.errors import OttlaError
-
+from ottla.client.errors import OttlaError, TopicExists, TopicNotFound
 from tests.processes.load import Load, LoadReport, Stored, check_stored, read_stored
 
 from .world import CLIENT, SimulatedCluster, Violation
 
 TOPIC = "events"
 VERIFY_S_MAX = 60.0
+TOPICS_MAX = 60
 
 
 @dataclass
@@ -39,6 +41,10 @@ class Workload:
         self._stopping: asyncio.Event | None = None
         self._running: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
+        self._making: asyncio.Task[None] | None = None
+        self._loose: asyncio.Task[None] | None = None
+        self.made: list[str] = []  # topics whose creation was acknowledged, and no deletion asked for
+        self.deleted: list[str] = []  # topics whose deletion was acknowledged
 
     async def start(self) -> None:
         """Make the topic, then load it until ``finish``."""
@@ -47,10 +53,52 @@ class Workload:
         self._stopping = asyncio.Event()
         self._running = loop.spawn(CLIENT, self._load(self._stopping))
         self._following = loop.spawn(CLIENT, self._follow())
+        self._making = loop.spawn(CLIENT, self._make_topics())
+        self._loose = loop.spawn(CLIENT, self._produce_loosely())
 
     async def _make_topic(self) -> None:
         async with connect(self._cluster.servers) as client:
             await client.admin.create_topic(TOPIC, partitions=self._partitions, replication=3)
+
+    async def _make_topics(self) -> None:
+        """Small topics, one after another: what the quorum acknowledged it must not forget."""
+        async with connect(self._cluster.servers) as client:
+            for number in range(TOPICS_MAX):
+                name = f"topic-{number}"
+                if await self._admin(client.admin.create_topic(name, partitions=1, replication=3), TopicExists):
+                    self.made.append(name)
+                await asyncio.sleep(0.3)
+                if number % 4 == 3:
+                    name = f"topic-{number - 2}"
+                    known = name in self.made
+                    if known:
+                        self.made.remove(name)
+                    if await self._admin(client.admin.delete_topic(name), TopicNotFound) and known:
+                        self.deleted.append(name)
+
+    async def _admin(self, request: Awaitable[object], done_already: type[OttlaError]) -> bool:
+        """Whether it is known to be done."""
+        try:
+            await request
+        except done_already:
+            return True
+        except OttlaError as error:
+            self._cluster.loop.trace.note(CLIENT, "not done", repr(error))
+            return False
+        return True
+
+    async def _produce_loosely(self) -> None:
+        """With acks=1: these may be lost, but not once somebody has read them."""
+        assert self._stopping is not None
+        async with connect(self._cluster.servers) as client, client.producer(acks=1) as producer:
+            for number in itertools.count():
+                if self._stopping.is_set():
+                    return
+                try:
+                    await producer.send(TOPIC, value=b"%d" % number, key=b"loose-%d" % (number % 7))
+                except OttlaError as error:
+                    self._cluster.loop.trace.note(CLIENT, "loosely not sent", repr(error))
+                await asyncio.sleep(0.05)
 
     async def _load(self, stopping: asyncio.Event) -> None:
         while True:
@@ -83,6 +131,13 @@ class Workload:
         if before != (key, value):
             self.seen.problems.append(f"{partition}/{offset} was {before} and became {(key, value)}")
 
+    def progressed(self, before: dict[int, int]) -> bool:
+        """Whether every producer had something acknowledged since it had ``before``."""
+        acknowledged = self.report.acknowledged
+        return len(acknowledged) == self._producers and all(
+            len(values) > before.get(number, 0) for number, values in acknowledged.items()
+        )
+
     async def finish(self) -> Stored:
         """With every fault mended: stop, read everything back and judge. Raises Violation."""
         loop = self._cluster.loop
@@ -90,12 +145,30 @@ class Workload:
         assert self._running is not None
         assert self._following is not None
         self._stopping.set()
-        await asyncio.wait_for(self._running, VERIFY_S_MAX * 2)
+        assert self._loose is not None
+        await asyncio.wait_for(asyncio.gather(self._running, self._loose), VERIFY_S_MAX * 2)
         stored = await asyncio.wait_for(loop.spawn(CLIENT, read_stored(self._cluster.servers, TOPIC)), VERIFY_S_MAX)
         self._following.cancel()
         await asyncio.wait([self._following])
+        await self._end_making()
         self._judge(stored)
         return stored
+
+    async def _end_making(self) -> None:
+        assert self._making is not None
+        self._making.cancel()
+        await asyncio.wait([self._making])
+        there = await asyncio.wait_for(self._cluster.loop.spawn(CLIENT, self._list_topics()), VERIFY_S_MAX)
+        lost = [name for name in self.made if name not in there]
+        if lost:
+            raise Violation(f"acknowledged and forgotten topics: {lost}")
+        undead = [name for name in self.deleted if name in there]
+        if undead:
+            raise Violation(f"deleted topics that are there: {undead}")
+
+    async def _list_topics(self) -> set[str]:
+        async with connect(self._cluster.servers) as client:
+            return {topic.name for topic in await client.admin.list_topics()}
 
     def _judge(self, stored: Stored) -> None:
         try:

@@ -15,6 +15,7 @@ a host is one process, and clients never die.
 import asyncio
 import gc
 import sys
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -230,15 +231,28 @@ class SimulatedCluster:
         self.partition({(host, other) for other in others} | {(other, host) for other in others})
 
     def heal(self) -> None:
-        """Mend the network."""
+        """Mend the network and the disks."""
         self.loop.trace.record("heal", shown=True)
         self.loop.network.heal()
+        self.loop.slow_disks.clear()
 
     def reset(self, first: str, second: str) -> None:
         """Break every connection between two hosts."""
         self.loop.trace.record("reset", first, second, shown=True)
         broken = self.loop.network.reset(first, second) + self.loop.network.reset(second, first)
         self.faults += broken > 0
+
+    def slow_disk(self, host: str, seconds: float) -> None:
+        """Let each sync, and whatever else an executor does, take up to ``seconds`` more."""
+        self.loop.trace.record("slow disk", host, seconds, shown=True)
+        self.loop.slow_disks[host] = seconds
+        self.faults += 1
+
+    def slow_link(self, first: str, second: str, seconds: float) -> None:
+        """Let each segment from the first host to the second take up to ``seconds`` more."""
+        self.loop.trace.record("slow link", first, second, seconds, shown=True)
+        self.loop.network.slow[first, second] = seconds
+        self.faults += 1
 
     def skew(self, host: str, seconds: float) -> None:
         """Set a host's wall clock off."""
@@ -318,15 +332,17 @@ def simulate(seed: int, story: Story, *, brokers: int = 3, settings: dict[str, A
     gc.disable()  # a collection runs finalizers at moments that no seed decides
     try:
         with simulated_world(loop, seed, cluster.skew_of):
-            asyncio.set_event_loop(loop)
             try:
                 result = loop.run_until_complete(loop.spawn("", story(cluster)))
             except Exception as raised:
                 error = raised
+                loop.trace.note("", "".join(traceback.format_exception(raised)))
+                _let_go_of_frames(raised)
+            if error is None and loop.problems:
+                error = Violation(f"unheard: {loop.problems[:5]}")
             digest, now = loop.trace.digest, loop.now
             _bury(loop)
     finally:
-        asyncio.set_event_loop(None)
         if collecting:
             gc.enable()
     return Outcome(seed, digest, now, loop.steps, result, error, loop)
@@ -341,6 +357,13 @@ def _bury(loop: SimulatedLoop) -> None:
         gc.collect()
     finally:
         sys.unraisablehook = hook
+
+
+def _let_go_of_frames(error: BaseException | None) -> None:
+    """They hold the dead, who must be buried with the loop."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def seeded(seed: int, purpose: str) -> Random:
