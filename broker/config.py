@@ -20,6 +20,7 @@ CLIENT_VARIABLES = frozenset({"OTTLA_SERVERS"})
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 WILDCARDS = frozenset({"0.0.0.0", "::"})
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_KINDS = {"int": "a whole number", "bool": "true or false", "str": "a text"}
 
 _Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=86_400_000)]
 _Bytes = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
@@ -90,11 +91,16 @@ def parse_address(text: str, setting: str) -> tuple[str, int]:
 
 
 def load_settings(
-    flags: Mapping[str, Any], *, environment: Mapping[str, str] | None = None, file: bytes | None = None
+    flags: Mapping[str, Any],
+    *,
+    environment: Mapping[str, str] | None = None,
+    file: bytes | None = None,
+    file_name: str = "the configuration file",
 ) -> Settings:
-    """Combine the sources. ``flags`` may use either spelling; a None among them was not given. Raises ConfigError."""
+    """Combine the sources. ``flags`` may use either spelling; a None among them was not given. ``file``: what is in
+    it; ``file_name``: what to call it in an error. Raises ConfigError."""
     merged: dict[str, Any] = {}
-    merged.update(_from_file(file) if file is not None else {})
+    merged.update(_from_file(file, file_name) if file is not None else {})
     merged.update(_from_environment(environment or {}))
     merged.update({_field(name): value for name, value in flags.items() if value is not None})
     if merged.get("advertise") and "http" not in merged:
@@ -121,12 +127,12 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return {_field(name.removeprefix(ENVIRONMENT_PREFIX).lower(), shown=name): v for name, v in chosen.items()}
 
 
-def _from_file(content: bytes) -> dict[str, Any]:
+def _from_file(content: bytes, name: str) -> dict[str, Any]:
     try:
         document = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration file is not TOML: {error}") from error
-    return {_field(name): value for name, value in _flatten(document, "")}
+        raise ConfigError(f"{name} is not TOML: {error}") from error
+    return {_field(key, place=f" in {name}"): value for key, value in _flatten(document, "")}
 
 
 def _flatten(table: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
@@ -137,19 +143,24 @@ def _flatten(table: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
     return flat
 
 
-def _field(name: str, shown: str | None = None) -> str:
+def _field(name: str, shown: str | None = None, place: str = "") -> str:
     field = name.replace(".", "_").replace("-", "_")
     if field in Settings.__struct_fields__:
         return field
     near = difflib.get_close_matches(field, Settings.__struct_fields__, n=1)
     hint = f"Did you mean {setting_name(near[0])}?" if near else "See docs/configuration.md."
-    raise ConfigError(f"there is no setting {shown or name!r}.", hint=hint)
+    raise ConfigError(f"there is no setting {shown or name!r}{place}.", hint=hint)
 
 
 def _explain(error: msgspec.ValidationError, merged: Mapping[str, Any]) -> str:
     problem, _, where = str(error).partition(" - at `$.")
     field = where.rstrip("`")
-    return f"{setting_name(field)} is {merged.get(field)!r}: {problem}." if field else str(error)
+    if not field:
+        return str(error)
+    if problem.startswith("Expected `") and ", got" in problem:
+        kind = problem.removeprefix("Expected `").partition("`")[0].partition(" ")[0]
+        return f"{setting_name(field)} is {merged.get(field)!r}, not {_KINDS.get(kind, kind)}."
+    return f"{setting_name(field)} is {merged.get(field)!r}: {problem}."
 
 
 def _check(settings: Settings) -> None:

@@ -47,7 +47,7 @@ def run_dev(
 def _directory(data: Path | None, ephemeral: bool) -> Iterator[Path]:
     if not ephemeral:
         directory = data or DEFAULT_DIRECTORY
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         yield directory
         return
     directory = Path(tempfile.mkdtemp(prefix="ottla-dev-"))
@@ -55,6 +55,19 @@ def _directory(data: Path | None, ephemeral: bool) -> Iterator[Path]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def make_directory(directory: Path) -> None:
+    """With its parents, and fit to hold files. Raises OttlaError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        raise OttlaError(
+            f"{directory} cannot hold the cluster's data: {error.strerror}.",
+            code="OTTLA-DATA-UNUSABLE",
+            hint="Name a directory that you may write to with --data DIR.",
+        ) from error
 
 
 def prepare(directory: Path, nodes: int | None, base_http: int | None) -> DevState:
@@ -189,7 +202,7 @@ def wipe(directory: Path) -> None:
 def kill(directory: Path, number: int) -> None:
     """As `kill -9`."""
     if not _open(directory).kill(number):
-        raise OttlaError(f"n{number} does not run.", code="OTTLA-DEV-NOT-RUNNING")
+        raise _not_running(number)
 
 
 def pause(directory: Path, number: int) -> None:
@@ -219,7 +232,13 @@ def restart(directory: Path, number: int) -> None:
 def _signal(directory: Path, number: int, what: signal.Signals) -> None:
     node = require_state(directory).node(number)
     if not send_signal(node.process, what):
-        raise OttlaError(f"n{number} does not run.", code="OTTLA-DEV-NOT-RUNNING")
+        raise _not_running(number)
+
+
+def _not_running(number: int) -> OttlaError:
+    return OttlaError(
+        f"n{number} does not run.", code="OTTLA-DEV-NOT-RUNNING", hint=f"Start it: ottla dev restart {number}"
+    )
 
 
 def _open(directory: Path) -> DevNodes:

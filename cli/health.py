@@ -88,4 +88,6 @@ def _show(health: dict[str, Any], output: Output) -> None:
     show_table(health["nodes"], COLUMNS)
     leader = health["quorum_leader"]
     quorum = "the quorum has no leader" if leader is None else f"quorum leader n{leader}, term {health['quorum_term']}"
-    talk(f"{'Healthy' if health['healthy'] else 'Not healthy'}: {quorum}.")
+    ill = [row["address"] if row["node"] is None else f"n{row['node']}" for row in health["nodes"] if not row["ready"]]
+    not_ready = f"; not ready: {', '.join(ill)}" if ill else ""
+    talk(f"{'Healthy' if health['healthy'] else 'Not healthy'}: {quorum}{not_ready}.")

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .problems import EXIT_FAILED, EXIT_INTERRUPTED, UsageProblem, exit_code_for, show_problem
+from .problems import EXIT_DONE, EXIT_INTERRUPTED, UsageProblem, exit_code_for, show_problem
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -25,8 +25,12 @@ def run(arguments: Sequence[str]) -> int:
         return result if isinstance(result, int) else 0
     except OttlaError as error:
         return _fail(show_problem(error), exit_code_for(error))
-    except BrokenPipeError:  # `ottla consume t | head`: the reader has had enough
-        return EXIT_FAILED
+    except BrokenPipeError:  # `ottla consume t | head`: the reader has had enough, which is no failure
+        return EXIT_DONE
+    except SystemExit as ended:  # what typer makes of a broken pipe
+        if isinstance(ended.__context__, BrokenPipeError):
+            return EXIT_DONE
+        raise
     except (KeyboardInterrupt, EOFError):
         return EXIT_INTERRUPTED
     except Exception as error:

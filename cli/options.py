@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .output import Output
+from .output import Output, talk
 from .problems import EXIT_FAILED
 
 DEFAULT_SERVERS = "127.0.0.1:7080"
@@ -26,5 +26,15 @@ DevNumber = Annotated[int, typer.Argument(metavar="N", help="The node's number, 
 
 def confirm(question: str, yes: bool) -> None:
     """Ask before something is destroyed. Raises typer.Exit for a no: it was not done, so the exit code is 1."""
-    if not yes and not typer.confirm(question, err=True):
+    if yes:
+        return
+    try:
+        agreed = typer.confirm(question, err=True)
+    except (EOFError, typer.Abort) as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        talk("\nNo answer. Use -y.")
+        raise typer.Exit(EXIT_FAILED) from error
+    if not agreed:
+        talk("Nothing changed.")
         raise typer.Exit(EXIT_FAILED)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ottla.client.errors import BufferFull
+from ottla.client.errors import BufferFull, OttlaError, RecordTooLarge
 
 from .output import talk
 from .record_text import (
@@ -54,6 +54,20 @@ def produce(servers: str, options: ProduceOptions, descriptor: int = 0) -> None:
     with_client(servers, work)
 
 
+class _Sent(NamedTuple):
+    """A record on its way: the number of its line, and the line's bytes."""
+
+    future: "RecordFuture"
+    line: int
+    size: int
+
+
+def _name_line(error: OttlaError, line: int) -> None:
+    """Say which line it was that was refused for what it is, rather than for what the cluster is."""
+    if isinstance(error, RecordTooLarge) or "has partitions" in str(error.args[0]):
+        error.args = (f"line {line}: {error.args[0]}", *error.args[1:])
+
+
 class _Lines:
     """Sends lines, remembers which wait for their acknowledgement, and counts."""
 
@@ -72,7 +86,7 @@ class _Lines:
         self._clock = clock
         self._started_s = clock.monotonic()
         self._shown_s = self._started_s
-        self._waiting: deque[RecordFuture] = deque()
+        self._waiting: deque[_Sent] = deque()
         self._lines = 0
         self._stored = 0
         self._bytes = 0
@@ -109,20 +123,27 @@ class _Lines:
                 break
             except BufferFull:
                 await self._make_room()
-        self._waiting.append(future)
-        self._bytes += len(line)
+            except OttlaError as error:
+                _name_line(error, self._lines)
+                raise
+        self._waiting.append(_Sent(future, self._lines, len(line)))
 
     async def _make_room(self) -> None:
         if self._waiting:
-            await asyncio.wait([self._waiting[0]])
+            await asyncio.wait([self._waiting[0].future])
         self._settle()
 
     def _settle(self) -> None:
         """Let go of what is acknowledged. Raises the first refusal."""
         waiting = self._waiting
-        while waiting and waiting[0].done():
-            waiting.popleft().result()
-            self._stored += 1
+        while waiting and waiting[0].future.done():
+            sent = waiting.popleft()
+            try:
+                sent.future.result()
+            except OttlaError as error:
+                _name_line(error, sent.line)
+                raise
+            self._count(sent)
         now_s = self._clock.monotonic()
         if sys.stderr.isatty() and not sys.stdin.isatty() and now_s - self._shown_s >= PROGRESS_S:
             self._shown_s = now_s
@@ -131,9 +152,13 @@ class _Lines:
 
     def _count_stored(self) -> None:
         """After the end, good or bad: what was stored of the rest; the first failure is already on its way."""
-        for future in self._waiting:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self._stored += 1
+        for sent in self._waiting:
+            if sent.future.done() and not sent.future.cancelled() and sent.future.exception() is None:
+                self._count(sent)
+
+    def _count(self, sent: "_Sent") -> None:
+        self._stored += 1
+        self._bytes += sent.size
 
     def _summary(self) -> str:
         seconds = max(self._clock.monotonic() - self._started_s, 1e-6)

@@ -79,8 +79,10 @@ def line_parser(separator: str | None) -> Callable[[bytes], TextRecord]:
 def parse_json_record(line: bytes) -> TextRecord:
     """Reads what ``show_json`` writes; topic and offset are ignored. Raises BadRecord."""
     try:
-        document = json.loads(line)
-    except ValueError as error:
+        document = json.loads(line.decode())  # of bytes, json would guess UTF-16 and others
+    except UnicodeDecodeError as error:
+        raise BadRecord(f"{_quote(line)} is not UTF-8.") from error
+    except (ValueError, RecursionError) as error:
         raise BadRecord(f"{_quote(line)} is not JSON: {error}") from error
     if not isinstance(document, dict) or not set(document) <= _JSON_FIELDS:
         raise BadRecord(
@@ -91,7 +93,7 @@ def parse_json_record(line: bytes) -> TextRecord:
         key=_read_bytes(document.get("key"), "key"),
         headers=_read_headers(document.get("headers")),
         partition=_read_whole(document.get("partition"), "partition"),
-        timestamp_ms=_read_whole(document.get("timestamp"), "timestamp"),
+        timestamp_ms=_read_whole(document.get("timestamp"), "timestamp", "a whole number of milliseconds since 1970"),
     )
 
 
@@ -127,10 +129,10 @@ def _read_headers(value: Any) -> Headers:
     return tuple((name, _read_bytes(content, "headers")) for name, content in pairs)
 
 
-def _read_whole(value: Any, field: str) -> int | None:
+def _read_whole(value: Any, field: str, what: str = "a whole number") -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
-    raise BadRecord(f"{field} is {value!r}, not a whole number")
+    raise BadRecord(f"{field} is {json.dumps(value, ensure_ascii=False)}, not {what}.")
 
 
 def _quote(line: bytes) -> str:

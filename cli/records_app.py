@@ -65,7 +65,8 @@ def consume_command(
             "-o",
             "--output",
             metavar="value|json|FORMAT",
-            help="FORMAT holds %k key, %v value, %o offset, %p partition, %t topic, %T timestamp, %h headers.",
+            help="FORMAT holds %k key, %v value, %o offset, %p partition, %t topic, %T timestamp, %h headers; "
+            "a newline follows.",
         ),
     ] = "value",
     servers: Servers = DEFAULT_SERVERS,

@@ -25,13 +25,17 @@ def start_node(flags: Mapping[str, Any], pairs: Sequence[str], config: Path | No
     from ottla.broker.config import load_settings
     from ottla.broker.run import run_node
 
-    file = _read_config(config or CONFIG_FILE, optional=config is None)
-    settings = load_settings({**flags, **parse_pairs(pairs)}, environment=os.environ, file=file)
+    path = config or CONFIG_FILE
+    file = _read_config(path, optional=config is None)
+    chosen = {**flags, **parse_pairs(pairs)}
+    settings = load_settings(chosen, environment=os.environ, file=file, file_name=str(path))
     try:
         return run_node(settings, version=VERSION, announce=_announce if sys.stderr.isatty() else None)
     except OttlaError as error:
         if error.code == "OTTLA-PORT-IN-USE":
             raise name_the_owner(settings) from error
+        if error.code == "OTTLA-SECRET-UNREADABLE":
+            error.hint = "Copy the cluster's secret there, or make one: head -c 32 /dev/urandom | base64 > cluster.key"
         raise
 
 

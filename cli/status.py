@@ -73,7 +73,7 @@ def describe_node(node: "NodeDescription", cluster: "ClusterDescription") -> dic
         "log_bytes": details.log_bytes if details is not None else None,
         "free_bytes": details.free_bytes if details is not None else None,
         "version": details.version if details is not None else None,
-        "uptime_s": round(details.uptime_s, 1) if details is not None else None,
+        "uptime_s": round(details.uptime_s, 3) if details is not None else None,
         "problem": node.problem,
     }
 

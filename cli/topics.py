@@ -47,8 +47,9 @@ def show(servers: str, name: str, output: Output) -> None:
     if output is not Output.table:
         show_document(document, output)
         return
-    settings = ", ".join(f"{key}={value}" for key, value in sorted(topic.configs.items()))
-    print(f"{topic.name}  id {topic.topic_id}" + (f"  {settings}" if settings else ""))
+    shown = {**document["configs"], **document["effective"]}
+    settings = ", ".join(f"{key}={value}" for key, value in sorted(shown.items()))
+    print(f"{topic.name}  id {topic.topic_id}  {settings}")
     rows = [
         {**row, "size": None if row["size_bytes"] is None else show_bytes(row["size_bytes"])}
         for row in document["partitions"]
@@ -78,8 +79,20 @@ def describe(topic: "TopicDescription") -> dict[str, Any]:
         "name": topic.name,
         "topic_id": topic.topic_id,
         "configs": dict(topic.configs),
+        "effective": effective_configs(topic),
         "partitions": [_partition(partition) for partition in topic.partitions],
     }
+
+
+def effective_configs(topic: "TopicDescription") -> dict[str, int]:
+    """What holds for the topic, set on it or not: min.insync.replicas is never more than its replicas."""
+    from ottla.client.producer import MAX_MESSAGE_BYTES
+
+    replicas = max((len(partition.state.replicas) for partition in topic.partitions), default=1)
+    default = 2 if replicas >= 3 else 1
+    minimum = int(topic.configs.get("min.insync.replicas", default))
+    largest = int(topic.configs.get("max.message.bytes", MAX_MESSAGE_BYTES))
+    return {"max.message.bytes": largest, "min.insync.replicas": min(minimum, replicas)}
 
 
 def _partition(described: "PartitionDescription") -> dict[str, Any]:

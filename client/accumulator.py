@@ -270,6 +270,11 @@ class Accumulator(Generic[WaiterT]):
         self._resolve(queue, batch)
         return True
 
+    @property
+    def in_flight(self) -> list[Batch[WaiterT]]:
+        """What has been taken to be sent and has no outcome yet, oldest first."""
+        return [batch for batch in self._unresolved.values() if batch.in_flight]
+
     def expire(self, now_s: float) -> list[Batch[WaiterT]]:
         """Give up what is older than the delivery timeout."""
         expired: list[Batch[WaiterT]] = []

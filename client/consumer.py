@@ -54,6 +54,8 @@ class Consumer:
         options.check()
         if isinstance(start, str) and start not in (EARLIEST, LATEST):
             raise ConfigError(f"start is {start!r}.", hint='It is "earliest", "latest" or an offset.')
+        if not isinstance(start, str) and (not isinstance(start, int) or isinstance(start, bool)):
+            raise ConfigError(f"start is {start!r}.", hint='It is "earliest", "latest" or an offset.')
         if isinstance(start, int) and start < 0:
             raise ConfigError(f"start is {start}.", hint="Offsets begin at 0.")
         self._cluster = cluster

@@ -17,7 +17,7 @@ from .errors import BufferFull, DeliveryTimeout, OttlaError, RecordTooLarge, Top
 from .partitioner import StickyChoice
 from .producer_options import ProducerOptions
 from .protocol import TopicMetadata
-from .sender import ProducerBatch, Sender
+from .sender import ProducerBatch, Sender, unsent
 
 MAX_MESSAGE_BYTES = 1_048_588
 """Kafka's default max.message.bytes: 1 MiB and a batch's overhead."""
@@ -154,8 +154,8 @@ class Producer:
         """Send one record and await its acknowledgement; where the buffer is full, wait for room first.
 
         ``value`` None is a tombstone. ``timestamp_ms``: milliseconds since 1970, now if None. Raises RecordTooLarge,
-        TopicNotFound, DeliveryTimeout (it may or may not be stored), or another OttlaError. If cancelled, the record
-        may still be sent.
+        TopicNotFound, DeliveryTimeout (it may or may not be stored), or another OttlaError; TypeError at once for what
+        is neither bytes nor None. If cancelled, the record may still be sent.
         """
         try:
             future = self.send_nowait(topic, value, key, headers, partition, timestamp_ms)
@@ -173,13 +173,13 @@ class Producer:
         timestamp_ms: int | None = None,
     ) -> RecordFuture:
         """Send one record; the future brings what ``send`` returns or raises. Raises BufferFull when the brokers are
-        slower than the caller, and RecordTooLarge."""
+        slower than the caller, RecordTooLarge, and TypeError for what is neither bytes nor None."""
         sender = self._sender or self._started()
-        size = (0 if value is None else len(value)) + (0 if key is None else len(key))
+        size = _size(value, "value") + _size(key, "key")
         fields: tuple[Header, ...] = ()
         if headers:
             fields = tuple(headers.items() if isinstance(headers, Mapping) else headers)
-            size += sum(4 * len(name) + 16 + len(content or b"") for name, content in fields)
+            size += sum(_header_size(name, content) for name, content in fields)
         if timestamp_ms is None:
             timestamp_ms = self._cluster.clock.now_ms()
         known = self._topics.get(topic)
@@ -258,6 +258,9 @@ class Producer:
             await self._append_staged(topic)
         except OttlaError as error:
             self._fail_staged(topic, error)
+        except Exception as error:  # a bug of ours: whoever waits must be told
+            self._fail_staged(topic, unsent(topic.name, error))
+            raise
         finally:
             topic.opening = None
 
@@ -272,7 +275,7 @@ class Producer:
             except BufferFull:
                 await self._wait_for_progress()
                 continue
-            except OttlaError as error:
+            except Exception as error:  # the record's own fault, or a partitioner's: the next ones may do
                 if not record.future.done():
                     record.future.set_exception(error)
             topic.staged.popleft()
@@ -344,3 +347,19 @@ class Producer:
         self._started().wake()
         while not self._accumulator.is_flushed(number):
             await self._wait_for_progress()
+
+
+def _size(content: bytes | None, what: str) -> int:
+    """Bytes. Raises TypeError: a wrong type must not get as far as a batch that holds other records, too."""
+    if content is None:
+        return 0
+    if isinstance(content, bytes):
+        return len(content)
+    hint = f" Encode it: {what.rpartition(' ')[2]}.encode()" if isinstance(content, str) else ""
+    raise TypeError(f"{what} is {type(content).__name__}, not bytes.{hint}")
+
+
+def _header_size(name: str, content: bytes | None) -> int:
+    if not isinstance(name, str):
+        raise TypeError(f"a header's name is {type(name).__name__}, not str.")
+    return len(name.encode()) + 16 + _size(content, "header value")

@@ -78,6 +78,7 @@ class Sender:
         self._on_failed = on_failed
         self._problems: dict[TopicIdPartition, str] = {}  # why a partition's oldest batch is tried again
         self._slots: dict[BrokerId, asyncio.Semaphore] = {}
+        self._carried: set[int] = set()  # numbers of the batches that some pump or answer takes care of
         self._jobs = Jobs(self.wake)
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -173,9 +174,11 @@ class Sender:
         while True:
             await slots.acquire()
             sent = False
+            batches: list[ProducerBatch] = []
             try:
                 connection = await self._cluster.connection(broker, "main")
                 batches = self._drain(broker)
+                self._carried.update(batch.number for batch in batches)
                 if not batches:
                     return
                 if self._acks == ACKS_NONE:
@@ -186,8 +189,12 @@ class Sender:
             except ConnectionLost:
                 await self._refresh()
                 return
+            except Exception as bug:
+                self._fail_for_bug(batches, bug)
+                raise
             finally:
                 if not sent:
+                    self._put_down(batches)
                     slots.release()
 
     def _drain(self, broker: BrokerId) -> list[ProducerBatch]:
@@ -195,7 +202,22 @@ class Sender:
             leader = self._cluster.leader(*target)
             return leader is not None and leader.broker == broker
 
-        return self._accumulator.drain(self._cluster.clock.monotonic(), REQUEST_BYTES_MAX, leads)
+        try:
+            return self._accumulator.drain(self._cluster.clock.monotonic(), REQUEST_BYTES_MAX, leads)
+        except Exception as bug:
+            # What was taken before it went wrong is in flight by the books, and nobody has it in hand.
+            stranded = [batch for batch in self._accumulator.in_flight if batch.number not in self._carried]
+            self._fail_for_bug(stranded, bug)
+            raise
+
+    def _put_down(self, batches: list[ProducerBatch]) -> None:
+        self._carried.difference_update(batch.number for batch in batches)
+
+    def _fail_for_bug(self, batches: list[ProducerBatch], bug: Exception) -> None:
+        """Whatever went wrong, nobody may wait for these for ever; and only these fail."""
+        for batch in batches:
+            self._accumulator.give_up(batch)
+            self._on_failed(batch, unsent(self._shown(batch.target), bug))
 
     def _request(self, batches: list[ProducerBatch]) -> ProduceRequest:
         return ProduceRequest(
@@ -224,9 +246,19 @@ class Sender:
     ) -> None:
         """Write the request, in this pump's order; its answer is waited for elsewhere."""
         writing = begin(connection.send(self._request(batches), [batch.encoded() for batch in batches]))
-        task = self._jobs.start(f"answer-{broker}", self._answer(broker, connection, batches, writing))
+        task = self._jobs.start(f"answer-{broker}", self._see_through(broker, connection, batches, writing))
+        task.add_done_callback(lambda _: self._put_down(batches))
         task.add_done_callback(lambda _: slots.release())
         await asyncio.wait([writing], timeout=self._request_timeout_s)
+
+    async def _see_through(
+        self, broker: BrokerId, connection: Connection, batches: list[ProducerBatch], writing: Writing
+    ) -> None:
+        try:
+            await self._answer(broker, connection, batches, writing)
+        except Exception as bug:
+            self._fail_for_bug(batches, bug)
+            raise
 
     async def _answer(
         self,
@@ -314,3 +346,13 @@ class Sender:
         await self._jobs.close()
         for batch in self._accumulator.give_up_all():
             self._on_failed(batch, error)
+
+
+def unsent(target: str, bug: Exception) -> OttlaError:
+    """For whoever waits for a record that met an error nobody foresaw."""
+    error = OttlaError(
+        f"{target}: sending failed unexpectedly; the record may or may not be stored: {bug!r}.",
+        code="OTTLA-SEND-FAILED",
+    )
+    error.__cause__ = bug
+    return error

@@ -31,6 +31,7 @@ from .forming_rules import (
     WriteVoters,
     decide_forming,
     normalize_join,
+    split_address,
     split_text,
 )
 from .group_commit import RunBlocking
@@ -44,6 +45,7 @@ ASK_TIMEOUT_S = 2.0
 POLL_FIRST_S = 0.05
 POLL_MAX_S = 1.0
 BODY_BYTES_MAX = 64 << 10
+OTHER_SECRET = "it has another cluster secret, or none; give each node the same --secret-file"
 
 
 class FormingRefused(Exception):
@@ -79,6 +81,7 @@ class FormingDesk:
         self.chance = chance
         self.local = Local(chance.token_bytes(16).hex(), directory.identity.directory_id, normalize_join(list(join)))
         self.asked = asyncio.Event()  # somebody not heard of before has come up
+        self.found_itself = False  # some address of the list has led to this very node
         self._askers: set[str] = set()
 
     def add_routes(self, app: web.Application) -> None:
@@ -147,9 +150,19 @@ async def form(
                 return await _become(desk, decision, run_blocking)
             case Wait(waiting_for):
                 if waiting_for != said:
-                    report("waiting for " + ", ".join(waiting_for))
+                    report("waiting for " + ", ".join(waiting_for) + _absence(desk, host, port))
                     said, poll_s = waiting_for, POLL_FIRST_S
         poll_s = await _pause(desk, poll_s)
+
+
+def _absence(desk: FormingDesk, host: str, port: int) -> str:
+    """A word of warning where no address of the list looks like this node, nor has led to it."""
+    if desk.found_itself or (host.lower(), port) in map(split_address, desk.local.join):
+        return ""
+    return (
+        f"; this node listens on {host}:{port}, which --join does not name: put the address at which others reach it "
+        "into every node's --join"
+    )
 
 
 async def _pause(desk: FormingDesk, poll_s: float) -> float:
@@ -194,6 +207,8 @@ async def _become(desk: FormingDesk, decision: WriteVoters | AdoptVoters, run_bl
 
 async def _ask_all(desk: FormingDesk, session: aiohttp.ClientSession) -> Decision:
     answers = await asyncio.gather(*(_ask(desk, session, address) for address in desk.local.join))
+    told = [answer for answer in answers if isinstance(answer, FormingAnswer)]
+    desk.found_itself = desk.found_itself or any(answer.node_nonce == desk.local.node_nonce for answer in told)
     return decide_forming(desk.local, dict(zip(desk.local.join, answers, strict=True)))
 
 
@@ -208,11 +223,11 @@ async def _ask(desk: FormingDesk, session: aiohttp.ClientSession, address: str) 
         async with session.post(url + FORMING_PATH, data=body, headers=headers, timeout=timeout) as response:
             data = await response.content.read(BODY_BYTES_MAX)
             if response.status == 403:
-                return "it has another cluster secret"
+                return OTHER_SECRET
             if response.status != 200:
                 return f"it answers HTTP {response.status}"
             if not _proved(desk.secret, response.headers.get(PROOF_HEADER, ""), b"answer", nonce.encode(), data):
-                return "it has another cluster secret"
+                return OTHER_SECRET
             return msgspec.json.decode(data, type=FormingAnswer)
     except (aiohttp.ClientError, OSError, TimeoutError):
         return ""

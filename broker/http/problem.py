@@ -68,6 +68,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         )
         if error.status == 503:
             code = "OTTLA-NOT-READY"
+        if error.status == 400 and "no websocket upgrade" in (error.text or "").lower():
+            detail = f"{request.path} is a WebSocket of the SDK, and this request does not ask for one"
+            return problem(400, code, detail, hint="For records by curl see docs/http.md.")
         detail = f"{request.method} {request.path}: {(error.text or error.reason).strip()}"
         return problem(error.status, code, detail, hint="See docs/http.md." if error.status in (404, 405) else "")
     except (ConnectionError, aiohttp.ClientConnectionError):

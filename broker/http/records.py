@@ -7,7 +7,7 @@ answers any request.
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -22,7 +22,9 @@ from .problem import problem
 
 SSE = "text/event-stream"
 READ_LIMIT_MAX = 10_000
+READ_LIMIT_DEFAULT = 100
 READ_BYTES_MAX = 8 << 20
+DIGITS_MAX = 20
 SSE_STREAMS_MAX = 200
 
 
@@ -96,8 +98,13 @@ class RecordsDoor:
                 f"the body is {request.content_type}, not application/json",
                 hint="Send -H 'content-type: application/json'.",
             )
+        data = await request.read()
+        if not data.strip():
+            return problem(
+                400, "OTTLA-INVALID-REQUEST", "the body is empty", hint='Send a record, such as {"value":{"data":1}}.'
+            )
         try:
-            body = msgspec.json.decode(await request.read(), type=_ProduceBody)
+            body = msgspec.json.decode(data, type=_ProduceBody)
             key, value = _encode(body.key), _encode(body.value)
             headers = [(header.name, _base64(header.value)) for header in body.headers]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
@@ -124,7 +131,7 @@ class RecordsDoor:
     # --- consume -----------------------------------------------------------------------------------------------------
 
     async def consume(self, request: web.Request) -> web.StreamResponse:
-        """Records of one or all partitions, as JSON up to ``limit``, or as an endless stream of events."""
+        """Records of one or all partitions, as JSON up to ``limit``, or as a stream of events, endless without one."""
         try:
             options = _read_options(request)
         except ValueError as error:
@@ -139,7 +146,7 @@ class RecordsDoor:
             async for record in consumer.read_to_end():
                 records.append(_show(record))
                 size += len(record.value or b"") + len(record.key or b"")
-                if len(records) >= options["limit"] or size >= READ_BYTES_MAX:
+                if len(records) >= (options["limit"] or READ_LIMIT_DEFAULT) or size >= READ_BYTES_MAX:
                     break
         return web.Response(body=msgspec.json.encode(records), content_type="application/json")
 
@@ -153,7 +160,7 @@ class RecordsDoor:
         try:
             async with client.consumer(topic, start=options["from"], partitions=options["partitions"]) as consumer:
                 await response.prepare(request)
-                await _pump(response, consumer.__aiter__())
+                await _pump(response, consumer.__aiter__(), options["limit"])
         except OttlaError as error:
             if not response.prepared:
                 raise
@@ -164,24 +171,35 @@ class RecordsDoor:
         return response
 
 
-async def _pump(response: web.StreamResponse, records: AsyncIterator[ConsumerRecord]) -> None:
+async def _pump(response: web.StreamResponse, records: AsyncIterator[ConsumerRecord], limit: int | None) -> None:
+    """Until the client leaves or, if there is a limit, has had so many."""
+    sent = 0
     async for record in records:
         shown = msgspec.json.encode(_show(record))
         identity = f"id: {record.partition}:{record.offset}\n".encode()
         await response.write(identity + b"data: " + shown + b"\n\n")
+        sent += 1
+        if sent == limit:
+            return
 
 
 def _read_options(request: web.Request) -> dict[str, Any]:
-    unknown = set(request.query) - {"from", "limit", "partition"}
-    if unknown:
-        raise ValueError(f"unknown parameter {sorted(unknown)[0]!r}; there are from, limit and partition")
+    for name in sorted(request.query):
+        if name not in ("from", "limit", "partition"):
+            raise ValueError(f"unknown parameter {name!r}; there are from, limit and partition")
+        if len(request.query.getall(name)) > 1:
+            raise ValueError(f"{name} is there twice; give it once")
     return {
         "from": _start(request.query.get("from", "start")),
-        "limit": _whole(request.query.get("limit", "100"), "limit", READ_LIMIT_MAX),
+        "limit": _limit(request.query),
         "partitions": [_whole(request.query["partition"], "partition", 1 << 30)]
         if "partition" in request.query
         else None,
     }
+
+
+def _limit(query: Mapping[str, str]) -> int | None:
+    return _whole(query["limit"], "limit", READ_LIMIT_MAX, smallest=1) if "limit" in query else None
 
 
 def _start(text: str) -> str | int:
@@ -190,9 +208,10 @@ def _start(text: str) -> str | int:
     return _whole(text, "from", 1 << 62)
 
 
-def _whole(text: str, name: str, largest: int) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > largest:
-        raise ValueError(f"{name} is {text!r}, not a whole number up to {largest}")
+def _whole(text: str, name: str, largest: int, *, smallest: int = 0) -> int:
+    is_whole = text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX
+    if not is_whole or not smallest <= int(text) <= largest:
+        raise ValueError(f"{name} is {text[:50]!r}, not a whole number from {smallest} to {largest}")
     return int(text)
 
 

@@ -79,3 +79,18 @@ async def test_paths_and_methods_that_are_not_there():
         ):
             response = await client.request(method, path)
             assert (response.status, (await response.json(content_type=None))["code"]) == (status, code)
+
+
+async def test_a_websocket_that_was_not_asked_for():
+    async def stream(request: web.Request) -> web.StreamResponse:
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        return ws
+
+    app = web.Application(middlewares=[problems])
+    app.router.add_get("/s", stream)
+    async with TestClient(TestServer(app)) as client:
+        response = await client.get("/s")
+        document = await response.json(content_type=None)
+        assert (response.status, document["code"]) == (400, "OTTLA-INVALID-REQUEST")
+        assert document["detail"] == "/s is a WebSocket of the SDK, and this request does not ask for one"

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ottla.cli.bench import nearest_rank, summarize_latencies
 from ottla.cli.consume import parse_start
 from ottla.cli.demo import Failed, Tally, check_tallies, read_sources
-from ottla.cli.health import observe
+from ottla.cli.health import _show, observe
+from ottla.cli.output import Output
 from ottla.cli.problems import UsageProblem
 from ottla.cli.start import name_the_owner, parse_pairs
 from ottla.cli.status import describe_all
@@ -140,3 +142,23 @@ def test_the_demonstration_streams_every_file_with_a_line(tmp_path: Path) -> Non
     (tmp_path / "site-packages" / "d.py").write_bytes(b"1\n")
     found = [(source.name, len(source.lines)) for source in read_sources(tmp_path)]
     assert found == [("a.py", 3), ("b.py", 2), ("c.py", 1)]
+
+
+@pytest.mark.parametrize(
+    ("replicas", "configs", "minimum"),
+    [((1, 2, 3), {}, 2), ((1, 2), {}, 1), ((1, 2, 3), {"min.insync.replicas": "5"}, 3)],
+)
+def test_a_topic_is_shown_with_what_holds_for_it(
+    replicas: tuple[int, ...], configs: dict[str, str], minimum: int
+) -> None:
+    state = replace(partition(0, 1, replicas), replicas=replicas)  # type: ignore[arg-type]
+    described = PartitionDescription(state, None, None, None, None)
+    document = describe(TopicDescription("t", "tid", configs, (described,)))  # type: ignore[arg-type]
+    assert document["configs"] == configs
+    assert document["effective"] == {"max.message.bytes": 1_048_588, "min.insync.replicas": minimum}
+
+
+def test_health_names_who_is_ill(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = observe([("a", 1)], lambda host, port: account(1) if host != "b" else None, lambda host, port: host != "c")
+    _show(seen, Output.table)
+    assert "Not healthy: quorum leader n1, term 7; not ready: n2, n3." in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """The command line as a whole: what it answers without any node, and with which exit code."""
 
+import errno
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +10,9 @@ import pytest
 
 from ottla.cli.main import run
 from ottla.cli.problems import NotFound, UsageProblem, exit_code_for, show_problem
+from ottla.cli.sdk import advise
 from ottla.cli.version import VERSION
-from ottla.client.errors import ConfigError, OttlaError, TopicNotFound
+from ottla.client.errors import ConfigError, ConnectFailed, OttlaError, RecordTooLarge, TopicNotFound
 
 NOBODY = "127.0.0.1:1"
 
@@ -102,3 +105,50 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_answer_and_a_no_change_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for typed, said in (("", "No answer. Use -y."), ("n\n", "Nothing changed."), ("\n", "Nothing changed.")):
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        assert run(["topic", "rm", "t", "--servers", NOBODY]) == 1
+        assert said in capsys.readouterr().err
+
+
+def test_a_reader_that_has_had_enough_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*arguments: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("ottla.cli.consume.consume", gone)
+    assert run(["consume", "t"]) == 0
+
+
+def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert run(["dev", "--data", str(tmp_path / "file" / "x")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("OTTLA-DATA-UNUSABLE: ")
+    assert "--data DIR" in error
+
+
+def test_a_bad_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for content, said in (("= 1", "is not TOML"), ("zzz = 1", "there is no setting 'zzz' in ")):
+        (tmp_path / "node.toml").write_text(content)
+        assert run(["start", "--config", str(tmp_path / "node.toml")]) == 1
+        error = capsys.readouterr().err
+        assert said in error
+        assert "node.toml" in error
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (TopicNotFound("there is no topic a.b."), "ottla topic create a.b,"),
+        (TopicNotFound("t has partitions 0 to 5, not 9."), None),
+        (RecordTooLarge(2, 1), "-c max.message.bytes=N"),
+        (ConnectFailed([("a:1", "a:1: it is not ready.")]), "ottla health --servers a:1"),
+        (ConnectFailed([("a:1", "refused")]), None),
+    ],
+)
+def test_advice_is_in_the_words_of_the_command_line(error: OttlaError, advice: str | None) -> None:
+    given = advise(error, "a:1")
+    assert given is None if advice is None else given is not None and advice in given

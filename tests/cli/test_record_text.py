@@ -118,3 +118,17 @@ def test_headers_of_the_command_line_come_first() -> None:
 
 def test_escapes() -> None:
     assert unescape(r"a\tb\nc\\d\q") == "a\tb\nc\\d\\q"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"value": "x"}'.encode("utf-16"), "not UTF-8"),
+        (b'{"value": "\xff"}', "not UTF-8"),
+        (b'{"timestamp": "now"}', 'timestamp is "now", not a whole number of milliseconds since 1970'),
+        (b"[" * 100_000, "not JSON"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_said(line: bytes, said: str) -> None:
+    with pytest.raises(BadRecord, match=said):
+        parse_json_record(line)

@@ -314,7 +314,18 @@ async def test_batches_as_stored() -> None:
         assert found == [(0, 0, 5), (0, 5, 5), (0, 10, 5)]
 
 
-@pytest.mark.parametrize("options", [{"start": "middle"}, {"start": -1}, {"auto_offset_reset": "x"}, {"prefetch": 1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"start": "middle"},
+        {"start": -1},
+        {"start": 1.5},
+        {"start": None},
+        {"start": True},
+        {"auto_offset_reset": "x"},
+        {"prefetch": 1},
+    ],
+)
 async def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         connect("127.0.0.1:1").consumer("t", **options)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ottla.client.batch import Batch
 from ottla.client.client import Client, connect
 from ottla.client.error_codes import ErrorCode
 from ottla.client.errors import (
@@ -20,6 +21,7 @@ from ottla.client.errors import (
     TopicNotFound,
 )
 from ottla.client.protocol import InitProducerIdRequest, MetadataRequest, ProduceRequest
+from ottla.client.sender import Sender
 from tests.client.fake_broker import FakeCluster
 
 SECONDS_MAX = 10
@@ -302,3 +304,73 @@ async def test_cancellation_is_quick(quickly: "Callable[[Awaitable[object]], Awa
 @pytest.fixture
 def quickly() -> Callable[[Awaitable[object]], Awaitable[object]]:
     return lambda awaitable: asyncio.wait_for(awaitable, 3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"value": "text"}, r"value is str, not bytes\. Encode it: value\.encode\(\)"),
+        ({"value": 7}, "value is int, not bytes"),
+        ({"value": bytearray(b"v")}, "value is bytearray, not bytes"),
+        ({"value": b"v", "key": "k"}, r"key is str, not bytes\. Encode it: key\.encode\(\)"),
+        ({"value": b"v", "headers": {"h": "x"}}, "header value is str, not bytes"),
+        ({"value": b"v", "headers": [(b"h", b"x")]}, "a header's name is bytes, not str"),
+    ],
+)
+async def test_what_is_not_bytes_is_refused_at_once_and_harms_nothing(fields: dict[str, Any], said: str) -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        cluster.create("t")
+        async with client.producer(linger_ms=60_000) as producer:
+            kept = producer.send_nowait("t", b"kept")
+            with pytest.raises(TypeError, match=said):
+                producer.send_nowait("t", **fields)
+            with pytest.raises(TypeError, match=said):
+                await producer.send("t", **fields)
+        assert kept.result().offset == 0
+        assert await values(cluster) == [b"kept"]
+
+
+async def ended(awaitable: Awaitable[object]) -> None:
+    await asyncio.wait_for(awaitable, SECONDS_MAX)
+
+
+@pytest.mark.parametrize(
+    ("place", "acks"), [("encoding", "all"), ("encoding", 0), ("request", "all"), ("request", 0), ("answer", "all")]
+)
+async def test_an_unforeseen_failure_fails_its_batches_and_no_others(
+    place: str, acks: str | int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    troubles = asyncio.Event()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: troubles.set())
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        cluster.create("t")
+        async with client.producer(linger_ms=0, acks=acks) as producer:
+            await ended(producer.send("t", b"before"))
+            with monkeypatch.context() as patch:
+                broken = {"encoding": Batch.encoded, "request": Sender._request, "answer": Sender._settle}[place]
+                owner = Batch if place == "encoding" else Sender
+
+                def fail(*arguments: object) -> None:
+                    raise ZeroDivisionError
+
+                patch.setattr(owner, broken.__name__, fail)
+                future = producer.send_nowait("t", b"bad")
+                await ended(producer.flush())
+                await ended(troubles.wait())
+            with pytest.raises(OttlaError, match="ZeroDivisionError") as failed:
+                future.result()
+            assert failed.value.code == "OTTLA-SEND-FAILED"
+            await ended(producer.send("t", b"after"))
+            await ended(producer.close())
+        assert (await values(cluster))[-1] == b"after"
+
+
+async def test_a_partitioner_that_raises_fails_its_record_and_no_other() -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        cluster.create("t")
+        async with client.producer(partitioner=lambda key, count: {b"good": 0}[key]) as producer:
+            bad, good = producer.send_nowait("t", b"v", key=b"bad"), producer.send_nowait("t", b"v", key=b"good")
+            await ended(producer.flush())
+            with pytest.raises(KeyError):
+                bad.result()
+            assert good.result().offset == 0

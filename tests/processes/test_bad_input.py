@@ -203,6 +203,7 @@ async def test_unknown_topics_partitions_and_acks(node, stream):
         ({"content-type": "application/json"}, b"{", 400, "OTTLA-INVALID-REQUEST"),
         ({"content-type": "application/json"}, b"\xff\xfe", 400, "OTTLA-INVALID-REQUEST"),
         ({"content-type": "application/json"}, b"[" * 100_000, 400, "OTTLA-INVALID-REQUEST"),
+        ({"content-type": "application/json"}, b" ", 400, "OTTLA-INVALID-REQUEST"),
         ({"content-type": "application/json"}, b'{"valu":1}', 400, "OTTLA-INVALID-REQUEST"),
         ({"content-type": "application/json"}, b'{"partition_id":-1}', 400, "OTTLA-INVALID-REQUEST"),
         ({"content-type": "text/plain"}, b"hello", 415, "OTTLA-UNSUPPORTED-MEDIA-TYPE"),
@@ -238,6 +239,11 @@ async def test_records_by_http(node):
             lines = [await response.content.readline() for _ in range(2)]
             assert lines[0].startswith(b"id: ")
             assert b'"id":1' in lines[1]
+        async with session.get(f"{base}/v1/topics/made/records?limit=1", headers=events) as response:
+            assert (await response.read()).count(b"data: ") == 1  # and then it ends
+        for query in ("limit=0", "limit=1&limit=2"):
+            async with session.get(f"{base}/v1/topics/made/records?{query}") as response:
+                assert response.status == 400
         async with session.get(f"{base}/metrics") as response:
             assert b"ottla_partitions_led" in await response.read()
         async with session.get(f"{base}/health/live") as response:
