@@ -3,7 +3,7 @@
 PySyncObj would send pickled dicts; a pickle from the network runs code (D10). Nothing here is ever evaluated: bytes
 are one of these messages, whole and within its limits, or a MalformedMessage and the end of the connection.
 
-Its messages for snapshots (``serialized``), for entries in pieces (``transmission``), for forwarding commands
+Its messages for snapshots (``serialized``; ours only names one, D16), for entries in pieces (``transmission``), for forwarding commands
 and for changing members have no counterpart, so they cannot be received.
 """
 
@@ -80,13 +80,26 @@ class NextIndex(msgspec.Struct, frozen=True, array_like=True, tag="next_node_idx
     reset: bool
 
 
+class InstallSnapshot(msgspec.Struct, frozen=True, array_like=True, tag="install_snapshot", forbid_unknown_fields=True):
+    """The entries you need next are gone: fetch my snapshot, a file of ``size`` bytes, over HTTP (section 7). It ends
+    with entry (index, snapshot_term). A heartbeat too; says nothing of what else is committed (D3b)."""
+
+    term: Term
+    index: Index
+    snapshot_term: Term
+    size: Annotated[int, msgspec.Meta(ge=1, le=_MAX)]
+    crc: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
+
+
 class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag="timeout_now", forbid_unknown_fields=True):
     """The leader asks a caught-up follower to stand for election at once (Raft thesis, 3.10)."""
 
     term: Term
 
 
-Message: TypeAlias = RequestVote | ResponseVote | PreVote | ResponsePreVote | AppendEntries | NextIndex | TimeoutNow
+Message: TypeAlias = (
+    RequestVote | ResponseVote | PreVote | ResponsePreVote | AppendEntries | NextIndex | InstallSnapshot | TimeoutNow
+)
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

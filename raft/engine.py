@@ -1,4 +1,5 @@
-"""One voter of the quorum: PySyncObj made safe. Replication (Raft paper, section 5.3), on top of voting.py.
+"""One voter of the quorum: PySyncObj made safe. Replication (Raft paper, section 5.3), on top of voting.py
+and compaction.py.
 
 Purely synchronous: ``receive``, ``connected``, ``propose`` and ``doTick`` are the inputs, the transport is the output,
 and nobody may call in from inside a callback.
@@ -11,6 +12,7 @@ from pysyncobj.node import Node
 
 from .codec import (
     AppendEntries,
+    InstallSnapshot,
     Message,
     NextIndex,
     PreVote,
@@ -19,9 +21,9 @@ from .codec import (
     ResponseVote,
     TimeoutNow,
 )
+from .compaction import Compaction
 from .pysyncobj_core import NO_OP_COMMAND, RaftInvariantBroken, Role
 from .replication import Entry, Progress, Reject, decide_append, majority_index
-from .voting import Elections
 from .wal import WalFull
 
 log = logging.getLogger(__name__)
@@ -30,8 +32,8 @@ BATCH_BYTES = 256 << 10  # of one AppendEntries, unless a single entry is larger
 WINDOW_BYTES = 2 << 20  # sent to one follower and not acknowledged
 
 
-class SafeSyncObj(Elections):
-    """One voter: parameters as PySyncObjCore's. Errors out of its inputs are fatal to the node."""
+class SafeSyncObj(Compaction):
+    """One voter: parameters as PySyncObjCore's and Compaction's. Errors out of its inputs are fatal to the node."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         self._progress: dict[Node, Progress] = {}  # of this node's last leadership
@@ -86,6 +88,8 @@ class SafeSyncObj(Elections):
         match message:
             case AppendEntries():
                 self._on_append_entries(node, message, now)
+            case InstallSnapshot():
+                self._on_install_snapshot(node, message, now)
             case NextIndex():
                 self._on_next_index(node, message, now)
             case RequestVote():
@@ -168,8 +172,8 @@ class SafeSyncObj(Elections):
             self._step_down(self.term, now)
 
     def _replicate_all(self, now: float) -> None:
-        # D13, D16, D17: a bounded window per follower, one probe at a time where the logs may differ, and neither
-        # snapshots nor entries in pieces.
+        # D13, D16, D17: a bounded window per follower, one probe at a time where the logs may differ, and no entries
+        # in pieces; snapshots are fetched by those who need them.
         heartbeat = now >= self._next_heartbeat
         if heartbeat:
             self._next_heartbeat = now + self._timing.heartbeat_s
@@ -180,6 +184,10 @@ class SafeSyncObj(Elections):
     def _replicate(self, node: Node, progress: Progress, now: float, heartbeat: bool) -> None:
         if progress.waiting and now - progress.moved_at > 4 * self._timing.heartbeat_s:
             progress.restart(self._wal.last_index, now)
+        if progress.next <= self._wal.base_index:
+            if heartbeat:  # D16: never more often
+                self._offer_snapshot(node)
+            return
         sent = False
         while self._may_send(progress):
             entries = self._wal.batch(progress.next, BATCH_BYTES)
@@ -190,7 +198,9 @@ class SafeSyncObj(Elections):
         commit = min(self.commit_index, progress.match)
         if not sent and (heartbeat or commit > progress.commit_told):
             # From what is known to match, not from what was sent last: it may overtake bulk on its way.
-            self._send_entries(node, max(progress.match, 1), ())
+            # Where that is gone, the first entry: a sign of life, which every log accepts.
+            known = progress.match if progress.match >= self._wal.base_index else 1
+            self._send_entries(node, max(known, 1), ())
             progress.commit_told = max(commit, progress.commit_told)
 
     def _may_send(self, progress: Progress) -> bool:

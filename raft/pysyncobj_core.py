@@ -271,7 +271,7 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
         # can make it run twice or block those behind it.
         last = min(self.commit_index, self.applied_index + APPLIED_PER_TICK)
         while self.applied_index < last:
-            command, index, term = self._wal[self.applied_index]
+            command, index, term = self._wal.entry(self.applied_index + 1)
             outcome = self._SyncObj__doApplyCommand(command, index, term)
             self._SyncObj__raftLastApplied += 1
             for proposed_term, done in self._SyncObj__commandsWaitingCommit.pop(index, ()):
@@ -287,11 +287,20 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
             log.exception("apply raised at index %d; the command has no effect on any node", index)
             return Applied(index, None, FAIL_REASON.REQUEST_DENIED, raised=repr(error))
 
+    def _jump_to(self, index: int) -> None:
+        # E18: who waits for an entry that the snapshot has swallowed never learns whether it was theirs.
+        self._SyncObj__raftLastApplied = index
+        self._commit(max(self.commit_index, index))
+        waiting = self._SyncObj__commandsWaitingCommit
+        for passed in sorted(other for other in waiting if other <= index):
+            for _, done in waiting.pop(passed):
+                _tell(done, Applied(0, None, FAIL_REASON.LEADER_CHANGED))
+
     def _SyncObj__tryLogCompaction(self) -> None:
-        """Never: there are no snapshots in this release, and the stock ones fork and lose the journal (D3, D3b)."""
+        """Never: compaction.py decides. The stock one forks and loses the journal (D3, D3b)."""
 
     def _SyncObj__loadDumpFile(self, clearJournal: bool) -> None:
-        raise RaftInvariantBroken("there are no dumps in this release")  # D3
+        raise RaftInvariantBroken("snapshots are installed elsewhere")  # D3
 
     def _SyncObj__parseChangeClusterRequest(self, command: bytes) -> None:
         return None  # D6: voters are static; the stock one unpickles
@@ -330,7 +339,7 @@ def _configuration(wal: WriteAheadLog, timing: Timing) -> SyncObjConf:
     return SyncObjConf(
         autoTick=False,  # no thread
         journalFile=wal,  # D2
-        fullDumpFile=None,  # D3: no snapshots in this release
+        fullDumpFile=None,  # D3: snapshots are snapshot.py's
         useFork=False,  # D3: an orphaned child of a fork replaced the parent's dump
         dynamicMembershipChange=False,  # D6
         pollerType="select",  # holds no descriptor

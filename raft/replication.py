@@ -12,7 +12,10 @@ Entry = tuple[bytes, int, int]
 
 
 class LogView(Protocol):
-    """What the decisions need to know of a log whose first entry is index 1."""
+    """What the decisions need to know of a log whose first entry is after ``base_index`` (0: all are there)."""
+
+    @property
+    def base_index(self) -> int: ...
 
     @property
     def last_index(self) -> int: ...
@@ -43,6 +46,12 @@ def decide_append(log: LogView, prev_index: int, prev_term: int, entries: Sequen
     """
     if prev_index > log.last_index:
         return Reject(log.last_index + 1)
+    if prev_index < log.base_index:
+        # What a snapshot took the place of is committed, so it is the leader's too, and need not be compared.
+        known = min(log.base_index - prev_index, len(entries))
+        if known < log.base_index - prev_index:
+            return Accept(None, (), prev_index + known)
+        return decide_append(log, log.base_index, log.term_at(log.base_index), entries[known:])
     if log.term_at(prev_index) != prev_term:
         return Reject(_start_of_term(log, prev_index))
     for position, (_, index, term) in enumerate(entries):
@@ -53,11 +62,12 @@ def decide_append(log: LogView, prev_index: int, prev_term: int, entries: Sequen
 
 
 def _start_of_term(log: LogView, index: int) -> int:
-    # Skip the whole conflicting term in one round trip (end of the paper's section 5.3). Index 1 is everybody's.
-    term = log.term_at(index)
-    while index > 2 and log.term_at(index - 1) == term:
+    # Skip the whole conflicting term in one round trip (end of the paper's section 5.3). Index 1 and the base
+    # are everybody's.
+    term, lowest = log.term_at(index), max(log.base_index + 1, 2)
+    while index > lowest and log.term_at(index - 1) == term:
         index -= 1
-    return max(index, 2)
+    return max(index, lowest)
 
 
 def majority_index(matches: Sequence[int]) -> int:

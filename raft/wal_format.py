@@ -11,7 +11,10 @@
     APPEND     1  | index: u64 | term: u64 | command ... |
     TRUNCATE   2  | from_index: u64 |                         this entry and all after it are gone
     HARDSTATE  3  | term: u64 | voted_for: u32 |              0 is nobody; node ids start at 1
+    START      4  | index: u64 | term: u64 |                  the entry before this file's first: the log goes on here
+    RESET      5  | index: u64 | term: u64 |                  as START, and all entries of earlier files are gone
 
+Every file but the very first begins with START or RESET, and then HARDSTATE: earlier files can go.
 All integers are big-endian. ``synced`` is what tells a torn tail from damage: bytes that fail may be cut off
 only if no later record claims that they had been durable.
 """
@@ -37,6 +40,7 @@ _POSITION = struct.Struct(">Q")
 _APPEND = struct.Struct(">QQ")
 _TRUNCATE = struct.Struct(">Q")
 _HARD_STATE = struct.Struct(">QI")
+_START = struct.Struct(">QQ")
 _MAX_LENGTH = _HEAD.size + _APPEND.size + MAX_COMMAND_BYTES + 1
 
 
@@ -58,6 +62,8 @@ class _Type(enum.IntEnum):
     APPEND = 1
     TRUNCATE = 2
     HARD_STATE = 3
+    START = 4
+    RESET = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,23 @@ class HardState:
     voted_for: int | None
 
 
-Record: TypeAlias = Append | Truncate | HardState
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The file goes on where the one before it ended: after entry ``index`` of ``term``."""
+
+    index: int
+    term: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """A snapshot took the place of all entries before: the next one is ``index`` + 1."""
+
+    index: int
+    term: int
+
+
+Record: TypeAlias = Append | Truncate | HardState | Start | Reset
 
 
 class Placed(NamedTuple):
@@ -115,6 +137,10 @@ def encode_record(record: Record, position: int, synced: int) -> bytes:
             body = _HEAD.pack(_Type.TRUNCATE, synced) + _TRUNCATE.pack(record.from_index)
         case HardState():
             body = _HEAD.pack(_Type.HARD_STATE, synced) + _HARD_STATE.pack(record.term, record.voted_for or 0)
+        case Start():
+            body = _HEAD.pack(_Type.START, synced) + _START.pack(record.index, record.term)
+        case Reset():
+            body = _HEAD.pack(_Type.RESET, synced) + _START.pack(record.index, record.term)
     return _PREFIX.pack(len(body), _crc(position, body)) + body
 
 
@@ -165,6 +191,8 @@ def _decode_payload(kind: int, payload: bytes) -> Record | None:
     if kind == _Type.HARD_STATE and len(payload) == _HARD_STATE.size:
         term, voted_for = _HARD_STATE.unpack(payload)
         return HardState(term, voted_for or None)
+    if kind in (_Type.START, _Type.RESET) and len(payload) == _START.size:
+        return (Start if kind == _Type.START else Reset)(*_START.unpack(payload))
     return None
 
 

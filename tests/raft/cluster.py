@@ -11,11 +11,16 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ottla.raft.barrier import BarrierTransport
 from ottla.raft.codec import Message, decode, encode
+from ottla.raft.compaction import CompactionSettings, SnapshotOffer
 from ottla.raft.engine import SafeSyncObj
 from ottla.raft.pysyncobj_core import Applied, Timing
-from ottla.raft.wal import WriteAheadLog
+from ottla.raft.recovery import open_log
+from ottla.raft.snapshot import Snapshot, SnapshotDamaged, SnapshotMeta, SnapshotStore, encode_snapshot
+from ottla.raft.wal import SEGMENT_BYTES
 
 
 def _load_crashing_storage() -> Any:
@@ -37,6 +42,8 @@ PowerCut = _crashing_storage.PowerCut
 SeededChance = _crashing_storage.SeededChance
 
 WAL_DIRECTORY = Path("/data/wal")
+SNAPSHOT_DIRECTORY = Path("/data/snapshots")
+CLUSTER = "c"
 
 
 class Boom(AssertionError):
@@ -75,7 +82,16 @@ class Wire(BarrierTransport):
 class World:
     """The network, the clock and the voters."""
 
-    def __init__(self, seed: int, size: int, *, core: type[SafeSyncObj] = SafeSyncObj, holes: bool = True) -> None:
+    def __init__(
+        self,
+        seed: int,
+        size: int,
+        *,
+        core: type[SafeSyncObj] = SafeSyncObj,
+        holes: bool = True,
+        compaction: CompactionSettings | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
         self.random = random.Random(seed)
         self.now = 1000.0
         self.ids = list(range(1, size + 1))
@@ -85,6 +101,9 @@ class World:
         }
         self.disks = {i: CrashingStorage(seed=seed * 10 + i, holes=holes) for i in self.ids}
         self.core = core
+        self.compaction = compaction
+        self.segment_bytes = segment_bytes
+        self.snapshots = self.installs = 0
         self.voters: dict[int, Voter] = {}
         self.canon: list[bytes] = []  # what was applied at each position, by whoever applied it first
         self.acked: list[bytes] = []
@@ -134,7 +153,10 @@ class World:
             self.now += step
             for voter in list(self.voters.values()):
                 voter.finish_sync()
+                voter.install_snapshot()
                 voter.tick()
+                voter.write_snapshot()
+                voter.fetch_snapshot(1 << 20)
                 voter.begin_sync()
             for link in sorted(self.up):
                 self.deliver(link)
@@ -161,6 +183,9 @@ class World:
             raise Boom(f"lost {len(lost)} of {len(self.acked)} acknowledged commands")
         if len(set(self.canon)) != len(self.canon):
             raise Boom("a command was applied twice")
+        for voter in self.voters.values():
+            if voter.applied != self.canon:
+                raise Boom(f"node {voter.id} holds another state at the same index")
         wrong = set(self.failed) & set(self.canon)
         if wrong:
             raise Boom(f"{len(wrong)} commands were reported FAILED and applied")
@@ -172,8 +197,13 @@ class Voter:
     def __init__(self, world: World, node_id: int) -> None:
         self.world = world
         self.id = node_id
-        self.wal = WriteAheadLog.open(WAL_DIRECTORY, world.disks[node_id])
-        self.applied: list[bytes] = []
+        disk = world.disks[node_id]
+        self.store = SnapshotStore(SNAPSHOT_DIRECTORY, disk, CLUSTER)
+        self.wal, snapshot = open_log(WAL_DIRECTORY, disk, self.store, segment_bytes=world.segment_bytes)
+        self.applied: list[bytes] = [] if snapshot is None else self._decode(snapshot)
+        self.fetching: tuple[SnapshotOffer, bytearray] | None = None
+        self.fetched: Snapshot | None = None  # and durable, but not installed yet
+        self._taking: tuple[SnapshotMeta, list[bytes]] | None = None
         self.stalled = False  # its disk does not answer
         self._syncing: int | None = None
         self.core = world.core(
@@ -185,7 +215,62 @@ class Voter:
             chance=SeededChance(world.random.randrange(1 << 30)),
             apply=self._apply,
             timing=Timing(),
+            snapshot=None if snapshot is None else snapshot.id,
+            compaction=world.compaction,
         )
+
+    def _decode(self, snapshot: Snapshot) -> list[bytes]:
+        state = msgspec.msgpack.decode(snapshot.state, type=list[bytes])
+        if state != self.world.canon[: len(state)]:
+            raise SystemExit(f"the snapshot at {snapshot.id.index} is of another history")
+        return state
+
+    # What the driver's keeper of snapshots does, in steps that time passes between
+
+    def look_for_snapshots(self) -> None:
+        """After a tick: begin what is due."""
+        due = self.core.snapshot_due
+        if due is not None and self._taking is None:
+            self._taking = SnapshotMeta(due.index, due.term, CLUSTER, 1), list(self.applied)
+        offer = self.core.snapshot_offer
+        if offer is not None and (self.fetching is None or self.fetching[0] != offer) and self.fetched is None:
+            self.fetching = offer, bytearray()
+
+    def write_snapshot(self) -> None:
+        """The executor's part: all of it, unless the power goes."""
+        if self._taking is not None:
+            meta, state = self._taking
+            self._taking = None
+            taken = self.store.save(encode_snapshot(meta, msgspec.msgpack.encode(state)))
+            self.world.snapshots += 1
+            self.core.snapshot_taken(taken.id)
+
+    def fetch_snapshot(self, chunk: int) -> None:
+        """One request to the node that offered, over the same network."""
+        if self.fetching is None:
+            return
+        (peer, offered), data = self.fetching
+        if (self.id, peer) not in self.world.up or peer not in self.world.voters:
+            return
+        found = self.world.voters[peer].store.read(offered.index, len(data), chunk)
+        if found is None:
+            self.fetching = None
+            return
+        data += found[0]
+        if len(data) >= offered.size:
+            self.fetching = None
+            try:
+                self.fetched = self.store.save(bytes(data))
+            except SnapshotDamaged:
+                return
+
+    def install_snapshot(self) -> None:
+        """Back on the loop."""
+        snapshot, self.fetched = self.fetched, None
+        if snapshot is not None and self.core.may_install(snapshot.id):
+            self.core.install(snapshot.id)
+            self.applied = self._decode(snapshot)
+            self.world.installs += 1
 
     def _apply(self, index: int, term: int, command: bytes) -> bytes:
         position = len(self.applied)
@@ -208,6 +293,7 @@ class Voter:
 
     def tick(self) -> None:
         self.core.doTick(0)
+        self.look_for_snapshots()
 
     def begin_sync(self) -> None:
         if self._syncing is None and self.wal.position > self.wal.synced_position:
