@@ -15,11 +15,14 @@ from ottla.log.clock import Clock
 from ottla.log.manager import LogManager
 from ottla.log.model import BrokerId
 from ottla.log.storage import Storage
+from ottla.raft.compaction import CompactionSettings
 from ottla.raft.controller import Controller, ControllerSettings
 from ottla.raft.forming import Formed
 from ottla.raft.handshake import PeerIdentity
-from ottla.raft.image import empty_image
+from ottla.raft.image import MetadataImage, empty_image
+from ottla.raft.image_codec import decode_image, encode_image
 from ottla.raft.quorum import MetadataQuorum, QuorumSettings
+from ottla.raft.snapshot_keeper import Captured, StateHooks
 from ottla.raft.state_machine import MetadataStateMachine
 from ottla.raft.transport import Endpoint
 
@@ -146,10 +149,16 @@ class Parts:
             chance=doors.chance,
             secret=secret,
             apply=self._apply,
+            state=StateHooks(self._capture, self._read_state),
             settings=QuorumSettings(
                 heartbeat_s=settings.raft_heartbeat_ms / 1000,
                 election_min_s=settings.raft_election_min_ms / 1000,
                 election_max_s=settings.raft_election_max_ms / 1000,
+                compaction=CompactionSettings(
+                    entries=settings.raft_snapshot_entries,
+                    bytes=settings.raft_snapshot_bytes,
+                    kept=settings.raft_log_entries_kept,
+                ),
             ),
             run_blocking=doors.run_for_raft,
             on_fatal=on_fatal,
@@ -204,6 +213,19 @@ class Parts:
         result = self.machine.apply(index, term, command)
         self.manager.apply_image(self.machine.image)
         return result
+
+    def _capture(self) -> Captured:
+        image = self.machine.image
+        return Captured(image.feature_level, lambda: encode_image(image))
+
+    def _read_state(self, data: bytes) -> Callable[[], None]:
+        image = decode_image(data)
+        return lambda: self._restore(image)
+
+    def _restore(self, image: MetadataImage) -> None:
+        """Many commands at once: roles are taken from the image alone, never from the events between."""
+        self.machine.restore(image)
+        self.manager.apply_image(image)
 
     async def wait_applied(self, index: int) -> None:
         """Until this node has applied ``index``, however long that takes."""

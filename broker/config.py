@@ -51,6 +51,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     raft_heartbeat_ms: _Milliseconds = 100
     raft_election_min_ms: _Milliseconds = 500
     raft_election_max_ms: _Milliseconds = 1_000
+    raft_snapshot_entries: _Count = 10_000
+    raft_snapshot_bytes: _Bytes = 16 << 20
+    raft_log_entries_kept: Annotated[int, msgspec.Meta(ge=0, le=1 << 30)] = 1_000  # behind a snapshot
     request_timeout_ms: _Milliseconds = 30_000  # of an admin request through the quorum
     drain_timeout_ms: _Milliseconds = 10_000
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import msgspec
 from pysyncobj.config import FAIL_REASON
 
+from .compaction import CompactionSettings
 from .pysyncobj_core import Applied
 
 
@@ -31,13 +32,14 @@ class QuorumUnavailable(Exception):
 
 
 class QuorumSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds."""
+    """Seconds, but for ``compaction``."""
 
     heartbeat_s: float = 0.1
     election_min_s: float = 0.5
     election_max_s: float = 1.0
     propose_timeout_s: float = 5.0
     hand_over_s: float = 0.5  # how long a stopping leader waits for its successor
+    compaction: CompactionSettings = CompactionSettings()  # entries and bytes
 
 
 _FAILED = {

@@ -39,6 +39,10 @@ from .proposals import (
     proposal_of,
 )
 from .pysyncobj_core import Applied, Timing
+from .recovery import open_log
+from .snapshot import Snapshot, SnapshotDamaged, SnapshotStore
+from .snapshot_keeper import SnapshotKeeper, StateHooks
+from .snapshot_transfer import SNAPSHOT_PATH, SnapshotDesk, SnapshotFetcher
 from .transport import RAFT_PATH, Connected, Endpoint, RaftTransport
 from .wal import WriteAheadLog
 from .wal_format import MAX_COMMAND_BYTES
@@ -51,8 +55,9 @@ PROPOSALS_MAX = 10_000
 class MetadataQuorum:
     """One voter of the metadata quorum. ``voters`` is everybody, this node included.
 
-    ``apply(index, term, command)`` is called on the loop for every committed command in order, from the first one
-    after every start; it is deterministic and does not raise. ``on_fatal`` is called once if this node must not go
+    ``apply(index, term, command)`` is called on the loop for every committed command in order, after every start from
+    the first one that no snapshot has; it is deterministic and does not raise. ``state`` takes and restores
+    snapshots; without it there are none, and the log grows. ``on_fatal`` is called once if this node must not go
     on: a failed sync, a broken invariant. ``run_blocking`` runs one function at a time off the loop.
     """
 
@@ -67,6 +72,7 @@ class MetadataQuorum:
         chance: Chance,
         secret: bytes | None,
         apply: Callable[[int, int, bytes], bytes],
+        state: StateHooks | None = None,
         settings: QuorumSettings | None = None,
         run_blocking: RunBlocking,
         on_fatal: Callable[[BaseException], None],
@@ -79,12 +85,18 @@ class MetadataQuorum:
         self._clock = clock
         self._chance = chance
         self._apply = apply
+        self._state = state
         self._settings = settings or QuorumSettings()
         self._run_blocking = run_blocking
         self._on_fatal = on_fatal
         self._wake = asyncio.Event()
         others = {node_id: endpoint for node_id, endpoint in voters.items() if node_id != local.node_id}
         self._transport = RaftTransport(local, others, secret, chance, self._wake.set)
+        self._store = SnapshotStore(directory / "snapshots", storage, local.cluster_id)
+        self._desk = SnapshotDesk(self._store, secret, local.cluster_id, run_blocking)
+        self._secret = secret
+        self._keeper: SnapshotKeeper | None = None
+        self._jobs: set[asyncio.Task[None]] = set()  # snapshots being taken or fetched
         self._wal: WriteAheadLog | None = None
         self._core: SafeSyncObj | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -99,10 +111,14 @@ class MetadataQuorum:
     # Life
 
     async def start(self) -> None:
-        """Recover the log, then take part. Raises WalDamaged or OSError where the log cannot be trusted."""
+        """Recover state and log, then take part. Raises WalDamaged, SnapshotDamaged or OSError where they cannot be
+        trusted."""
         path = self._directory / "wal"
-        self._wal = await self._run_blocking(lambda: WriteAheadLog.open(path, self._storage))
+        opened = await self._run_blocking(lambda: open_log(path, self._storage, self._store))
+        self._wal = opened.wal
         assert self._wal is not None
+        if opened.snapshot is not None:
+            await self._restore(opened.snapshot)
         settings = self._settings
         self._core = SafeSyncObj(
             self._local.node_id,
@@ -113,20 +129,50 @@ class MetadataQuorum:
             chance=self._chance,
             apply=self._apply,
             timing=Timing(settings.heartbeat_s, settings.election_min_s, settings.election_max_s),
+            snapshot=None if opened.snapshot is None else opened.snapshot.id,
+            compaction=settings.compaction,
         )
         commit = GroupCommit(self._wal, self._run_blocking, self._synced)
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+        self._keeper = self._make_keeper(self._core, self._session)
         self._transport.start(self._session)
         self._tasks = [self._spawn(self._drive(), "raft-driver"), self._spawn(commit.run(), "raft-sync")]
+
+    async def _restore(self, snapshot: Snapshot) -> None:
+        if self._state is None:
+            raise SnapshotDamaged("there is a snapshot, and nothing here that could read it")
+        restore = self._state.restore
+        try:
+            put = await self._run_blocking(lambda: restore(snapshot.state))
+        except ValueError as error:
+            raise SnapshotDamaged(f"the snapshot at entry {snapshot.id.index} cannot be read: {error}") from error
+        put()
+
+    def _make_keeper(self, core: SafeSyncObj, session: aiohttp.ClientSession) -> SnapshotKeeper | None:
+        if self._state is None:
+            return None
+        return SnapshotKeeper(
+            core=core,
+            hooks=self._state,
+            store=self._store,
+            fetcher=SnapshotFetcher(session, self._secret, self._local.cluster_id, self._chance),
+            voters=self._voters,
+            cluster_id=self._local.cluster_id,
+            clock=self._clock,
+            run_blocking=self._run_blocking,
+            wake=self._wake.set,
+            spawn=self._adopt,
+        )
 
     async def stop(self) -> None:
         """Hand leadership over if this node has it, briefly trying, and end. Open proposals become UNKNOWN."""
         if self._core is not None and not self._ended:
             await self._hand_over()
         self._end()
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._jobs]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks = []
         await self._transport.stop()
         if self._session is not None:
@@ -137,12 +183,17 @@ class MetadataQuorum:
             await self._run_blocking(wal.close)  # after whatever sync is still on its way
 
     def add_routes(self, app: web.Application) -> None:
-        """Register the internal route that the other voters dial."""
+        """Register the internal routes that the other voters dial."""
         app.router.add_get(RAFT_PATH, self._transport.handle)
+        app.router.add_get(SNAPSHOT_PATH, self._desk.handle)
 
     async def raft_handler(self, request: web.Request) -> web.WebSocketResponse:
         """The aiohttp handler of the Raft route, for a node whose routes are made before it is formed."""
         return await self._transport.handle(request)
+
+    async def snapshot_handler(self, request: web.Request) -> web.Response:
+        """The aiohttp handler of the snapshot route, likewise."""
+        return await self._desk.handle(request)
 
     async def _hand_over(self) -> None:
         assert self._core is not None
@@ -168,13 +219,22 @@ class MetadataQuorum:
         task.add_done_callback(self._task_ended)
         return task
 
+    def _adopt(self, job: asyncio.Task[None]) -> None:
+        self._jobs.add(job)
+        job.add_done_callback(self._job_ended)
+
+    def _job_ended(self, job: asyncio.Task[None]) -> None:
+        self._jobs.discard(job)
+        if not job.cancelled() and job.exception() is not None:
+            self._task_ended(job)
+
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or self._ended:
             return
         error = task.exception()
         assert error is not None  # the tasks only end by failing
         log.critical("OTTLA-RAFT-STOPPED: %s", error, exc_info=error)
-        for other in self._tasks:
+        for other in (*self._tasks, *self._jobs):
             other.cancel()
         self._end()
         self._on_fatal(error)
@@ -200,6 +260,8 @@ class MetadataQuorum:
             else:
                 core.receive(event.node_id, event.message)
         core.doTick(0)
+        if self._keeper is not None:
+            self._keeper.look()
         self._announce(core)
 
     def _synced(self) -> None:
@@ -317,6 +379,11 @@ class MetadataQuorum:
     def last_index(self) -> int:
         """Last entry of this node's log, committed or not."""
         return 0 if self._wal is None else self._wal.last_index
+
+    @property
+    def snapshots_installed(self) -> int:
+        """How often since the start a leader's snapshot took the place of the state here."""
+        return 0 if self._keeper is None else self._keeper.installed
 
     @property
     def voters(self) -> Mapping[int, Endpoint]:

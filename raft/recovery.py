@@ -17,9 +17,7 @@ class Opened(NamedTuple):
     snapshot: Snapshot | None
 
 
-def open_log(
-    directory: Path, storage: Storage, store: SnapshotStore, *, segment_bytes: int = SEGMENT_BYTES
-) -> Opened:
+def open_log(directory: Path, storage: Storage, store: SnapshotStore, *, segment_bytes: int = SEGMENT_BYTES) -> Opened:
     """Recover the snapshots and then the log on the newest sound one. Blocks.
 
     A damaged newer snapshot is only complained of if the log still reaches back to an older one, or to its beginning.

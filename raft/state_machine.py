@@ -78,6 +78,12 @@ class MetadataStateMachine:
             self._observer(image, decision.events)
         return encode_result(decision.result)
 
+    def restore(self, image: MetadataImage) -> None:
+        """Take the image of a snapshot in place of the present one: many commands in one step, without their events."""
+        self.image = image
+        if self._observer is not None:
+            self._observer(image, ())
+
     def _decide(self, index: int, data: bytes) -> Decision:
         if len(data) > MAX_COMMAND_BYTES:
             return refuse("INVALID_REQUEST", f"a command has at most {MAX_COMMAND_BYTES} bytes")

@@ -37,6 +37,8 @@ Entry = tuple[bytes, int, int]
 SEGMENT_BYTES = 4 << 20
 """A file this large gets a successor."""
 
+_UNKNOWN_TERM = -1  # only during recovery
+
 
 class EntryId(NamedTuple):
     """Names one entry of all logs that ever hold it (Raft paper, log matching)."""
@@ -90,7 +92,7 @@ class WriteAheadLog(Journal):  # type: ignore[misc]
 
     def _meet(self, snapshot: EntryId | None, directory: Path) -> None:
         reached = snapshot.index if snapshot is not None else 0
-        if self._base.index > reached:
+        if self._base.index > reached or (self._base.index == reached and self._base.term == _UNKNOWN_TERM):
             raise WalDamaged(
                 f"{directory} starts at entry {self._base.index + 1}, and the newest sound snapshot ends at "
                 f"{reached}: what is between is missing. {WAL_ADVICE}"
@@ -101,7 +103,7 @@ class WriteAheadLog(Journal):  # type: ignore[misc]
     def _recall(self, record: Record, end: int, oldest_file: bool) -> None:
         if isinstance(record, Start):
             place = EntryId(record.index, record.term)
-            if oldest_file and not self._entries:
+            if (oldest_file or self.last == (place.index, _UNKNOWN_TERM)) and not self._entries:
                 self._base, self._base_end = place, end
             elif place != self.last:
                 raise WalDamaged(f"it follows entry {place.index}, and the file before it ends at {self.last.index}.")
@@ -117,7 +119,10 @@ class WriteAheadLog(Journal):  # type: ignore[misc]
                 self._ends.append(end)
             case Truncate(from_index):
                 if from_index <= self._base.index:
-                    raise WalDamaged(f"a truncation to {from_index} before byte {end}, where the log does not reach.")
+                    # The files before this one were being removed when the power went. What is replaced here is in
+                    # the snapshot that let them go; ``_meet`` makes sure of it.
+                    self._base = EntryId(from_index - 1, _UNKNOWN_TERM)
+                    self._entries, self._ends = [], []
                 del self._entries[from_index - 1 - self._base.index :]
                 del self._ends[from_index - 1 - self._base.index :]
             case Reset(index, term):

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from ottla.raft.forming import FormingDesk
+from ottla.raft.snapshot_transfer import SNAPSHOT_PATH
 from ottla.raft.transport import RAFT_PATH
 
 from ..assembly import Parts
@@ -58,6 +59,7 @@ class HttpDoor:
         )
         desk.add_routes(app)
         app.router.add_get(RAFT_PATH, self._raft)
+        app.router.add_get(SNAPSHOT_PATH, self._snapshot)
         app.router.add_get(CONTROL_PATH, self._control)
         app.router.add_get(REPLICA_PATH, self._replica)
         app.router.add_get(STREAM_PATH, self._stream)
@@ -109,6 +111,10 @@ class HttpDoor:
     async def _raft(self, request: web.Request) -> web.StreamResponse:
         parts = self._node.parts
         return self._not_ready() if parts is None else await parts.quorum.raft_handler(request)
+
+    async def _snapshot(self, request: web.Request) -> web.StreamResponse:
+        parts = self._node.parts
+        return self._not_ready() if parts is None else await parts.quorum.snapshot_handler(request)
 
     async def _control(self, request: web.Request) -> web.StreamResponse:
         parts = self._node.parts

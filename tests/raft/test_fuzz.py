@@ -20,7 +20,6 @@ def installs() -> dict[int, int]:
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_promises_hold_while_snapshots_replace_the_log(seed: int, installs: dict[int, int]) -> None:
     lived = live_through(seed, compaction=EAGER)
-    assert lived.acked > 0
     assert lived.snapshots > 0
     installs[seed] = lived.installs
 

@@ -1,0 +1,93 @@
+"""A MetadataImage as bytes, for snapshots: canonical, so that equal images are equal bytes on every node. Pure.
+
+    msgpack   [format, index, cluster id, feature level, [broker ...], [topic ...], next producer id, [window ...]]
+    broker, topic   maps by field name, sorted by id and by name; a topic's configs are sorted
+    window    [broker id, broker epoch, highest sequence, [[sequence, result] ...]], sorted by broker, by sequence
+
+Result windows are part of it: a request that is sent again after a snapshot must find its first answer.
+"""
+
+import msgspec
+
+from ottla.log.model import BrokerEpoch, BrokerId
+
+from .image import Broker, MetadataImage, ResultWindow, Topic
+
+FEATURE_LEVEL_MAX = 1
+"""The highest feature level whose state this release can hold."""
+
+_FORMAT = 1
+
+
+class UnreadableImage(ValueError):
+    """These bytes are no image that this release can hold."""
+
+
+class _Window(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    broker_id: BrokerId
+    broker_epoch: BrokerEpoch
+    highest: int
+    results: list[tuple[int, bytes]]
+
+
+class _Image(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    format: int
+    index: int
+    cluster_id: str | None
+    feature_level: int
+    brokers: list[Broker]
+    topics: list[Topic]
+    next_producer_id: int
+    results: list[_Window]
+
+
+_DECODER = msgspec.msgpack.Decoder(_Image)
+
+
+def encode_image(image: MetadataImage) -> bytes:
+    """The image's bytes."""
+    return msgspec.msgpack.encode(
+        _Image(
+            format=_FORMAT,
+            index=image.index,
+            cluster_id=image.cluster_id,
+            feature_level=image.feature_level,
+            brokers=[broker for _, broker in sorted(image.brokers.items())],
+            topics=[_canonical(topic) for _, topic in sorted(image.topics.items())],
+            next_producer_id=image.next_producer_id,
+            results=[
+                _Window(broker, window.broker_epoch, window.highest, sorted(window.results.items()))
+                for broker, window in sorted(image.results.items())
+            ],
+        )
+    )
+
+
+def decode_image(data: bytes) -> MetadataImage:
+    """The image these bytes are. Raises UnreadableImage."""
+    try:
+        found = _DECODER.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UnreadableImage(str(error)) from error
+    if found.format != _FORMAT or found.feature_level > FEATURE_LEVEL_MAX:
+        raise UnreadableImage(
+            f"format {found.format} at feature level {found.feature_level}; this release knows format {_FORMAT} up to "
+            f"level {FEATURE_LEVEL_MAX}"
+        )
+    return MetadataImage(
+        index=found.index,
+        cluster_id=found.cluster_id,
+        feature_level=found.feature_level,
+        brokers={broker.broker_id: broker for broker in found.brokers},
+        topics={topic.name: topic for topic in found.topics},
+        topic_names={topic.topic_id: topic.name for topic in found.topics},
+        next_producer_id=found.next_producer_id,
+        results={
+            window.broker_id: ResultWindow(window.broker_epoch, window.highest, dict(window.results))
+            for window in found.results
+        },
+    )
+
+
+def _canonical(topic: Topic) -> Topic:
+    return msgspec.structs.replace(topic, configs=dict(sorted(topic.configs.items())))

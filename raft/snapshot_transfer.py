@@ -1,0 +1,137 @@
+"""A snapshot over HTTP, from the leader that offered it: ``GET /internal/raft/snapshot`` in pieces (D16).
+
+    request   ?index=...   Range: bytes=<offset>-   X-Ottla-Nonce   X-Ottla-Proof: HMAC-SHA256(secret,
+              "snapshot-request" | cluster id | nonce | index | offset), as hex
+    answer    206 and at most PIECE_BYTES, Content-Range, X-Ottla-Proof: HMAC-SHA256(secret,
+              "snapshot-piece" | nonce | index | offset | length of the whole | piece); 404 once it was replaced
+
+Each piece is proved by itself and bound to the nonce that asked for it; the whole is held against the size and the
+CRC of the offer, and then against its own format, before it becomes a file. What has come stays when a request fails,
+and the next one goes on from there, also to another leader, for equal states are equal bytes.
+"""
+
+import hashlib
+import hmac
+import re
+
+import aiohttp
+from aiohttp import web
+
+from ottla.log.chance import Chance
+
+from .group_commit import RunBlocking
+from .snapshot import MAX_SNAPSHOT_BYTES, SnapshotId, SnapshotStore
+
+SNAPSHOT_PATH = "/internal/raft/snapshot"
+PIECE_BYTES = 1 << 20
+PIECE_TIMEOUT_S = 10.0
+NONCE_HEADER = "X-Ottla-Nonce"
+PROOF_HEADER = "X-Ottla-Proof"
+
+_RANGE = re.compile(r"bytes=([0-9]{1,18})-", re.ASCII)
+_INDEX = re.compile(r"[0-9]{1,19}", re.ASCII)
+
+
+class TransferFailed(Exception):
+    """No piece came this time; the message says why."""
+
+
+class SnapshotDesk:
+    """Serves this node's snapshots to the other voters."""
+
+    def __init__(self, store: SnapshotStore, secret: bytes | None, cluster_id: str, run_blocking: RunBlocking) -> None:
+        self._store = store
+        self._secret = secret
+        self._cluster_id = cluster_id
+        self._run_blocking = run_blocking
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """The aiohttp handler of SNAPSHOT_PATH."""
+        index, nonce = request.query.get("index", ""), request.headers.get(NONCE_HEADER, "")
+        wanted = _RANGE.fullmatch(request.headers.get("Range", ""))
+        if wanted is None or _INDEX.fullmatch(index) is None:
+            return web.json_response({"code": "OTTLA-BAD-REQUEST"}, status=400)
+        offset = int(wanted[1])
+        expected = _prove(self._secret, "snapshot-request", self._cluster_id, nonce, int(index), offset)
+        if not _equal(expected, request.headers.get(PROOF_HEADER, "")):
+            return web.json_response({"code": "OTTLA-WRONG-SECRET"}, status=403)
+        found = await self._run_blocking(lambda: self._store.read(int(index), offset, PIECE_BYTES))
+        if found is None:
+            return web.json_response({"code": "OTTLA-NO-SUCH-SNAPSHOT"}, status=404)
+        piece, length = found
+        if not piece:
+            return web.json_response({"code": "OTTLA-BAD-REQUEST"}, status=416)
+        headers = {
+            "Content-Range": f"bytes {offset}-{offset + len(piece) - 1}/{length}",
+            PROOF_HEADER: _prove(self._secret, "snapshot-piece", nonce, int(index), offset, length, piece),
+        }
+        return web.Response(status=206, body=piece, headers=headers, content_type="application/octet-stream")
+
+
+class SnapshotFetcher:
+    """Fetches what was offered, and remembers how far it came."""
+
+    def __init__(self, session: aiohttp.ClientSession, secret: bytes | None, cluster_id: str, chance: Chance) -> None:
+        self._session = session
+        self._secret = secret
+        self._cluster_id = cluster_id
+        self._chance = chance
+        self._wanted: SnapshotId | None = None
+        self._data = bytearray()
+
+    async def fetch(self, url: str, wanted: SnapshotId) -> bytes:
+        """The file's bytes, of the size and with the CRC at their end that were offered; nothing else of them was
+        checked. Raises TransferFailed."""
+        if wanted != self._wanted:
+            self._wanted, self._data = wanted, bytearray()
+        if wanted.size > MAX_SNAPSHOT_BYTES:
+            raise TransferFailed(f"a snapshot of {wanted.size} bytes; at most {MAX_SNAPSHOT_BYTES} are taken")
+        while len(self._data) < wanted.size:
+            self._data += await self._piece(url, wanted, len(self._data))
+        data = bytes(self._data)
+        self._wanted, self._data = None, bytearray()
+        if len(data) != wanted.size or data[-4:] != wanted.crc.to_bytes(4, "big"):
+            raise TransferFailed("the bytes are not those of the snapshot that was offered")
+        return data
+
+    async def _piece(self, url: str, wanted: SnapshotId, offset: int) -> bytes:
+        nonce = self._chance.token_bytes(16).hex()
+        proof = _prove(self._secret, "snapshot-request", self._cluster_id, nonce, wanted.index, offset)
+        headers = {"Range": f"bytes={offset}-", NONCE_HEADER: nonce, PROOF_HEADER: proof}
+        try:
+            async with self._session.get(
+                f"{url}{SNAPSHOT_PATH}?index={wanted.index}",
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=PIECE_TIMEOUT_S),
+            ) as response:
+                if response.status != 206:
+                    raise TransferFailed(f"{url} answers HTTP {response.status}")
+                piece = await _read_piece(response)
+                shown = response.headers.get(PROOF_HEADER, "")
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise TransferFailed(f"{url}: {type(error).__name__} {error}") from error
+        expected = _prove(self._secret, "snapshot-piece", nonce, wanted.index, offset, wanted.size, piece)
+        if not piece or not _equal(expected, shown):
+            raise TransferFailed(f"{url} did not prove its answer, or has another snapshot of that index")
+        return piece
+
+
+async def _read_piece(response: aiohttp.ClientResponse) -> bytes:
+    piece = bytearray()
+    async for chunk in response.content.iter_any():
+        piece += chunk
+        if len(piece) > PIECE_BYTES:
+            raise TransferFailed("a piece larger than allowed")
+    return bytes(piece)
+
+
+def _prove(secret: bytes | None, *parts: str | int | bytes) -> str:
+    if secret is None:
+        return ""
+    encoded = [part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape") for part in parts]
+    transcript = b"".join(len(part).to_bytes(8, "big") + part for part in encoded)
+    return hmac.new(secret, transcript, hashlib.sha256).hexdigest()
+
+
+def _equal(expected: str, shown: str) -> bool:
+    return hmac.compare_digest(expected.encode(), shown.encode("utf-8", "replace"))
