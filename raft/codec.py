@@ -4,8 +4,7 @@ PySyncObj would send pickled dicts; a pickle from the network runs code (D10). N
 are one of these messages, whole and within its limits, or a MalformedMessage and the end of the connection.
 
 Its messages for snapshots (``serialized``: ours only names one, D16), for entries in pieces (``transmission``), for
-forwarding commands
-and for changing members have no counterpart, so they cannot be received.
+forwarding commands and for changing members have no counterpart, so they cannot be received.
 """
 
 from typing import Annotated, TypeAlias

@@ -92,7 +92,7 @@ class Segments:
             for number in names or [1]:
                 segments._add(number, storage.open(directory / _name(number), create=True))
             first = segments.current.file
-            if not known and first.size() < FILE_HEADER.size:  # new, or the power went while it was being made
+            if not known and first.size() <= FILE_HEADER.size:  # new, or the power went while it was being made
                 first.truncate(0)
                 first.append(encode_file_header())
         except BaseException:

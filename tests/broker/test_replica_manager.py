@@ -7,8 +7,9 @@ import pytest
 from ottla.broker import replica_manager
 from ottla.broker.replica import Refused
 from ottla.client.error_codes import ErrorCode
-from ottla.log.model import TopicIdPartition
+from ottla.log.model import TopicId, TopicIdPartition
 from ottla.raft.commands import CreatePartitions, DeleteTopic, FenceBroker, UnfenceBroker
+from ottla.raft.image_codec import decode_image, encode_image
 
 from .small_quorum import OTHER, TOPIC, A, B, C, OneBroker, SmallQuorum, a_batch
 
@@ -245,3 +246,86 @@ async def test_a_log_that_a_full_disk_kept_shut_opens_once_there_is_room(quorum,
             await asyncio.sleep(0.001)
             await broker.manager.settled()
     assert broker.replica().leader is not None
+
+
+async def leap(broker, quorum):
+    """What a restored snapshot does: one image for many commands, and no object of it was ever seen before."""
+    broker.manager.apply_image(decode_image(encode_image(quorum.image)))
+    await broker.manager.settled()
+
+
+async def test_a_leap_over_many_commands_ends_where_one_at_a_time_would(quorum):
+    same, gone, led = (TopicId(name * 22) for name in "SGL")
+    quorum.create("same", same, A, B)
+    quorum.create("gone", gone, A, B)
+    quorum.create("remade", TOPIC, A, B)
+    quorum.create("led", led, B, A, C)
+    broker = OneBroker(quorum)
+    await broker.start()
+    before = broker.replica(same).leader
+    old = broker.replica(TOPIC)
+    old.append(memoryview(a_batch()), need_all=False)
+    followed = broker.replica(led)
+    epoch = followed.leader_epoch
+
+    quorum.alter_isr(same, A)
+    quorum.alter_isr(same, A, B)
+    quorum.decide(DeleteTopic(gone))
+    quorum.decide(DeleteTopic(TOPIC))
+    quorum.create("remade", OTHER, B, A)
+    quorum.decide(FenceBroker(B, quorum.epochs[B]))
+    quorum.decide(UnfenceBroker(B, quorum.epochs[B]))
+    quorum.decide(CreatePartitions(led, 2))
+    await leap(broker, quorum)
+
+    assert broker.replica(same).leader is before, "its leader epoch is the same"
+    assert before.isr.committed == set(quorum.state(same).isr)
+    assert before.isr.partition_epoch == quorum.state(same).partition_epoch
+    assert TopicIdPartition(gone, 0) not in broker.manager.replicas
+    assert old.leader is None
+    assert broker.replica(OTHER).log.log_end_offset == 0, "nothing of the topic before it"
+    assert broker.replica(OTHER).leader is not None
+    assert broker.replica(led) is followed
+    assert followed.leader is not None
+    assert followed.leader_epoch == quorum.state(led).leader_epoch > epoch
+    assert TopicIdPartition(led, 1) in broker.manager.replicas or A not in quorum.state(led, 1).replicas
+
+
+async def test_a_leap_past_this_brokers_own_fencing_drops_what_it_led(quorum):
+    quorum.create("t", TOPIC, A, B)
+    broker = OneBroker(quorum)
+    await broker.start()
+    epoch = broker.replica().leader_epoch
+    quorum.decide(FenceBroker(A, quorum.epochs[A]))
+    quorum.decide(UnfenceBroker(A, quorum.epochs[A]))
+    await leap(broker, quorum)
+    assert broker.replica().leader is None
+    assert broker.replica().follower.leader == B
+    assert broker.replica().leader_epoch > epoch
+
+
+async def test_a_leap_past_another_incarnation_lays_everything_down(quorum):
+    quorum.create("t", TOPIC, A, B)
+    broker = OneBroker(quorum)
+    await broker.start()
+    quorum.register(A)
+    quorum.decide(UnfenceBroker(A, quorum.epochs[A]))
+    await leap(broker, quorum)
+    assert not broker.manager.active
+    assert broker.replica().leader is None
+    assert broker.replica().follower is None
+
+
+async def test_a_leap_that_remakes_a_topic_while_its_log_opens(quorum):
+    broker = OneBroker(quorum)
+    await broker.start()
+    broker.executor.free.clear()
+    quorum.create("t", TOPIC, A)
+    broker.manager.apply_image(quorum.image)
+    quorum.decide(DeleteTopic(TOPIC))
+    quorum.create("t", OTHER, A)
+    broker.manager.apply_image(decode_image(encode_image(quorum.image)))
+    await broker.release()
+    await broker.manager.settled()
+    assert list(broker.manager.replicas) == [TopicIdPartition(OTHER, 0)]
+    assert broker.replica(OTHER).leader is not None

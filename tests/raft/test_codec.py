@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ottla.raft.codec import (
     MAX_MESSAGE_BYTES,
     AppendEntries,
+    InstallSnapshot,
     MalformedMessage,
     Message,
     NextIndex,
@@ -42,6 +43,7 @@ messages = st.one_of(
     st.builds(PreVote, terms, indexes, terms),
     st.builds(ResponsePreVote, terms, st.booleans()),
     st.builds(NextIndex, terms, indexes, st.booleans(), st.booleans()),
+    st.builds(InstallSnapshot, terms, indexes, terms, indexes, st.integers(0, 2**32 - 1)),
     st.builds(TimeoutNow, terms),
 )
 

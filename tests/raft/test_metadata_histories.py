@@ -1,5 +1,6 @@
 """Random histories: every invariant after each command, and no election without a committed record."""
 
+import contextlib
 import random
 
 import pytest
@@ -21,6 +22,7 @@ from ottla.raft.commands import (
 )
 from ottla.raft.events import PartitionChanged
 from ottla.raft.image import MetadataImage, Partition, empty_image
+from ottla.raft.image_codec import UnreadableImage, decode_image, encode_image
 from ottla.raft.replay import replay, replay_all
 from ottla.raft.results import (
     Result,
@@ -253,6 +255,40 @@ def test_long_histories_commit_lose_disks_and_elect_from_everywhere(seed: int) -
         history.step(rng.randrange(20), rng.randrange(16), rng.randrange(16), rng.randrange(16))
     check_replay_from_scratch(history)
     check_second_machine(history)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(STEPS, st.integers(1, 4), st.floats(0, 1))
+def test_a_snapshot_in_the_middle_changes_nothing(
+    steps: list[tuple[int, int, int, int]], replication_factor: int, share: float
+) -> None:
+    history = History(replication_factor, 2)
+    for step in steps:
+        history.step(*step)
+    taken = int(share * len(history.commands))
+    machine = MetadataStateMachine()
+    for index, data in enumerate(history.commands, 1):
+        machine.apply(index, 1, data)
+        if index == taken:
+            state = encode_image(machine.image)
+            restored = decode_image(state)
+            assert restored == machine.image
+            assert restored.digest() == machine.image.digest()
+            assert encode_image(restored) == state
+            machine.restore(restored)
+    assert machine.image == history.image
+    assert encode_image(machine.image) == encode_image(history.image)
+
+
+@given(st.binary(max_size=200))
+def test_no_other_bytes_are_taken_for_an_image(data: bytes) -> None:
+    with contextlib.suppress(UnreadableImage):
+        decode_image(data)
+
+
+def test_an_image_of_a_later_release_is_refused() -> None:
+    with pytest.raises(UnreadableImage, match="feature level 2"):
+        decode_image(encode_image(replace(empty_image("c"), feature_level=2)))
 
 
 def check_replay_from_scratch(history: History) -> None:
