@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import ClientSession, WSMsgType, web
 
@@ -17,6 +18,7 @@ from ottla.log.storage import SystemStorage
 from ottla.raft.codec import ResponseVote, encode
 from ottla.raft.handshake import HandshakeRefused, PeerIdentity, introduce
 from ottla.raft.quorum import MetadataQuorum, Outcome, QuorumSettings, QuorumUnavailable
+from ottla.raft.snapshot_keeper import Captured, StateHooks
 from ottla.raft.transport import Endpoint, RaftTransport
 from ottla.raft.wal_format import MAX_COMMAND_BYTES
 
@@ -36,6 +38,7 @@ class Node:
         self.storage = storage or SystemStorage()
         self.port = 0
         self.applied: list[bytes] = []
+        self.settings = FAST
         self.fatal: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self.runner: web.AppRunner | None = None
         self.quorum: MetadataQuorum | None = None
@@ -50,7 +53,13 @@ class Node:
                 raise web.HTTPServiceUnavailable
             return await self.quorum.raft_handler(request)
 
+        async def relay_snapshot(request: web.Request) -> web.StreamResponse:
+            if self.quorum is None:
+                raise web.HTTPServiceUnavailable
+            return await self.quorum.snapshot_handler(request)
+
         app.router.add_get("/internal/raft", relay)
+        app.router.add_get("/internal/raft/snapshot", relay_snapshot)
         self.runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self.runner.setup()
         site = web.TCPSite(self.runner, "127.0.0.1", self.port)
@@ -62,6 +71,14 @@ class Node:
             raise ValueError("raised")
         self.applied.append(command)
         return b"%d:" % index + command
+
+    def capture(self) -> Captured:
+        applied = tuple(self.applied)
+        return Captured(1, lambda: msgspec.msgpack.encode(applied))
+
+    def restore(self, data: bytes) -> Callable[[], None]:
+        applied = msgspec.msgpack.decode(data, type=list[bytes])
+        return lambda: self.applied.__setitem__(slice(None), applied)
 
     def run_blocking(self, function: Callable[[], Any]) -> Any:
         return asyncio.get_running_loop().run_in_executor(self._executor, function)
@@ -77,7 +94,8 @@ class Node:
             chance=SystemChance(),
             secret=self.secret,
             apply=self.apply,
-            settings=FAST,
+            state=StateHooks(self.capture, self.restore),
+            settings=self.settings,
             run_blocking=self.run_blocking,
             on_fatal=self.fatal.set_result,
         )

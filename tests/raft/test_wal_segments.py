@@ -171,8 +171,8 @@ def test_only_the_last_file_may_have_a_torn_tail(cut: int) -> None:
     for name in names[:-1]:
         storage = many_files()
         path = WAL_DIRECTORY / name
-        storage.open(path).truncate(storage.open(path).size() - 1 if not cut else cut)
-        with pytest.raises(WalDamaged, match="at byte|header") as refused:
+        storage.open(path).truncate(cut or storage.open(path).size() - 1)
+        with pytest.raises(WalDamaged, match=r"at byte|header") as refused:
             WriteAheadLog.open(WAL_DIRECTORY, storage)
         assert name in str(refused.value)
     storage = many_files()
