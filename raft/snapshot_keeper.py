@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 5.0
 """Between tries to write a snapshot on a disk that is full."""
+FETCH_RETRY_S = 0.5
+"""Between tries to fetch one."""
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -76,17 +78,18 @@ class SnapshotKeeper:
         self._wake = wake
         self._spawn = spawn
         self._taking = self._fetching = False
-        self._not_before = 0.0
+        self._not_before = self._fetch_not_before = 0.0
         self.installed = 0  # snapshots of a leader, since the start
 
     def look(self) -> None:
         """Begin what is due."""
         due = self._core.snapshot_due
-        if due is not None and not self._taking and self._clock.monotonic() >= self._not_before:
+        now = self._clock.monotonic()
+        if due is not None and not self._taking and now >= self._not_before:
             self._taking = True
             self._spawn(asyncio.create_task(self._take(due, self._hooks.snapshot()), name="raft-snapshot"))
         offer = self._core.snapshot_offer
-        if offer is not None and not self._fetching:
+        if offer is not None and not self._fetching and now >= self._fetch_not_before:
             self._fetching = True
             self._spawn(asyncio.create_task(self._fetch(offer), name="raft-snapshot-fetch"))
 
@@ -131,6 +134,7 @@ class SnapshotKeeper:
         return self._hooks.restore(decode_snapshot(data, self._cluster_id).state)
 
     def _decline(self, offer: SnapshotOffer) -> None:
+        self._fetch_not_before = self._clock.monotonic() + FETCH_RETRY_S
         if self._core.snapshot_offer == offer:
             self._core.snapshot_offer = None  # the leader makes it again with each heartbeat
 

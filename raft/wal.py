@@ -119,8 +119,8 @@ class WriteAheadLog(Journal):  # type: ignore[misc]
                 self._ends.append(end)
             case Truncate(from_index):
                 if from_index <= self._base.index:
-                    # The files before this one were being removed when the power went. What is replaced here is in
-                    # the snapshot that let them go; ``_meet`` makes sure of it.
+                    # The files before this one are gone: all up to this one's start is in the snapshot that let them
+                    # go. ``_meet`` makes sure of it.
                     self._base = EntryId(from_index - 1, _UNKNOWN_TERM)
                     self._entries, self._ends = [], []
                 del self._entries[from_index - 1 - self._base.index :]

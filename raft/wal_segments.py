@@ -18,11 +18,11 @@ from ottla.log.storage import File, Storage
 from .wal_format import (
     FILE_HEADER,
     WAL_ADVICE,
+    Append,
     HardState,
     Record,
     Reset,
     Start,
-    Truncate,
     WalDamaged,
     decode_file,
     encode_file_header,
@@ -46,7 +46,6 @@ class _Segment:
         self.file = file
         self.begins = begins  # position of its first byte
         self.follows = 0
-        self.lowest_cut: int | None = None  # lowest from_index of its TRUNCATEs
         self.entries = 0
         self.sealed = False  # nothing is written to it any more
         self.durable = False  # sealed, and synced since
@@ -60,12 +59,10 @@ class _Segment:
         match record:
             case Start(index) | Reset(index):
                 self.follows = index
-            case Truncate(from_index):
-                self.lowest_cut = min(from_index, self.lowest_cut or from_index)
-            case HardState():
-                pass
-            case _:
+            case Append():
                 self.entries += 1
+            case _:
+                pass
 
 
 class Segments:
@@ -230,12 +227,10 @@ class Segments:
         del self._segments[:keep]
 
     def _oldest_needed(self, segments: tuple[_Segment, ...]) -> int:
-        # What is kept must stand alone: a named file, whose head says where the log starts, and no TRUNCATE after it
-        # that goes back behind that start.
+        # What is kept must stand alone: its first file has a name, and a head that says where the log starts. The loop
+        # may have added one during this very sync that has none yet.
         for oldest in range(len(segments) - 1, 0, -1):
-            first = segments[oldest]
-            cuts = [s.lowest_cut for s in segments[oldest:] if s.lowest_cut is not None]
-            if first.named and first.follows <= self.unneeded and all(cut > first.follows for cut in cuts):
+            if segments[oldest].named and segments[oldest].follows <= self.unneeded:
                 return oldest
         return 0
 

@@ -76,6 +76,7 @@ def test_a_log_that_has_the_snapshots_entry_keeps_what_follows() -> None:
 def test_a_log_that_has_another_entry_there_starts_anew(index: int, term: int) -> None:
     world = with_a_tail()
     snapshot = offer(world, index, term)
+    world.sync()
     world.one.core.install(snapshot)
     core, wal = world.one.core, world.one.wal
     assert (core.applied_index, core.commit_index, wal.last) == (index, index, (index, term))
@@ -187,7 +188,7 @@ def test_a_proposal_that_a_snapshot_swallowed_is_unknown_and_never_ok() -> None:
 
 
 def test_a_vote_outlives_the_files_it_was_written_to() -> None:
-    world, away = far_behind()
+    world, _ = far_behind()
     voter = world.run_to_leader()
     term, vote = voter.core.term, voter.wal.getVotedForNodeId()
     assert world.disks[voter.id].listdir(WAL_DIRECTORY)[0] != f"{1:020}.wal"

@@ -190,6 +190,25 @@ def test_a_file_missing_in_the_middle_or_at_the_start_is_damage() -> None:
             WriteAheadLog.open(WAL_DIRECTORY, storage)
 
 
+def test_a_file_that_is_added_during_a_sync_does_not_stand_for_those_before_it() -> None:
+    storage = CrashingStorage()
+    wal = WriteAheadLog.open(WAL_DIRECTORY, storage, segment_bytes=SEGMENT)
+    wal.setCurrentTerm(4, 2)
+    wal.add(b"x", 1, 1)
+    file = wal._files.current.file
+    sync = file.sync
+
+    def sync_while_the_loop_goes_on() -> None:
+        file.sync = sync  # type: ignore[method-assign]
+        sync()
+        wal.compact(1)
+
+    file.sync = sync_while_the_loop_goes_on  # type: ignore[method-assign]
+    wal.sync_file()
+    again = WriteAheadLog.open(WAL_DIRECTORY, storage.crash(1), EntryId(1, 1))
+    assert (again.last_index, again.getVotedForNodeId()) == (1, 2)
+
+
 def test_a_full_disk_keeps_the_present_file_in_use() -> None:
     storage = CrashingStorage()
     wal = WriteAheadLog.open(WAL_DIRECTORY, storage, segment_bytes=SEGMENT)
