@@ -39,10 +39,8 @@ from .proposals import (
     proposal_of,
 )
 from .pysyncobj_core import Applied, Timing
-from .recovery import open_log
-from .snapshot import Snapshot, SnapshotDamaged, SnapshotStore
 from .snapshot_keeper import SnapshotKeeper, StateHooks
-from .snapshot_transfer import SNAPSHOT_PATH, SnapshotDesk, SnapshotFetcher
+from .snapshot_transfer import SNAPSHOT_PATH
 from .transport import RAFT_PATH, Connected, Endpoint, RaftTransport
 from .wal import WriteAheadLog
 from .wal_format import MAX_COMMAND_BYTES
@@ -80,23 +78,28 @@ class MetadataQuorum:
         assert local.node_id in voters
         self._local = local
         self._voters = dict(voters)
-        self._directory = directory
-        self._storage = storage
         self._clock = clock
         self._chance = chance
         self._apply = apply
-        self._state = state
         self._settings = settings or QuorumSettings()
         self._run_blocking = run_blocking
         self._on_fatal = on_fatal
         self._wake = asyncio.Event()
         others = {node_id: endpoint for node_id, endpoint in voters.items() if node_id != local.node_id}
         self._transport = RaftTransport(local, others, secret, chance, self._wake.set)
-        self._store = SnapshotStore(directory / "snapshots", storage, local.cluster_id)
-        self._desk = SnapshotDesk(self._store, secret, local.cluster_id, run_blocking)
-        self._secret = secret
-        self._keeper: SnapshotKeeper | None = None
-        self._jobs: set[asyncio.Task[None]] = set()  # snapshots being taken or fetched
+        self._keeper = SnapshotKeeper(
+            cluster_id=local.cluster_id,
+            voters=voters,
+            directory=directory,
+            storage=storage,
+            clock=clock,
+            chance=chance,
+            secret=secret,
+            hooks=state,
+            run_blocking=run_blocking,
+            wake=self._wake.set,
+            failed=self._task_ended,
+        )
         self._wal: WriteAheadLog | None = None
         self._core: SafeSyncObj | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -113,12 +116,7 @@ class MetadataQuorum:
     async def start(self) -> None:
         """Recover state and log, then take part. Raises WalDamaged, SnapshotDamaged or OSError where they cannot be
         trusted."""
-        path = self._directory / "wal"
-        opened = await self._run_blocking(lambda: open_log(path, self._storage, self._store))
-        self._wal = opened.wal
-        assert self._wal is not None
-        if opened.snapshot is not None:
-            await self._restore(opened.snapshot)
+        self._wal, snapshot = await self._keeper.recover()
         settings = self._settings
         self._core = SafeSyncObj(
             self._local.node_id,
@@ -129,47 +127,21 @@ class MetadataQuorum:
             chance=self._chance,
             apply=self._apply,
             timing=Timing(settings.heartbeat_s, settings.election_min_s, settings.election_max_s),
-            snapshot=None if opened.snapshot is None else opened.snapshot.id,
+            snapshot=snapshot,
             compaction=settings.compaction,
         )
         commit = GroupCommit(self._wal, self._run_blocking, self._synced)
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
-        self._keeper = self._make_keeper(self._core, self._session)
+        self._keeper.start(self._session)
         self._transport.start(self._session)
         self._tasks = [self._spawn(self._drive(), "raft-driver"), self._spawn(commit.run(), "raft-sync")]
-
-    async def _restore(self, snapshot: Snapshot) -> None:
-        if self._state is None:
-            raise SnapshotDamaged("there is a snapshot, and nothing here that could read it")
-        restore = self._state.restore
-        try:
-            put = await self._run_blocking(lambda: restore(snapshot.state))
-        except ValueError as error:
-            raise SnapshotDamaged(f"the snapshot at entry {snapshot.id.index} cannot be read: {error}") from error
-        put()
-
-    def _make_keeper(self, core: SafeSyncObj, session: aiohttp.ClientSession) -> SnapshotKeeper | None:
-        if self._state is None:
-            return None
-        return SnapshotKeeper(
-            core=core,
-            hooks=self._state,
-            store=self._store,
-            fetcher=SnapshotFetcher(session, self._secret, self._local.cluster_id, self._chance),
-            voters=self._voters,
-            cluster_id=self._local.cluster_id,
-            clock=self._clock,
-            run_blocking=self._run_blocking,
-            wake=self._wake.set,
-            spawn=self._adopt,
-        )
 
     async def stop(self) -> None:
         """Hand leadership over if this node has it, briefly trying, and end. Open proposals become UNKNOWN."""
         if self._core is not None and not self._ended:
             await self._hand_over()
         self._end()
-        tasks = [*self._tasks, *self._jobs]
+        tasks = [*self._tasks, *self._keeper.jobs]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -185,7 +157,7 @@ class MetadataQuorum:
     def add_routes(self, app: web.Application) -> None:
         """Register the internal routes that the other voters dial."""
         app.router.add_get(RAFT_PATH, self._transport.handle)
-        app.router.add_get(SNAPSHOT_PATH, self._desk.handle)
+        app.router.add_get(SNAPSHOT_PATH, self._keeper.desk.handle)
 
     async def raft_handler(self, request: web.Request) -> web.WebSocketResponse:
         """The aiohttp handler of the Raft route, for a node whose routes are made before it is formed."""
@@ -193,7 +165,7 @@ class MetadataQuorum:
 
     async def snapshot_handler(self, request: web.Request) -> web.Response:
         """The aiohttp handler of the snapshot route, likewise."""
-        return await self._desk.handle(request)
+        return await self._keeper.desk.handle(request)
 
     async def _hand_over(self) -> None:
         assert self._core is not None
@@ -219,22 +191,13 @@ class MetadataQuorum:
         task.add_done_callback(self._task_ended)
         return task
 
-    def _adopt(self, job: asyncio.Task[None]) -> None:
-        self._jobs.add(job)
-        job.add_done_callback(self._job_ended)
-
-    def _job_ended(self, job: asyncio.Task[None]) -> None:
-        self._jobs.discard(job)
-        if not job.cancelled() and job.exception() is not None:
-            self._task_ended(job)
-
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or self._ended:
             return
         error = task.exception()
         assert error is not None  # the tasks only end by failing
         log.critical("OTTLA-RAFT-STOPPED: %s", error, exc_info=error)
-        for other in (*self._tasks, *self._jobs):
+        for other in (*self._tasks, *self._keeper.jobs):
             other.cancel()
         self._end()
         self._on_fatal(error)
@@ -260,8 +223,7 @@ class MetadataQuorum:
             else:
                 core.receive(event.node_id, event.message)
         core.doTick(0)
-        if self._keeper is not None:
-            self._keeper.look()
+        self._keeper.look(core)
         self._announce(core)
 
     def _synced(self) -> None:
@@ -383,7 +345,7 @@ class MetadataQuorum:
     @property
     def snapshots_installed(self) -> int:
         """How often since the start a leader's snapshot took the place of the state here."""
-        return 0 if self._keeper is None else self._keeper.installed
+        return self._keeper.installed
 
     @property
     def voters(self) -> Mapping[int, Endpoint]:

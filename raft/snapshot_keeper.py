@@ -7,18 +7,32 @@ engine or state is one step on the loop.
 import asyncio
 import errno
 import logging
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import aiohttp
+
+from ottla.log.chance import Chance
 from ottla.log.clock import Clock
+from ottla.log.storage import Storage
 
 from .compaction import SnapshotOffer
 from .engine import SafeSyncObj
 from .group_commit import RunBlocking
-from .snapshot import Snapshot, SnapshotDamaged, SnapshotMeta, SnapshotStore, decode_snapshot, encode_snapshot
-from .snapshot_transfer import SnapshotFetcher, TransferFailed
+from .recovery import Opened, open_log
+from .snapshot import (
+    Snapshot,
+    SnapshotDamaged,
+    SnapshotId,
+    SnapshotMeta,
+    SnapshotStore,
+    decode_snapshot,
+    encode_snapshot,
+)
+from .snapshot_transfer import SnapshotDesk, SnapshotFetcher, TransferFailed
 from .transport import Endpoint
-from .wal import EntryId
+from .wal import EntryId, WriteAheadLog
 from .wal_segments import WalFull
 
 log = logging.getLogger(__name__)
@@ -51,49 +65,94 @@ class StateHooks(NamedTuple):
 
 
 class SnapshotKeeper:
-    """``look`` after each turn of the engine. Its tasks end by themselves; ``failed`` is told of what is fatal."""
+    """A voter's snapshots. Call ``recover``, ``start``, then ``look`` after each turn of the engine.
+
+    ``failed`` is told of a job that ended in an error that is fatal. Without ``hooks`` it takes and fetches nothing.
+    """
 
     def __init__(
         self,
         *,
-        core: SafeSyncObj,
-        hooks: StateHooks,
-        store: SnapshotStore,
-        fetcher: SnapshotFetcher,
-        voters: Mapping[int, Endpoint],
         cluster_id: str,
+        voters: Mapping[int, Endpoint],
+        directory: Path,
+        storage: Storage,
         clock: Clock,
+        chance: Chance,
+        secret: bytes | None,
+        hooks: StateHooks | None,
         run_blocking: RunBlocking,
         wake: Callable[[], None],
-        spawn: Callable[[asyncio.Task[None]], None],
+        failed: Callable[[asyncio.Task[None]], None],
     ) -> None:
-        self._core = core
-        self._hooks = hooks
-        self._store = store
-        self._fetcher = fetcher
-        self._voters = voters
         self._cluster_id = cluster_id
+        self._voters = voters
+        self._directory = directory
+        self._storage = storage
         self._clock = clock
+        self._hooks = hooks
         self._run_blocking = run_blocking
         self._wake = wake
-        self._spawn = spawn
+        self._failed = failed
+        self._store = SnapshotStore(directory / "snapshots", storage, cluster_id)
+        self._fetcher = SnapshotFetcher(secret, cluster_id, chance)
+        self.desk = SnapshotDesk(self._store, secret, cluster_id, run_blocking)
+        self.jobs: set[asyncio.Task[None]] = set()
+        self.installed = 0  # snapshots of a leader, since the start
         self._taking = self._fetching = False
         self._not_before = self._fetch_not_before = 0.0
-        self.installed = 0  # snapshots of a leader, since the start
 
-    def look(self) -> None:
+    async def recover(self) -> tuple[WriteAheadLog, SnapshotId | None]:
+        """The log, and the snapshot whose state was restored. Raises WalDamaged, SnapshotDamaged, OSError."""
+        path = self._directory / "wal"
+        opened: Opened = await self._run_blocking(lambda: open_log(path, self._storage, self._store))
+        if opened.snapshot is None:
+            return opened.wal, None
+        try:
+            await self._restore(opened.snapshot)
+        except BaseException:
+            opened.wal.close()
+            raise
+        return opened.wal, opened.snapshot.id
+
+    async def _restore(self, snapshot: Snapshot) -> None:
+        hooks = self._hooks
+        if hooks is None:
+            raise SnapshotDamaged("there is a snapshot, and nothing here that could read it")
+        try:
+            put = await self._run_blocking(lambda: hooks.restore(snapshot.state))
+        except ValueError as error:
+            raise SnapshotDamaged(f"the snapshot at entry {snapshot.id.index} cannot be read: {error}") from error
+        put()
+
+    def start(self, session: aiohttp.ClientSession) -> None:
+        """Fetch through ``session``, which stays the caller's."""
+        self._fetcher.session = session
+
+    def look(self, core: SafeSyncObj) -> None:
         """Begin what is due."""
-        due = self._core.snapshot_due
-        now = self._clock.monotonic()
+        hooks, now = self._hooks, self._clock.monotonic()
+        if hooks is None:
+            return
+        due, offer = core.snapshot_due, core.snapshot_offer
         if due is not None and not self._taking and now >= self._not_before:
             self._taking = True
-            self._spawn(asyncio.create_task(self._take(due, self._hooks.snapshot()), name="raft-snapshot"))
-        offer = self._core.snapshot_offer
+            self._begin(self._take(core, due, hooks.snapshot()), "raft-snapshot")
         if offer is not None and not self._fetching and now >= self._fetch_not_before:
             self._fetching = True
-            self._spawn(asyncio.create_task(self._fetch(offer), name="raft-snapshot-fetch"))
+            self._begin(self._fetch(core, hooks, offer), "raft-snapshot-fetch")
 
-    async def _take(self, place: EntryId, captured: Captured) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        job = asyncio.create_task(work, name=name)
+        self.jobs.add(job)
+        job.add_done_callback(self._ended)
+
+    def _ended(self, job: asyncio.Task[None]) -> None:
+        self.jobs.discard(job)
+        if not job.cancelled() and job.exception() is not None:
+            self._failed(job)
+
+    async def _take(self, core: SafeSyncObj, place: EntryId, captured: Captured) -> None:
         meta = SnapshotMeta(place.index, place.term, self._cluster_id, captured.feature_level)
         try:
             # Two calls, so that a sync of the log may come between them.
@@ -105,7 +164,7 @@ class SnapshotKeeper:
         finally:
             self._taking = False
         log.info("snapshot at entry %d: %d bytes", place.index, taken.id.size)
-        self._core.snapshot_taken(taken.id)
+        core.snapshot_taken(taken.id)
 
     def _complain(self, error: OSError) -> None:
         if error.errno not in _NO_SPACE:
@@ -113,36 +172,36 @@ class SnapshotKeeper:
         self._not_before = self._clock.monotonic() + RETRY_S
         log.warning("no room for a snapshot; the log grows meanwhile: %s", error)
 
-    async def _fetch(self, offer: SnapshotOffer) -> None:
+    async def _fetch(self, core: SafeSyncObj, hooks: StateHooks, offer: SnapshotOffer) -> None:
         try:
             data = await self._fetcher.fetch(self._voters[offer.node_id].url, offer.snapshot)
             # Read before it is kept: a start could not pass by a file whose state this release cannot hold.
-            put = await self._run_blocking(lambda: self._read(data))
+            put = await self._run_blocking(lambda: self._read(hooks, data))
             snapshot: Snapshot = await self._run_blocking(lambda: self._store.save(data))
-            self._install(snapshot, put)
+            self._install(core, snapshot, put)
         except (TransferFailed, SnapshotDamaged, ValueError, WalFull) as problem:
             log.warning("snapshot of node %d at entry %d: %s", offer.node_id, offer.snapshot.index, problem)
-            self._decline(offer)
+            self._decline(core, offer)
         except OSError as error:
-            self._decline(offer)
+            self._decline(core, offer)
             self._complain(error)
         finally:
             self._fetching = False
             self._wake()
 
-    def _read(self, data: bytes) -> Callable[[], None]:
-        return self._hooks.restore(decode_snapshot(data, self._cluster_id).state)
+    def _read(self, hooks: StateHooks, data: bytes) -> Callable[[], None]:
+        return hooks.restore(decode_snapshot(data, self._cluster_id).state)
 
-    def _decline(self, offer: SnapshotOffer) -> None:
+    def _decline(self, core: SafeSyncObj, offer: SnapshotOffer) -> None:
         self._fetch_not_before = self._clock.monotonic() + FETCH_RETRY_S
-        if self._core.snapshot_offer == offer:
-            self._core.snapshot_offer = None  # the leader makes it again with each heartbeat
+        if core.snapshot_offer == offer:
+            core.snapshot_offer = None  # the leader makes it again with each heartbeat
 
-    def _install(self, snapshot: Snapshot, put: Callable[[], None]) -> None:
-        if not self._core.may_install(snapshot.id):
-            self._core.snapshot_offer = None
+    def _install(self, core: SafeSyncObj, snapshot: Snapshot, put: Callable[[], None]) -> None:
+        if not core.may_install(snapshot.id):
+            core.snapshot_offer = None
             return
-        self._core.install(snapshot.id)
+        core.install(snapshot.id)
         put()
         self.installed += 1
         log.info("installed the snapshot of the leader at entry %d", snapshot.id.index)

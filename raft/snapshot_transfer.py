@@ -71,8 +71,9 @@ class SnapshotDesk:
 class SnapshotFetcher:
     """Fetches what was offered, and remembers how far it came."""
 
-    def __init__(self, session: aiohttp.ClientSession, secret: bytes | None, cluster_id: str, chance: Chance) -> None:
-        self._session = session
+    session: aiohttp.ClientSession  # set before the first fetch
+
+    def __init__(self, secret: bytes | None, cluster_id: str, chance: Chance) -> None:
         self._secret = secret
         self._cluster_id = cluster_id
         self._chance = chance
@@ -99,7 +100,7 @@ class SnapshotFetcher:
         proof = _prove(self._secret, "snapshot-request", self._cluster_id, nonce, wanted.index, offset)
         headers = {"Range": f"bytes={offset}-", NONCE_HEADER: nonce, PROOF_HEADER: proof}
         try:
-            async with self._session.get(
+            async with self.session.get(
                 f"{url}{SNAPSHOT_PATH}?index={wanted.index}",
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=PIECE_TIMEOUT_S),

@@ -129,12 +129,18 @@ class Served:
         await self._runner.cleanup()
 
 
+def fetcher_through(session: ClientSession, secret: bytes | None, cluster_id: str) -> SnapshotFetcher:
+    fetcher = SnapshotFetcher(secret, cluster_id, SystemChance())
+    fetcher.session = session
+    return fetcher
+
+
 async def test_a_transfer_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot_transfer, "PIECE_BYTES", 10_000)
     served = Served()
     served.fail_after = 1
     async with served as url, ClientSession() as session:
-        fetcher = SnapshotFetcher(session, b"s", "c", SystemChance())
+        fetcher = fetcher_through(session, b"s", "c")
         with pytest.raises(TransferFailed, match="503"):
             await fetcher.fetch(url, served.id)
         served.fail_after = None
@@ -152,9 +158,7 @@ async def test_who_cannot_prove_the_secret_or_asks_for_what_is_gone_gets_nothing
     served = Served()
     async with served as url, ClientSession() as session:
         with pytest.raises(TransferFailed, match=status):
-            await SnapshotFetcher(session, secret, cluster_id, SystemChance()).fetch(
-                url, served.id._replace(index=index)
-            )
+            await fetcher_through(session, secret, cluster_id).fetch(url, served.id._replace(index=index))
 
 
 @pytest.mark.parametrize("header", ["", "bytes=-5", "bytes=1-2,4-5", "bytes=99999999999999999999-", "lines=1-"])
@@ -185,13 +189,13 @@ async def test_an_answer_is_bound_to_the_question(monkeypatch: pytest.MonkeyPatc
         for bad in (replaying, changing):
             monkeypatch.setattr(SnapshotDesk, "handle", bad)
             with pytest.raises(TransferFailed, match="prove"):
-                await SnapshotFetcher(session, b"s", "c", SystemChance()).fetch(url, served.id)
+                await fetcher_through(session, b"s", "c").fetch(url, served.id)
 
 
 async def test_bytes_that_are_not_those_offered_are_not_returned() -> None:
     served = Served()
     async with served as url, ClientSession() as session:
-        fetcher = SnapshotFetcher(session, b"s", "c", SystemChance())
+        fetcher = fetcher_through(session, b"s", "c")
         with pytest.raises(TransferFailed, match="offered"):
             await fetcher.fetch(url, served.id._replace(crc=1))
         with pytest.raises(TransferFailed):
