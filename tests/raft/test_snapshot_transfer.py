@@ -15,7 +15,7 @@ from ottla.log.chance import SystemChance
 from ottla.raft import snapshot_transfer
 from ottla.raft.compaction import CompactionSettings
 from ottla.raft.quorum import Outcome
-from ottla.raft.snapshot import SnapshotId, SnapshotMeta, SnapshotStore, encode_snapshot
+from ottla.raft.snapshot import SnapshotDamaged, SnapshotId, SnapshotMeta, SnapshotStore, encode_snapshot
 from ottla.raft.snapshot_transfer import SNAPSHOT_PATH, SnapshotDesk, SnapshotFetcher, TransferFailed
 
 from .cluster import CrashingStorage
@@ -201,3 +201,29 @@ async def test_bytes_that_are_not_those_offered_are_not_returned() -> None:
         with pytest.raises(TransferFailed):
             await fetcher.fetch(url, served.id._replace(size=served.id.size - 1))
         assert await fetcher.fetch(url, served.id) == served.data
+
+
+async def test_a_state_that_this_release_cannot_hold_refuses_the_start() -> None:
+    storage = CrashingStorage()
+    node = Node(1, Path("/data"), None, storage)
+    node.settings = EAGER
+    await node.listen()
+    await node.start(endpoints([node]))
+    try:
+        await until([node], lambda: node.q.is_active)
+        await snapshot_taken(node, 1)
+        applied = list(node.applied)
+        await node.stop()
+
+        def refuse(data: bytes) -> Any:
+            raise ValueError("of a later release")
+
+        restore, node.restore = node.restore, refuse  # type: ignore[method-assign]
+        with pytest.raises(SnapshotDamaged, match=r"OTTLA-SNAPSHOT-DAMAGED: .*of a later release"):
+            await node.start(endpoints([node]))
+        node.restore = restore  # type: ignore[method-assign]
+        await node.start(endpoints([node]))
+        await until([node], lambda: node.q.is_active)
+        assert node.applied == applied
+    finally:
+        await node.close()
