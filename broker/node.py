@@ -22,6 +22,7 @@ from ottla.raft.forming import Formed, FormingDesk, FormingRefused, form
 from ottla.raft.handshake import PeerIdentity
 from ottla.raft.identity import DataDirectory, IdentityRefused, open_directory
 from ottla.raft.results import Registered
+from ottla.raft.snapshot import SnapshotDamaged
 from ottla.raft.wal_format import WalDamaged
 
 from .assembly import Doors, Parts
@@ -191,7 +192,7 @@ class Node:
         try:
             parts = self._assemble(formed, directory, secret, session)
             await parts.quorum.start()
-        except WalDamaged as damage:
+        except (WalDamaged, SnapshotDamaged) as damage:
             raise NodeStopped(damage.message, code=damage.code) from damage
         except CorruptCheckpoint as damage:
             raise NodeStopped(f"{damage}.", code="OTTLA-CHECKPOINT-DAMAGED") from damage

@@ -38,3 +38,24 @@ async def test_a_node_that_missed_many_commands_serves_again(tmp_path):
         await cluster.start()
         async with asyncio.timeout(60), connect(cluster.servers) as client:
             assert sorted(topic.name for topic in await client.admin.list_topics()) == expected
+
+
+async def test_a_damaged_snapshot_refuses_the_start_with_a_code(tmp_path):
+    async with Cluster(tmp_path, 1, *OFTEN) as cluster:
+        node = cluster.node(1)
+        async with connect(cluster.servers) as client:
+            for number in range(12):
+                await client.admin.create_topic(f"t{number}", partitions=1, replication=1)
+        await node.stop()
+        newest = max((node.directory / "raft" / "snapshots").glob("*.snapshot"))
+        data = bytearray(newest.read_bytes())
+        data[len(data) // 2] ^= 1
+        newest.write_bytes(data)
+        await node.start()
+        async with asyncio.timeout(60):
+            while node.running:
+                await asyncio.sleep(0.02)
+        assert await node.stop() == 1
+        assert "OTTLA-SNAPSHOT-DAMAGED" in node.log
+        assert newest.name in node.log
+        assert "Traceback" not in node.log
