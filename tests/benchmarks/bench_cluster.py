@@ -19,6 +19,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import aiohttp
+import uvloop
 
 from ottla.client.client import connect
 from ottla.client.connection import Connection
@@ -277,4 +278,4 @@ async def run(options: argparse.Namespace, directory: Path, figures: Figures) ->
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

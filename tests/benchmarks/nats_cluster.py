@@ -10,6 +10,7 @@ import shutil
 import socket
 import sys
 from pathlib import Path
+from typing import cast
 
 from tests.processes.harness import NodeProcess, free_ports
 
@@ -116,9 +117,8 @@ class NatsClient(asyncio.Protocol):
         return client
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=1 << 20)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one without inheriting from it
+        self._transport.set_write_buffer_limits(high=1 << 20)
 
     def pause_writing(self) -> None:
         self._writable.clear()
