@@ -1,7 +1,7 @@
 """A broker's line to the controller: heartbeats, and commands whose outcome is always found out.
 
 Every command carries (broker, broker epoch, sequence), so it may be sent again, to the same controller or the next,
-until its outcome is known: the state machine executes it once (DESIGN section 4).
+until its outcome is known: the state machine executes it once.
 """
 
 import asyncio

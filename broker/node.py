@@ -1,4 +1,4 @@
-"""A node's life: start, form, recover, register, be ready, drain, stop (DESIGN section 3)."""
+"""A node's life: start, form, recover, register, be ready, drain, stop (docs/architecture.md)."""
 
 import asyncio
 import contextlib
@@ -324,7 +324,7 @@ class Node:
                 raise NodeStopped(
                     "this node's metadata is not what a majority of the voters holds.",
                     code="OTTLA-METADATA-DIVERGED",
-                    hint="Start it again: it replays its log from its last snapshot. If it stops again, its disk or memory is bad.",
+                    hint="Start it again: it replays its log. If it stops again, its disk or memory is bad.",
                 )
 
     def _spawn(self, work: Awaitable[None], name: str) -> None:

@@ -14,7 +14,7 @@ from .isr import InSyncReplicas
 @dataclass(slots=True)
 class SessionClock:
     """When a follower's stream was last heard from: shared by all its entries, so that one request renews them all
-    without visiting any (DESIGN section 5)."""
+    without visiting any."""
 
     heard_at_s: float
     broker_epoch: BrokerEpoch  # of the incarnation at the other end: what it holds is known only of that one (KIP-903)

@@ -17,7 +17,7 @@ from .reading import answer_of, check_epoch, check_position, read_checked, refus
 from .replica import Refused, Replica
 
 RESPONSE_BYTES_MAX = 4 << 20
-"""One answer holds at most this much, or one larger batch (DESIGN section 6)."""
+"""One answer holds at most this much, or one larger batch."""
 
 
 class Entry:

@@ -1,4 +1,4 @@
-"""What a run of the node leaves behind for the next one to judge its end by: ``run.json`` (DESIGN section 5).
+"""What a run of the node leaves behind for the next one to judge its end by: ``run.json`` (docs/guarantees.md).
 
 A stop is unclean only if something acknowledged may have been lost with it. A killed process keeps its page cache, so
 it is clean enough while the kernel is the same one; after a power cut, or a failed write or sync, it is not.

@@ -104,7 +104,7 @@ class Storage(Protocol):
 
     def boot_id(self) -> str | None:
         """Identity of this run of the kernel; ``None`` if it cannot be known. While it is unchanged, the page
-        cache has outlived every process (DESIGN section 5: the unclean-stop rule)."""
+        cache has outlived every process (docs/guarantees.md: when a stop counts as unclean)."""
         ...
 
     def lock(self, path: Path) -> contextlib.AbstractContextManager[None]:

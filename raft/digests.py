@@ -1,7 +1,7 @@
 """Whether all nodes hold the same metadata (pure): each reports a digest now and then, and the odd one out must stop.
 
 Equal commands make equal images, unless a bit flips or a version decides otherwise than it did. Then the node that
-differs from a majority of the voters is the one that is wrong, be it the leader (DESIGN section 4).
+differs from a majority of the voters is the one that is wrong, be it the leader.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """Who a data directory is: ``identity.json``, written when it is first used and checked at every start.
 
 A voter that forgot its log may vote twice in one term, so a directory that lost its identity, or never had the
-one the cluster knows, is refused and not formatted anew (DESIGN section 3; defect D11).
+one the cluster knows, is refused and not formatted anew (defect D11, docs/raft.md).
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""One fault in a healthy cluster: how long producers wait (DESIGN G6: 3 s after a death, 6 s after a hang or a cut)."""
+"""One fault in a healthy cluster: how long producers wait (3 s after a death, 6 s after a hang or a cut)."""
 
 import asyncio
 from collections.abc import Callable
