@@ -199,21 +199,9 @@ class ReplicaSession:
             current = entry.leader.high_watermark
             if entry.told_high_watermark != current:
                 entry.told_high_watermark = current
-                news.append(self._high_watermark_only(key, entry))
+                news.append(answer_of(entry.replica, entry.asked, entry.leader, 0, None))
         self._advanced.clear()
         return news
-
-    @staticmethod
-    def _high_watermark_only(key: TopicIdPartition, entry: Entry) -> FetchResult:
-        return FetchResult(
-            topic_id=key.topic_id,
-            partition=key.partition,
-            error=ErrorCode.NONE,
-            high_watermark=entry.leader.high_watermark,
-            log_start_offset=entry.replica.log.log_start_offset,
-            leader=entry.leader.local,
-            leader_epoch=entry.leader.leader_epoch,
-        )
 
     @staticmethod
     def _unknown(asked: FetchPartition) -> FetchResult:

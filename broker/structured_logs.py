@@ -4,6 +4,13 @@ import logging
 import sys
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether the HTTP server's complaint is worth a line: bytes that are no HTTP are their sender's fault, who is
+    told with a 400, and must not fill the log with tracebacks."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def configure_logs(level: str, *, node: str = "") -> None:
@@ -25,6 +32,7 @@ def configure_logs(level: str, *, node: str = "") -> None:
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     for noisy in ("asyncio", "aiohttp.access", "pysyncobj"):
         logging.getLogger(noisy).setLevel("WARNING")
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

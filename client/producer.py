@@ -13,7 +13,8 @@ from ottla.log.records import Header
 from .accumulator import Accumulator
 from .batch import RECORD_OVERHEAD_BYTES, smallest_batch_bytes
 from .cluster import Cluster
-from .errors import BufferFull, DeliveryTimeout, OttlaError, RecordTooLarge, TopicNotFound
+from .error_codes import ErrorCode
+from .errors import BufferFull, DeliveryTimeout, OttlaError, RecordTooLarge, RequestFailed, TopicNotFound
 from .partitioner import StickyChoice
 from .producer_options import ProducerOptions
 from .protocol import TopicMetadata
@@ -182,6 +183,9 @@ class Producer:
             size += sum(_header_size(name, content) for name, content in fields)
         if timestamp_ms is None:
             timestamp_ms = self._cluster.clock.now_ms()
+        elif not 0 <= timestamp_ms < 1 << 63:  # in a batch it would fail the records beside it, too
+            message = f"timestamp_ms is {timestamp_ms}, not milliseconds since 1970 in 63 bits."
+            raise RequestFailed(ErrorCode.INVALID_TIMESTAMP, message)
         known = self._topics.get(topic)
         if known is None:
             known = self._topics[topic] = _Topic(topic, StickyChoice(self._cluster.chance.randbelow))

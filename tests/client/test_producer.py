@@ -171,6 +171,19 @@ async def test_a_record_not_acknowledged_in_time_fails_and_the_next_ones_do_not(
         assert len(cluster.asked(InitProducerIdRequest)) == 2
 
 
+@pytest.mark.parametrize("timestamp_ms", [-1, 1 << 63, -(10**20)])
+async def test_a_timestamp_that_no_batch_can_hold_fails_its_own_record_only(timestamp_ms: int) -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        cluster.create("t")
+        async with client.producer(linger_ms=5) as producer:
+            beside = producer.send_nowait("t", b"a")
+            with pytest.raises(RequestFailed) as refused:
+                await producer.send("t", b"b", timestamp_ms=timestamp_ms)
+            assert (await beside).offset == 0
+        assert refused.value.code == "OTTLA-INVALID-TIMESTAMP"
+        assert await values(cluster) == [b"a"]
+
+
 async def test_a_record_that_was_refused_to_the_end_says_why() -> None:
     async with FakeCluster() as cluster, connect(cluster.servers) as client:
         cluster.create("t")

@@ -78,13 +78,15 @@ async def topic_id(node: NodeProcess) -> str:
 
 async def test_random_bytes_on_the_port(node):
     noise = random.Random(5)
-    for size in (1, 10, 1_000, 100_000):
+    endless_header = b"GET / HTTP/1.1\r\nx: " + b"y" * 20_000 + b"\r\n\r\n"
+    for data in (*(noise.randbytes(size) for size in (1, 10, 1_000, 100_000)), endless_header):
         reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
-        writer.write(noise.randbytes(size))
+        writer.write(data)
         async with asyncio.timeout(20):
             await reader.read()
         writer.close()
     await assert_unharmed(node)
+    assert "Traceback" not in node.log, "a stranger's bytes fill no log"
 
 
 async def test_a_connection_that_says_nothing_is_closed(node):
@@ -206,6 +208,7 @@ async def test_unknown_topics_partitions_and_acks(node, stream):
         ({"content-type": "application/json"}, b" ", 400, "OTTLA-INVALID-REQUEST"),
         ({"content-type": "application/json"}, b'{"valu":1}', 400, "OTTLA-INVALID-REQUEST"),
         ({"content-type": "application/json"}, b'{"partition_id":-1}', 400, "OTTLA-INVALID-REQUEST"),
+        ({"content-type": "application/json"}, b'{"value":null,"timestamp":-9}', 400, "OTTLA-INVALID-TIMESTAMP"),
         ({"content-type": "text/plain"}, b"hello", 415, "OTTLA-UNSUPPORTED-MEDIA-TYPE"),
     ],
 )
