@@ -21,6 +21,7 @@ from ottla.raft.forming import Formed
 from ottla.raft.handshake import PeerIdentity
 from ottla.raft.image import MetadataImage, empty_image
 from ottla.raft.image_codec import decode_image, encode_image
+from ottla.raft.observer import MetadataObserver
 from ottla.raft.quorum import MetadataQuorum, QuorumSettings
 from ottla.raft.snapshot_keeper import Captured, StateHooks
 from ottla.raft.state_machine import MetadataStateMachine
@@ -88,7 +89,11 @@ class Parts:
         self.node_id = BrokerId(formed.node_id)
         self.voters = {voter.position: Endpoint(voter.host, voter.port, voter.directory_id) for voter in formed.voters}
         self.machine = MetadataStateMachine(empty_image(formed.cluster_id))
-        self.quorum = self._make_quorum(local, secret, on_fatal)
+        self.quorum: MetadataQuorum | MetadataObserver = (
+            self._make_observer(local, secret, on_fatal)
+            if formed.voter is None
+            else self._make_quorum(local, secret, on_fatal)
+        )
         self.controller = Controller(
             quorum=self.quorum,
             machine=self.machine,
@@ -127,6 +132,7 @@ class Parts:
             local=local,
             secret=secret,
             chance=doors.chance,
+            directories=self._known_directories,
             controller=self.controller,
             manager=self.manager,
             metrics=metrics,
@@ -163,6 +169,33 @@ class Parts:
             run_blocking=doors.run_for_raft,
             on_fatal=on_fatal,
         )
+
+    def _make_observer(
+        self, local: PeerIdentity, secret: bytes | None, on_fatal: Callable[[BaseException], None]
+    ) -> MetadataObserver:
+        doors = self._doors
+        return MetadataObserver(
+            local=local,
+            voters=self.voters,
+            session=doors.session,
+            clock=doors.clock,
+            chance=doors.chance,
+            secret=secret,
+            apply=self._apply,
+            state=StateHooks(self._capture, self._read_state),
+            committed=self._heard_of_commits,
+            run_blocking=doors.run_for_raft,
+            on_fatal=on_fatal,
+        )
+
+    def _heard_of_commits(self) -> int:
+        answer = self.channel.last_answer
+        return 0 if answer is None else answer.commit_index
+
+    def _known_directories(self) -> dict[int, str]:
+        """Which data directory each node id belongs to."""
+        voters = {number: voter.directory_id for number, voter in self.voters.items() if voter.directory_id is not None}
+        return {int(node_id): home for home, node_id in self.machine.image.node_ids.items()} | voters
 
     def _make_api(self, metrics: Metrics, describe: Callable[[], DescribeNodeResponse]) -> Api:
         settings, quorum = self._settings, self.quorum

@@ -21,6 +21,7 @@ from ottla.raft.commands import DrainBroker, RegisterBroker
 from ottla.raft.forming import Formed, FormingDesk, FormingRefused, form
 from ottla.raft.handshake import PeerIdentity
 from ottla.raft.identity import DataDirectory, IdentityRefused, open_directory
+from ottla.raft.joining import JoinDesk
 from ottla.raft.results import Registered
 from ottla.raft.snapshot import SnapshotDamaged
 from ottla.raft.wal_format import WalDamaged
@@ -30,6 +31,7 @@ from .config import Settings
 from .controller_channel import ControllerUnavailable
 from .http.app import HttpDoor
 from .metrics import Metrics
+from .node_ids import NodeIds
 from .run_record import RunRecord, read_run_record, was_unclean, write_run_record
 from .self_report import SelfReport
 
@@ -105,7 +107,8 @@ class Node:
         secret = self._read_secret()
         directory = self._open_directory()
         desk = self._make_desk(directory, secret)
-        self._http = HttpDoor(self, self.settings, self.metrics, desk)
+        joining = JoinDesk(secret)
+        self._http = HttpDoor(self, self.settings, self.metrics, desk, joining)
         await self._listen(self._http)
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=None), connector=aiohttp.TCPConnector(limit=0)
@@ -120,6 +123,7 @@ class Node:
         unclean = await self._recover(parts)
         self.state = "registering"
         await self._register(parts, directory, unclean)
+        joining.assign = NodeIds(parts.channel, formed).assign
         self._serve(parts)
         await self._until_unfenced(parts)
         self.state = "ready"
@@ -183,8 +187,8 @@ class Node:
     async def _start_raft(
         self, formed: Formed, directory: DataDirectory, secret: bytes | None, session: aiohttp.ClientSession
     ) -> Parts:
-        known = formed.voters[formed.node_id - 1]
-        if len(formed.voters) > 1 and known.port != self.port:
+        known = formed.voter
+        if known is not None and len(formed.voters) > 1 and known.port != self.port:
             self._tell(
                 f"OTTLA-ADDRESS-CHANGED: the cluster knows this node as {known.address}, and it listens on port "
                 f"{self.port}. Unless something forwards that address, the others will not find it."

@@ -55,7 +55,8 @@ def _start(
         str | None, typer.Option(metavar="HOST:PORT", help="Where to listen. Default: 127.0.0.1:7080")
     ] = None,
     join: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT,...", help="Every voter; the same on each. Default: alone")
+        str | None,
+        typer.Option(metavar="HOST:PORT,...", help="Every voter, or some of a cluster to join. Default: alone"),
     ] = None,
     advertise: Annotated[str | None, typer.Option(metavar="HOST", help="How others reach this node.")] = None,
     rack: Annotated[str | None, typer.Option(help="Replicas are spread over racks.")] = None,

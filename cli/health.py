@@ -73,11 +73,16 @@ def _row(
     ready: Callable[[str, int], bool],
 ) -> dict[str, Any]:
     account = ask(*address)
+    state = "unreachable" if account is None else account.get("state")
+    there = None if account is None else account.get("node_id")
+    replaced = number is not None and there is not None and there != number
+    if replaced:  # the voter's data directory was lost or exchanged
+        state = f"replaced by n{there}"
     return {
         "node": number,
         "address": f"{address[0]}:{address[1]}",
-        "ready": account is not None and ready(*address),
-        "state": "unreachable" if account is None else account.get("state"),
+        "ready": account is not None and not replaced and ready(*address),
+        "state": state,
     }
 
 

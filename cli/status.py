@@ -55,18 +55,50 @@ def describe_all(cluster: "ClusterDescription", topics: "tuple[TopicMetadata, ..
         "under_replicated": sum(row["under_replicated"] for row in summaries),
         "leaderless": sum(row["leaderless"] for row in summaries),
         "nodes": [describe_node(node, cluster) for node in cluster.nodes],
+        "problems": lost_voters(cluster),
     }
+
+
+def voters_of(cluster: "ClusterDescription") -> dict[int, str]:
+    """The voters' addresses by node id, as any node that answers knows them; they never change."""
+    told = [node.details.voters for node in cluster.nodes if node.details is not None]
+    return {number: f"{host}:{port}" for number, host, port in told[0]} if told else {}
+
+
+def lost_voters(cluster: "ClusterDescription") -> list[str]:
+    """A sentence for each voter in whose place another data directory runs: it has no vote there."""
+    voters = voters_of(cluster)
+    places = {address: number for number, address in voters.items()}
+    problems = []
+    for node in cluster.nodes:
+        number, address = node.endpoint.broker_id, f"{node.endpoint.host}:{node.endpoint.port}"
+        if number not in voters and address in places:
+            problems.append(
+                f"n{number} runs at {address}, where voter n{places[address]} belongs, on another data directory: it "
+                f"has no vote, and the quorum has lost one of its {len(voters)} voters. docs/operations.md says what "
+                "to do."
+            )
+    return problems
+
+
+def _quorum_role(number: int, cluster: "ClusterDescription") -> str | None:
+    if number == cluster.quorum_leader:
+        return "leader"
+    voters = voters_of(cluster)
+    return None if not voters else "voter" if number in voters else "observer"
 
 
 def describe_node(node: "NodeDescription", cluster: "ClusterDescription") -> dict[str, Any]:
     """One node: as registered, and as it says itself if it answers."""
     endpoint, details = node.endpoint, node.details
+    if details is not None and details.node_id != endpoint.broker_id:
+        details = None  # another one answers where it was
     fenced = "fenced" if endpoint.fenced else "draining" if endpoint.draining else None
     return {
         "node": endpoint.broker_id,
         "address": f"{endpoint.host}:{endpoint.port}",
         "state": fenced or (details.state if details is not None else "unreachable"),
-        "quorum": "leader" if endpoint.broker_id == cluster.quorum_leader else None,
+        "quorum": _quorum_role(endpoint.broker_id, cluster),
         "leads": details.partitions_led if details is not None else None,
         "holds": details.partitions_held if details is not None else None,
         "rack": endpoint.rack,
@@ -100,3 +132,5 @@ def _show(document: dict[str, Any], output: Output) -> None:
     print(f"partitions  under-replicated {document['under_replicated']}, leaderless {document['leaderless']}")
     print()
     show_table(_readable(document["nodes"]), NODE_COLUMNS)
+    for problem in document["problems"]:
+        print(f"\nproblem     {problem}")

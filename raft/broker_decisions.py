@@ -4,14 +4,26 @@ from msgspec.structs import replace
 
 from ottla.log.model import BrokerEpoch, BrokerId
 
-from .commands import DrainBroker, FenceBroker, RegisterBroker, UnfenceBroker
+from .commands import AssignNodeId, DrainBroker, FenceBroker, RegisterBroker, UnfenceBroker
 from .decision import Context, Decision, current_broker, moved, refuse
 from .election import Brokers, Step, drained, elected, without, without_unclean
-from .events import BrokerChanged, BrokerRegistered, Event
+from .events import BrokerChanged, BrokerRegistered, Event, NodeIdGiven
 from .image import Broker, MetadataImage, Partition
-from .results import Done, Registered
+from .results import Done, NodeIdAssigned, Registered
 
 MAX_BROKERS = 1000
+
+
+def assign_node_id(context: Context, body: AssignNodeId) -> Decision:
+    """Ids rise and are never given twice: what is stored under one belongs to one data directory."""
+    given = context.image.node_ids
+    if body.directory_id in given:
+        return Decision((), NodeIdAssigned(given[body.directory_id]))
+    if len(given) >= MAX_BROKERS:
+        return refuse("POLICY_VIOLATION", f"a cluster gives out at most {MAX_BROKERS} node ids")
+    taken = (*given.values(), *context.image.brokers)
+    node_id = BrokerId(max([body.first, *(number + 1 for number in taken)]))
+    return Decision([NodeIdGiven(body.directory_id, node_id)], NodeIdAssigned(node_id))
 
 
 def register(context: Context, body: RegisterBroker) -> Decision:
@@ -24,6 +36,8 @@ def register(context: Context, body: RegisterBroker) -> Decision:
     old = image.brokers.get(body.broker_id)
     if old is not None and old.incarnation_id == body.incarnation_id:
         return Decision((), Registered(old.broker_epoch))
+    if any(given == body.broker_id and home != body.directory_id for home, given in image.node_ids.items()):
+        return refuse("INVALID_REQUEST", f"node id {body.broker_id} belongs to another data directory")
     if old is None and len(image.brokers) >= MAX_BROKERS:
         return refuse("POLICY_VIOLATION", f"a cluster has at most {MAX_BROKERS} brokers")
     broker = _incarnation(body, context.index)

@@ -53,6 +53,16 @@ class RegisterBroker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     quarantined: bool = False
 
 
+class AssignNodeId(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="AssignNodeId/1"):
+    """A node that is no voter joins: its data directory gets a node id that nobody had. Idempotent by directory id.
+
+    ``first``: the lowest id that is no voter's.
+    """
+
+    directory_id: Annotated[DirectoryId, msgspec.Meta(min_length=1, max_length=255)]
+    first: _BrokerId
+
+
 class FenceBroker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="FenceBroker/1"):
     """Takes a broker out of every ISR and elects leaders in its place."""
 
@@ -119,6 +129,7 @@ class AllocateProducerIds(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
 Body = (
     RegisterBroker
+    | AssignNodeId
     | FenceBroker
     | UnfenceBroker
     | DrainBroker

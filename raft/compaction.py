@@ -60,6 +60,11 @@ class Compaction(Elections):
     # One's own
 
     @property
+    def newest_snapshot(self) -> SnapshotId | None:
+        """The newest durable one: it reaches at least to where the log begins."""
+        return self._snapshot
+
+    @property
     def snapshot_due(self) -> EntryId | None:
         """The last applied entry, if a snapshot of the state after it should be taken now."""
         last = self._snapshot.index if self._snapshot is not None else 1

@@ -29,9 +29,11 @@ def is_due(before: int, index: int) -> bool:
 
 
 class DigestVotes:
-    """What the controller has heard. ``voters``: how many nodes there are to agree."""
+    """What the controller has heard. ``voters``: how many nodes there are to agree, numbered from 1; others
+    are measured by them and do not vote."""
 
     def __init__(self, voters: int) -> None:
+        self._voters = voters
         self._majority = voters // 2 + 1
         self._heard: dict[int, dict[BrokerId, bytes]] = {}
 
@@ -45,7 +47,7 @@ class DigestVotes:
         """Whether a majority of the voters agrees on an image that is not this broker's."""
         for votes in self._heard.values():
             own = votes.get(broker)
-            agreed, count = Counter(votes.values()).most_common(1)[0]
-            if own is not None and own != agreed and count >= self._majority:
+            counted = Counter(digest for voter, digest in votes.items() if voter <= self._voters)
+            if own is not None and any(count >= self._majority and own != agreed for agreed, count in counted.items()):
                 return True
         return False

@@ -5,7 +5,7 @@ Typed and versioned like commands; each carries the new state whole, so that rep
 
 import msgspec
 
-from ottla.log.model import BrokerEpoch, BrokerId, TopicId
+from ottla.log.model import BrokerEpoch, BrokerId, DirectoryId, TopicId
 
 from .election import Source
 from .image import Broker, Partition, Topic
@@ -21,6 +21,13 @@ class BrokerChanged(msgspec.Struct, frozen=True, tag="BrokerChanged/1"):
     """The same incarnation was fenced, unfenced or set draining."""
 
     broker: Broker
+
+
+class NodeIdGiven(msgspec.Struct, frozen=True, tag="NodeIdGiven/1"):
+    """The node on this data directory is this one from now on."""
+
+    directory_id: DirectoryId
+    node_id: BrokerId
 
 
 class TopicCreated(msgspec.Struct, frozen=True, tag="TopicCreated/1"):
@@ -69,6 +76,7 @@ class ResultRecorded(msgspec.Struct, frozen=True, tag="ResultRecorded/1"):
 Event = (
     BrokerRegistered
     | BrokerChanged
+    | NodeIdGiven
     | TopicCreated
     | TopicDeleted
     | PartitionsAdded

@@ -1,4 +1,5 @@
-"""Forming over HTTP: nodes ask each other ``POST /internal/forming`` until forming_rules.py has decided.
+"""Forming over HTTP: nodes ask each other ``POST /internal/forming`` until forming_rules.py has decided. One
+that has no vote in what it finds formed joins it (joining.py).
 
     request   {"nonce": ..., "asker": ...}      X-Ottla-Proof: HMAC-SHA256(secret, "request" | body), as hex
     answer    FormingAnswer as JSON             X-Ottla-Proof: HMAC-SHA256(secret, "answer" | nonce | body)
@@ -12,7 +13,7 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 import msgspec
@@ -26,6 +27,7 @@ from .forming_rules import (
     Decision,
     FormingAnswer,
     Local,
+    Observe,
     Refuse,
     Wait,
     WriteVoters,
@@ -36,10 +38,12 @@ from .forming_rules import (
 )
 from .group_commit import RunBlocking
 from .identity import DataDirectory, Identity, Voter, cluster_id_of
+from .joining import JoinRefused, join_cluster
 
 log = logging.getLogger(__name__)
 
 FORMING_PATH = "/internal/forming"
+JOIN_REFUSED = "OTTLA-JOIN-REFUSED"
 PROOF_HEADER = "X-Ottla-Proof"
 ASK_TIMEOUT_S = 2.0
 POLL_FIRST_S = 0.05
@@ -59,11 +63,15 @@ class FormingRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Formed:
-    """What this node is part of. ``node_id`` is its position among ``voters``."""
+    """What this node is part of. ``voter`` is None for an observer; else its position is the node id."""
 
     cluster_id: str
     node_id: int
     voters: tuple[Voter, ...]
+
+    @property
+    def voter(self) -> Voter | None:
+        return next((voter for voter in self.voters if voter.position == self.node_id), None)
 
 
 class _Ask(msgspec.Struct, frozen=True):
@@ -140,10 +148,13 @@ async def form(
     if not desk.local.join:
         alone = (Voter(1, host, port, identity.directory_id),)
         return await _become(desk, WriteVoters(alone, 1), run_blocking)
+    desk.local = replace(desk.local, address=f"{host.lower()}:{port}")
     said: tuple[str, ...] = ()
     poll_s = POLL_FIRST_S
     while True:
         match await _ask_all(desk, session):
+            case Observe(voters):
+                return await _become(desk, await _join(desk, voters, session, report), run_blocking)
             case Refuse(code, message):
                 raise FormingRefused(code, message)
             case (WriteVoters() | AdoptVoters()) as decision:
@@ -160,8 +171,8 @@ def _absence(desk: FormingDesk, host: str, port: int) -> str:
     if desk.found_itself or (host.lower(), port) in map(split_address, desk.local.join):
         return ""
     return (
-        f"; this node listens on {host}:{port}, which --join does not name: put the address at which others reach it "
-        "into every node's --join"
+        f"; this node listens on {host}:{port}, which --join does not name: it joins as an observer, once there is a "
+        "cluster. To make it a voter, put the address at which others reach it into every node's --join"
     )
 
 
@@ -180,8 +191,7 @@ async def _pause(desk: FormingDesk, poll_s: float) -> float:
 def _remembered(local: Local, identity: Identity) -> Formed:
     assert identity.cluster_id is not None
     assert identity.node_id is not None
-    addresses = {split_text(voter.address) for voter in identity.voters}
-    if local.join and {split_text(address) for address in local.join} != addresses:
+    if not _is_of(identity, local.join):
         raise FormingRefused(
             JOIN_MISMATCH,
             f"this node's cluster was formed by {','.join(voter.address for voter in identity.voters)}, and it was "
@@ -189,6 +199,36 @@ def _remembered(local: Local, identity: Identity) -> Formed:
             "there yet in this release.",
         )
     return Formed(identity.cluster_id, identity.node_id, identity.voters)
+
+
+def _is_of(identity: Identity, join: tuple[str, ...]) -> bool:
+    """Whether that list can be of the cluster that this directory belongs to: a voter's is the voters', an observer's
+    leads to some of them, or is the one it joined by."""
+    voters = {split_text(voter.address) for voter in identity.voters}
+    named = {split_text(address) for address in join}
+    if not named or named == voters:
+        return True
+    return not identity.is_voter and (join == identity.joined_by or bool(named & voters))
+
+
+async def _join(
+    desk: FormingDesk, voters: tuple[Voter, ...], session: aiohttp.ClientSession, report: Callable[[str], None]
+) -> AdoptVoters:
+    """Be given a node id by whichever node answers."""
+    addresses = dict.fromkeys((*desk.local.join, *(voter.address for voter in voters)))
+    try:
+        node_id = await join_cluster(
+            session,
+            [url_of(address) for address in addresses],
+            secret=desk.secret,
+            chance=desk.chance,
+            cluster_id=cluster_id_of(voters),
+            directory_id=desk.local.directory_id,
+            report=report,
+        )
+    except JoinRefused as refused:
+        raise FormingRefused(JOIN_REFUSED, str(refused)) from refused
+    return AdoptVoters(voters, node_id)
 
 
 async def _become(desk: FormingDesk, decision: WriteVoters | AdoptVoters, run_blocking: RunBlocking) -> Formed:
@@ -200,6 +240,7 @@ async def _become(desk: FormingDesk, decision: WriteVoters | AdoptVoters, run_bl
         node_id=decision.node_id,
         cluster_id=cluster_id,
         voters=decision.voters,
+        joined_by=() if decision.node_id <= len(decision.voters) else desk.local.join,
     )
     await run_blocking(lambda: desk.directory.save(identity))
     return Formed(cluster_id, decision.node_id, decision.voters)
@@ -216,8 +257,7 @@ async def _ask(desk: FormingDesk, session: aiohttp.ClientSession, address: str) 
     nonce = desk.chance.token_bytes(16).hex()
     body = msgspec.json.encode(_Ask(nonce, desk.local.node_nonce))
     headers = {PROOF_HEADER: _prove(desk.secret, b"request", body)}
-    host, _, port = address.rpartition(":")
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{address}"
+    url = url_of(address)
     timeout = aiohttp.ClientTimeout(total=ASK_TIMEOUT_S)
     try:
         async with session.post(url + FORMING_PATH, data=body, headers=headers, timeout=timeout) as response:
@@ -233,6 +273,12 @@ async def _ask(desk: FormingDesk, session: aiohttp.ClientSession, address: str) 
         return ""
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return "it does not answer as an Ottla node"
+
+
+def url_of(address: str) -> str:
+    """The base URL of ``host:port``."""
+    host, _, port = address.rpartition(":")
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{address}"
 
 
 def _prove(secret: bytes | None, *parts: bytes) -> str:

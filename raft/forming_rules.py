@@ -2,7 +2,7 @@
 
 All of them say "forming" until the first of the sorted list has heard that from every other with the same list.
 It alone then writes the voter set; the others take it from whoever has it. So there is one writer, and two
-halves of a list can never become two clusters.
+halves of a list can never become two clusters. A node whose data directory is not in the set joins it as an observer.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,6 @@ import msgspec
 from .identity import Voter, cluster_id_of
 
 JOIN_MISMATCH = "OTTLA-JOIN-MISMATCH"
-NOT_A_VOTER = "OTTLA-NOT-A-VOTER"
 VOTERS_MAX = 7
 
 _Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=300)]
@@ -33,11 +32,16 @@ class FormingAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """This node: ``join`` is its normalized list."""
+    """This node: ``join`` is its normalized list, ``address`` where others reach it, as far as it knows."""
 
     node_nonce: str
     directory_id: str
     join: tuple[str, ...]
+    address: str = ""
+
+    def is_listed(self, told: "Mapping[str, FormingAnswer]") -> bool:
+        """Whether its list names this node: an address of it leads here, or is this node's own."""
+        return self.address in self.join or any(answer.node_nonce == self.node_nonce for answer in told.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,13 @@ class AdoptVoters:
 
 
 @dataclass(frozen=True, slots=True)
+class Observe:
+    """The cluster is formed without this node's data directory: it joins as an observer, under an id it is given."""
+
+    voters: tuple[Voter, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse:
     """It cannot become right by waiting."""
 
@@ -71,7 +82,7 @@ class Refuse:
     message: str
 
 
-Decision: TypeAlias = Wait | WriteVoters | AdoptVoters | Refuse
+Decision: TypeAlias = Wait | WriteVoters | AdoptVoters | Observe | Refuse
 
 
 def normalize_join(join: "tuple[str, ...] | list[str]") -> tuple[str, ...]:
@@ -97,7 +108,7 @@ def decide_forming(local: Local, answers: Mapping[str, FormingAnswer | str]) -> 
     told = {address: answer for address, answer in answers.items() if isinstance(answer, FormingAnswer)}
     formed = {address: answer for address, answer in told.items() if answer.state == "formed"}
     if formed:
-        return _join_formed(local, formed)
+        return _join_formed(local, formed, listed=local.is_listed(told))
     refusal = _check_identities(local, told)
     if refusal is not None:
         return refusal
@@ -105,10 +116,12 @@ def decide_forming(local: Local, answers: Mapping[str, FormingAnswer | str]) -> 
     waiting = tuple(phrase for phrase in missing if phrase is not None)
     if waiting:
         return Wait(waiting)
+    if not local.is_listed(told):
+        return Wait(tuple(f"{address} (not a cluster yet)" for address in local.join))
     return _settle(local, told)
 
 
-def _join_formed(local: Local, formed: Mapping[str, FormingAnswer]) -> Decision:
+def _join_formed(local: Local, formed: Mapping[str, FormingAnswer], *, listed: bool) -> Decision:
     sets = {answer.voters for answer in formed.values()}
     if len(sets) > 1:
         return Refuse(
@@ -116,32 +129,22 @@ def _join_formed(local: Local, formed: Mapping[str, FormingAnswer]) -> Decision:
             f"{' and '.join(sorted(formed))} belong to different clusters. Name the nodes of one cluster in --join.",
         )
     voters = sets.pop()
+    if {answer.cluster_id for answer in formed.values()} != {cluster_id_of(voters)}:
+        return Refuse(JOIN_MISMATCH, f"{', '.join(sorted(formed))} name a cluster id that is not their voters'.")
+    mine = [voter.position for voter in voters if voter.directory_id == local.directory_id]
     there = {split_text(voter.address) for voter in voters}
-    if there != {split_text(address) for address in local.join}:
+    if (mine or listed) and there != {split_text(address) for address in local.join}:
         return Refuse(
             JOIN_MISMATCH,
             f"this node was started with --join {','.join(local.join)}, but the cluster was formed by "
             f"{','.join(voter.address for voter in voters)}. Start it with the list of the cluster.",
         )
-    if {answer.cluster_id for answer in formed.values()} != {cluster_id_of(voters)}:
-        return Refuse(JOIN_MISMATCH, f"{', '.join(sorted(formed))} name a cluster id that is not their voters'.")
-    mine = [voter.position for voter in voters if voter.directory_id == local.directory_id]
-    if not mine:
-        return Refuse(NOT_A_VOTER, _not_a_voter(local))
-    return AdoptVoters(voters, mine[0])
+    return AdoptVoters(voters, mine[0]) if mine else Observe(voters)
 
 
 def split_text(address: str) -> str:
     """An address without the brackets of IPv6, for comparison."""
     return address.replace("[", "").replace("]", "").lower()
-
-
-def _not_a_voter(local: Local) -> str:
-    return (
-        f"the cluster was formed without this node's data directory ({local.directory_id}): it is new, was wiped or "
-        "was exchanged. Nodes that are not voters (observers) are not there yet in this release. To recover, start "
-        "this node on the directory it had; if that is lost, the cluster goes on with the voters it has."
-    )
 
 
 def _check_identities(local: Local, told: Mapping[str, FormingAnswer]) -> Refuse | None:
@@ -153,12 +156,6 @@ def _check_identities(local: Local, told: Mapping[str, FormingAnswer]) -> Refuse
                 f"{by_nonce[answer.node_nonce]} and {address} are the same node. Name each node once in --join.",
             )
         by_nonce[answer.node_nonce] = address
-    if len(told) == len(local.join) and local.node_nonce not in by_nonce:
-        return Refuse(
-            NOT_A_VOTER,
-            f"none of the addresses in --join ({','.join(local.join)}) reaches this node, and observers are not there "
-            "yet in this release. Put the address at which others reach this node into every node's list.",
-        )
     directories = [answer.directory_id for answer in told.values()]
     if len(set(directories)) < len(directories):
         return Refuse(

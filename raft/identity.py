@@ -58,6 +58,12 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     node_id: int | None = None
     cluster_id: str | None = None
     voters: tuple[Voter, ...] = ()
+    joined_by: tuple[str, ...] = ()  # an observer's list: it may name observers only
+
+    @property
+    def is_voter(self) -> bool:
+        """Whether the cluster was formed with this data directory."""
+        return any(voter.directory_id == self.directory_id for voter in self.voters)
 
 
 class DataDirectory:

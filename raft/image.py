@@ -84,6 +84,7 @@ class MetadataImage(msgspec.Struct, frozen=True):
     topic_names: Mapping[TopicId, str] = MappingProxyType({})
     next_producer_id: int = 0
     results: Mapping[BrokerId, ResultWindow] = MappingProxyType({})
+    node_ids: Mapping[DirectoryId, BrokerId] = MappingProxyType({})  # of observers; never given to another
 
     def topic_by_id(self, topic_id: TopicId) -> Topic | None:
         """The topic with this identity, or None."""
@@ -137,4 +138,5 @@ def _canonical(image: MetadataImage) -> list[object]:
         sorted(image.topic_names.items()),
         image.next_producer_id,
         results,
+        *([sorted(image.node_ids.items())] if image.node_ids else []),
     ]

@@ -1,22 +1,25 @@
 """A MetadataImage as bytes, for snapshots: canonical, so that equal images are equal bytes on every node. Pure.
 
-    msgpack   [format, index, cluster id, feature level, [broker ...], [topic ...], next producer id, [window ...]]
+    msgpack   [format, index, cluster id, feature level, [broker ...], [topic ...], next producer id, [window ...],
+              [[directory id, node id] ...]]
     broker, topic   maps by field name, sorted by id and by name; a topic's configs are sorted
     window    [broker id, broker epoch, highest sequence, [[sequence, result] ...]], sorted by broker, by sequence
 
-Result windows are part of it: a request that is sent again after a snapshot must find its first answer.
+Result windows are part of it: a request that is sent again after a snapshot must find its first answer. Node ids are
+observers', sorted by directory id; format 1 ended before them.
 """
 
 import msgspec
 
-from ottla.log.model import BrokerEpoch, BrokerId
+from ottla.log.model import BrokerEpoch, BrokerId, DirectoryId
 
 from .image import Broker, MetadataImage, ResultWindow, Topic
 
 FEATURE_LEVEL_MAX = 1
 """The highest feature level whose state this release can hold."""
 
-_FORMAT = 1
+_FORMAT = 2
+_FORMATS_READ = (1, 2)
 
 
 class UnreadableImage(ValueError):
@@ -39,6 +42,7 @@ class _Image(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     topics: list[Topic]
     next_producer_id: int
     results: list[_Window]
+    node_ids: list[tuple[DirectoryId, BrokerId]] = []
 
 
 _DECODER = msgspec.msgpack.Decoder(_Image)
@@ -59,6 +63,7 @@ def encode_image(image: MetadataImage) -> bytes:
                 _Window(broker, window.broker_epoch, window.highest, sorted(window.results.items()))
                 for broker, window in sorted(image.results.items())
             ],
+            node_ids=sorted(image.node_ids.items()),
         )
     )
 
@@ -69,10 +74,10 @@ def decode_image(data: bytes) -> MetadataImage:
         found = _DECODER.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableImage(str(error)) from error
-    if found.format != _FORMAT or found.feature_level > FEATURE_LEVEL_MAX:
+    if found.format not in _FORMATS_READ or found.feature_level > FEATURE_LEVEL_MAX:
         raise UnreadableImage(
-            f"format {found.format} at feature level {found.feature_level}; this release knows format {_FORMAT} up to "
-            f"level {FEATURE_LEVEL_MAX}"
+            f"format {found.format} at feature level {found.feature_level}; this release knows formats up to "
+            f"{_FORMAT} and levels up to {FEATURE_LEVEL_MAX}"
         )
     return MetadataImage(
         index=found.index,
@@ -86,6 +91,7 @@ def decode_image(data: bytes) -> MetadataImage:
             window.broker_id: ResultWindow(window.broker_epoch, window.highest, dict(window.results))
             for window in found.results
         },
+        node_ids=dict(found.node_ids),
     )
 
 

@@ -37,6 +37,11 @@ APPLIED_PER_TICK = 512  # then others may run
 PROPOSALS_PER_TICK = 1024
 
 
+def regular_command(command: bytes) -> bytes | None:
+    """What ``apply`` is given of an entry's command; None of one that is nothing to it."""
+    return command[1:] if command[0] == _COMMAND_TYPE.REGULAR else None
+
+
 class RaftInvariantBroken(AssertionError):
     """Something that Raft proves impossible happened. The node must stop before it harms the others."""
 
@@ -279,10 +284,11 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
 
     def _SyncObj__doApplyCommand(self, command: bytes, index: int, term: int) -> Applied:
         # No pickle, no code versions (D18), no membership entries (D6): a command is bytes for ``apply``.
-        if command[0] != _COMMAND_TYPE.REGULAR:
+        regular = regular_command(command)
+        if regular is None:
             return Applied(index, None, FAIL_REASON.SUCCESS)
         try:
-            return Applied(index, self._apply(index, term, command[1:]), FAIL_REASON.SUCCESS)
+            return Applied(index, self._apply(index, term, regular), FAIL_REASON.SUCCESS)
         except Exception as error:
             log.exception("apply raised at index %d; the command has no effect on any node", index)
             return Applied(index, None, FAIL_REASON.REQUEST_DENIED, raised=repr(error))

@@ -41,8 +41,10 @@ from .proposals import (
 from .pysyncobj_core import Applied, Timing
 from .snapshot_keeper import SnapshotKeeper, StateHooks
 from .snapshot_transfer import SNAPSHOT_PATH
+from .tail import TAIL_PATH, TailAnswer, View, answer_tail
+from .tail_desk import TailDesk
 from .transport import RAFT_PATH, Connected, Endpoint, RaftTransport
-from .wal import WriteAheadLog
+from .wal import EntryId, WriteAheadLog
 from .wal_format import MAX_COMMAND_BYTES
 
 log = logging.getLogger(__name__)
@@ -110,6 +112,8 @@ class MetadataQuorum:
         self._barrier: asyncio.Future[Applied] | None = None  # a no-op that is not in the log yet
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._ended = False
+        self._tail = TailDesk(self._look_at_tail, secret, local.cluster_id)
+        self.add_listener(self._tail.changed)
 
     # Life
 
@@ -158,6 +162,7 @@ class MetadataQuorum:
         """Register the internal routes that the other voters dial."""
         app.router.add_get(RAFT_PATH, self._transport.handle)
         app.router.add_get(SNAPSHOT_PATH, self._keeper.desk.handle)
+        app.router.add_get(TAIL_PATH, self._tail.handle)
 
     async def raft_handler(self, request: web.Request) -> web.WebSocketResponse:
         """The aiohttp handler of the Raft route, for a node whose routes are made before it is formed."""
@@ -166,6 +171,16 @@ class MetadataQuorum:
     async def snapshot_handler(self, request: web.Request) -> web.Response:
         """The aiohttp handler of the snapshot route, likewise."""
         return await self._keeper.desk.handle(request)
+
+    async def tail_handler(self, request: web.Request) -> web.StreamResponse:
+        """The aiohttp handler of the route that observers follow."""
+        return await self._tail.handle(request)
+
+    def _look_at_tail(self, after: EntryId) -> TailAnswer | None:
+        if self._core is None or self._wal is None or self._ended:
+            return None
+        core, view = self._core, View(self.leader_id or 0, self.term)
+        return answer_tail(self._wal, core.applied_index, core.newest_snapshot, view, after)
 
     async def _hand_over(self) -> None:
         assert self._core is not None

@@ -4,12 +4,13 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from ottla.log.model import BrokerId, TopicId
+from ottla.log.model import BrokerId, DirectoryId, TopicId
 
 from .events import (
     BrokerChanged,
     BrokerRegistered,
     Event,
+    NodeIdGiven,
     PartitionChanged,
     PartitionsAdded,
     ProducerIdsAllocated,
@@ -43,6 +44,7 @@ class _Delta:
         self._topic_names: dict[TopicId, str] | None = None
         self._results: dict[BrokerId, ResultWindow] | None = None
         self._partitions: dict[str, list[Partition]] = {}  # by topic name
+        self._node_ids: dict[DirectoryId, BrokerId] | None = None
         self._next_producer_id = image.next_producer_id
 
     def replay(self, event: Event) -> None:
@@ -52,6 +54,8 @@ class _Delta:
                 self._writable_results().pop(broker.broker_id, None)
             case BrokerChanged(broker=broker):
                 self._writable_brokers()[broker.broker_id] = broker
+            case NodeIdGiven(directory_id=directory_id, node_id=node_id):
+                self._node_ids = {**(self._node_ids or self._base.node_ids), directory_id: node_id}
             case TopicCreated(topic=topic):
                 self._writable_topics()[topic.name] = topic
                 self._writable_names()[topic.topic_id] = topic.name
@@ -80,6 +84,7 @@ class _Delta:
             topics=base.topics if self._topics is None else self._topics,
             topic_names=base.topic_names if self._topic_names is None else self._topic_names,
             results=base.results if self._results is None else self._results,
+            node_ids=base.node_ids if self._node_ids is None else self._node_ids,
             next_producer_id=self._next_producer_id,
         )
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from ottla.log.model import BrokerEpoch, TopicId
+from ottla.log.model import BrokerEpoch, BrokerId, TopicId
 
 from .image import Partition
 
@@ -15,6 +15,12 @@ class Registered(msgspec.Struct, frozen=True, tag="Registered"):
     """The broker's epoch: the quorum index of its registration."""
 
     broker_epoch: BrokerEpoch
+
+
+class NodeIdAssigned(msgspec.Struct, frozen=True, tag="NodeIdAssigned"):
+    """The node id of that data directory, for good."""
+
+    node_id: BrokerId
 
 
 class TopicCreation(msgspec.Struct, frozen=True, tag="TopicCreation"):
@@ -57,7 +63,16 @@ class Refused(msgspec.Struct, frozen=True, tag="Refused"):
     message: str
 
 
-Result = Done | Registered | TopicCreation | PartitionCreation | PartitionAltered | ProducerIdBlock | Refused
+Result = (
+    Done
+    | Registered
+    | NodeIdAssigned
+    | TopicCreation
+    | PartitionCreation
+    | PartitionAltered
+    | ProducerIdBlock
+    | Refused
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Result] = msgspec.msgpack.Decoder(Result)

@@ -10,8 +10,6 @@ CRC of the offer, and then against its own format, before it becomes a file. Wha
 and the next one goes on from there, also to another leader, for equal states are equal bytes.
 """
 
-import hashlib
-import hmac
 import re
 
 import aiohttp
@@ -20,13 +18,12 @@ from aiohttp import web
 from ottla.log.chance import Chance
 
 from .group_commit import RunBlocking
+from .http_proof import NONCE_HEADER, PROOF_HEADER, prove, proves
 from .snapshot import MAX_SNAPSHOT_BYTES, SnapshotId, SnapshotStore
 
 SNAPSHOT_PATH = "/internal/raft/snapshot"
 PIECE_BYTES = 1 << 20
 PIECE_TIMEOUT_S = 10.0
-NONCE_HEADER = "X-Ottla-Nonce"
-PROOF_HEADER = "X-Ottla-Proof"
 
 _RANGE = re.compile(r"bytes=([0-9]{1,18})-", re.ASCII)
 _INDEX = re.compile(r"[0-9]{1,19}", re.ASCII)
@@ -37,7 +34,7 @@ class TransferFailed(Exception):
 
 
 class SnapshotDesk:
-    """Serves this node's snapshots to the other voters."""
+    """Serves this node's snapshots to the other nodes."""
 
     def __init__(self, store: SnapshotStore, secret: bytes | None, cluster_id: str, run_blocking: RunBlocking) -> None:
         self._store = store
@@ -52,8 +49,8 @@ class SnapshotDesk:
         if wanted is None or _INDEX.fullmatch(index) is None:
             return web.json_response({"code": "OTTLA-BAD-REQUEST"}, status=400)
         offset = int(wanted[1])
-        expected = _prove(self._secret, "snapshot-request", self._cluster_id, nonce, int(index), offset)
-        if not _equal(expected, request.headers.get(PROOF_HEADER, "")):
+        asked = ("snapshot-request", self._cluster_id, nonce, int(index), offset)
+        if not proves(request.headers.get(PROOF_HEADER, ""), self._secret, *asked):
             return web.json_response({"code": "OTTLA-WRONG-SECRET"}, status=403)
         found = await self._run_blocking(lambda: self._store.read(int(index), offset, PIECE_BYTES))
         if found is None:
@@ -63,7 +60,7 @@ class SnapshotDesk:
             return web.json_response({"code": "OTTLA-BAD-REQUEST"}, status=416)
         headers = {
             "Content-Range": f"bytes {offset}-{offset + len(piece) - 1}/{length}",
-            PROOF_HEADER: _prove(self._secret, "snapshot-piece", nonce, int(index), offset, length, piece),
+            PROOF_HEADER: prove(self._secret, "snapshot-piece", nonce, int(index), offset, length, piece),
         }
         return web.Response(status=206, body=piece, headers=headers, content_type="application/octet-stream")
 
@@ -97,7 +94,7 @@ class SnapshotFetcher:
 
     async def _piece(self, url: str, wanted: SnapshotId, offset: int) -> bytes:
         nonce = self._chance.token_bytes(16).hex()
-        proof = _prove(self._secret, "snapshot-request", self._cluster_id, nonce, wanted.index, offset)
+        proof = prove(self._secret, "snapshot-request", self._cluster_id, nonce, wanted.index, offset)
         headers = {"Range": f"bytes={offset}-", NONCE_HEADER: nonce, PROOF_HEADER: proof}
         try:
             async with self.session.get(
@@ -111,8 +108,8 @@ class SnapshotFetcher:
                 shown = response.headers.get(PROOF_HEADER, "")
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise TransferFailed(f"{url}: {type(error).__name__} {error}") from error
-        expected = _prove(self._secret, "snapshot-piece", nonce, wanted.index, offset, wanted.size, piece)
-        if not piece or not _equal(expected, shown):
+        answered = ("snapshot-piece", nonce, wanted.index, offset, wanted.size, piece)
+        if not piece or not proves(shown, self._secret, *answered):
             raise TransferFailed(f"{url} did not prove its answer, or has another snapshot of that index")
         return piece
 
@@ -124,15 +121,3 @@ async def _read_piece(response: aiohttp.ClientResponse) -> bytes:
         if len(piece) > PIECE_BYTES:
             raise TransferFailed("a piece larger than allowed")
     return bytes(piece)
-
-
-def _prove(secret: bytes | None, *parts: str | int | bytes) -> str:
-    if secret is None:
-        return ""
-    encoded = [part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape") for part in parts]
-    transcript = b"".join(len(part).to_bytes(8, "big") + part for part in encoded)
-    return hmac.new(secret, transcript, hashlib.sha256).hexdigest()
-
-
-def _equal(expected: str, shown: str) -> bool:
-    return hmac.compare_digest(expected.encode(), shown.encode("utf-8", "replace"))

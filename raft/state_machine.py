@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from .broker_decisions import drain, fence, register, unfence
+from .broker_decisions import assign_node_id, drain, fence, register, unfence
 from .commands import (
     MAX_COMMAND_BYTES,
     MAX_PRODUCER_ID_BLOCK,
     AllocateProducerIds,
     AlterPartition,
+    AssignNodeId,
     Command,
     CreatePartitions,
     CreateTopic,
@@ -121,6 +122,8 @@ def _decide_body(image: MetadataImage, index: int, command: Command) -> Decision
     match command.body:
         case RegisterBroker() as body:
             return register(context, body)
+        case AssignNodeId() as body:
+            return assign_node_id(context, body)
         case FenceBroker() as body:
             return fence(context, body)
         case UnfenceBroker() as body:

@@ -36,6 +36,7 @@ class Elections(PySyncObjCore):
         if self._is_candidate and not self._wal.hard_state_synced:
             return  # the disk is slow; another term would wait behind this one
         if self._others and not self._connected_nodes:
+            self._leader = None  # nobody to ask, and nobody to follow either
             return
         if self._transfer or not self._others:
             self._campaign()

@@ -9,7 +9,9 @@ import msgspec
 from aiohttp import web
 
 from ottla.raft.forming import FormingDesk
+from ottla.raft.joining import JOIN_PATH, JoinDesk
 from ottla.raft.snapshot_transfer import SNAPSHOT_PATH
+from ottla.raft.tail import TAIL_PATH
 from ottla.raft.transport import RAFT_PATH
 
 from ..assembly import Parts
@@ -41,7 +43,9 @@ class NodeView(Protocol):
 class HttpDoor:
     """Opens early, so that nodes can form; says NOT_READY where the node is not."""
 
-    def __init__(self, node: NodeView, settings: Settings, metrics: Metrics, desk: FormingDesk) -> None:
+    def __init__(
+        self, node: NodeView, settings: Settings, metrics: Metrics, desk: FormingDesk, joining: JoinDesk
+    ) -> None:
         self._node = node
         self._settings = settings
         self._metrics = metrics
@@ -50,16 +54,18 @@ class HttpDoor:
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._streams: set[web.WebSocketResponse] = set()
-        self._app = self._make_app(desk)
+        self._app = self._make_app(desk, joining)
 
-    def _make_app(self, desk: FormingDesk) -> web.Application:
+    def _make_app(self, desk: FormingDesk, joining: JoinDesk) -> web.Application:
         app = web.Application(
             middlewares=[note_speech(lambda: self._guard), problems],
             client_max_size=self._settings.frame_bytes_max,
         )
         desk.add_routes(app)
+        app.router.add_post(JOIN_PATH, joining.handle)
         app.router.add_get(RAFT_PATH, self._raft)
         app.router.add_get(SNAPSHOT_PATH, self._snapshot)
+        app.router.add_get(TAIL_PATH, self._tail)
         app.router.add_get(CONTROL_PATH, self._control)
         app.router.add_get(REPLICA_PATH, self._replica)
         app.router.add_get(STREAM_PATH, self._stream)
@@ -115,6 +121,10 @@ class HttpDoor:
     async def _snapshot(self, request: web.Request) -> web.StreamResponse:
         parts = self._node.parts
         return self._not_ready() if parts is None else await parts.quorum.snapshot_handler(request)
+
+    async def _tail(self, request: web.Request) -> web.StreamResponse:
+        parts = self._node.parts
+        return self._not_ready() if parts is None else await parts.quorum.tail_handler(request)
 
     async def _control(self, request: web.Request) -> web.StreamResponse:
         parts = self._node.parts

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Mapping
 
 import aiohttp
 import msgspec
@@ -37,6 +38,7 @@ class InternalStreams:
         local: PeerIdentity,
         secret: bytes | None,
         chance: Chance,
+        directories: Callable[[], Mapping[int, str]],
         controller: Controller,
         manager: ReplicaManager,
         metrics: Metrics,
@@ -45,6 +47,7 @@ class InternalStreams:
         self._local = local
         self._secret = secret
         self._chance = chance
+        self._directories = directories
         self._controller = controller
         self._manager = manager
         self._metrics = metrics
@@ -59,7 +62,13 @@ class InternalStreams:
         self._metrics.connections.labels(kind=purpose).inc()
         try:
             peer = await accept(
-                ws, self._local, self._secret, self._chance, timeout_s=self._handshake_s, purpose=purpose
+                ws,
+                self._local,
+                self._secret,
+                self._chance,
+                timeout_s=self._handshake_s,
+                purpose=purpose,
+                directories=self._directories(),
             )
         except (HandshakeRefused, ConnectionError) as refused:
             log.warning("handshake.refused", purpose=purpose, remote=request.remote, problem=str(refused))

@@ -20,6 +20,7 @@ from ottla.raft.forming_rules import (
     Decision,
     FormingAnswer,
     Local,
+    Observe,
     Refuse,
     Wait,
     WriteVoters,
@@ -27,6 +28,7 @@ from ottla.raft.forming_rules import (
     normalize_join,
 )
 from ottla.raft.identity import DataDirectory, Identity, IdentityRefused, Voter, cluster_id_of, open_directory
+from ottla.raft.joining import JOIN_PATH, JoinDelayed, JoinDesk, JoinRefused
 
 from .cluster import CrashingStorage, PowerCut, SeededChance
 
@@ -53,6 +55,7 @@ def local(name: str, join: tuple[str, ...] = JOIN, directory: str | None = None)
     return Local(f"n{name}", directory or f"d{name}", join)
 
 
+NOT_YET = tuple(f"{address} (not a cluster yet)" for address in JOIN)
 OTHERS = (Voter(1, "a", 1, "dx"), *VOTERS[1:])
 
 
@@ -67,6 +70,12 @@ OTHERS = (Voter(1, "a", 1, "dx"), *VOTERS[1:])
         (local("b"), {A: says_formed("a"), B: says("b"), C: ""}, AdoptVoters(VOTERS, 2)),
         (local("c"), {A: "", B: says_formed("b"), C: says("c")}, AdoptVoters(VOTERS, 3)),
         (local("a"), {A: says("a"), B: says_formed("b"), C: ""}, AdoptVoters(VOTERS, 1)),
+        # Wiped, or never listed: no vote.
+        (local("a", directory="new"), {A: says("a", directory="new"), B: says_formed("b")}, Observe(VOTERS)),
+        (local("d"), {A: says_formed("a"), B: says_formed("b"), C: ""}, Observe(VOTERS)),
+        (local("d", (A,)), {A: says_formed("a")}, Observe(VOTERS)),
+        (local("d"), {A: says("a"), B: says("b"), C: says("c")}, Wait(NOT_YET)),
+        (local("d", (A, B)), {A: says("a", (A, B)), B: says("b", (A, B))}, Wait(NOT_YET[:2])),
     ],
 )
 def test_decisions(me: Local, answers: dict[str, Any], decision: Decision) -> None:
@@ -76,13 +85,13 @@ def test_decisions(me: Local, answers: dict[str, Any], decision: Decision) -> No
 @pytest.mark.parametrize(
     ("me", "answers", "code"),
     [
-        (local("a", directory="new"), {A: says("a", directory="new"), B: says_formed("b")}, "OTTLA-NOT-A-VOTER"),
         (local("d", ("a:1", "d:1")), {A: says_formed("a"), "d:1": says("d")}, "OTTLA-JOIN-MISMATCH"),
         (local("b"), {A: says_formed("a"), C: says_formed("c", OTHERS)}, "OTTLA-JOIN-MISMATCH"),
         (local("b"), {A: says_formed("a", cluster_id="forged")}, "OTTLA-JOIN-MISMATCH"),
         (local("a"), {A: says("a"), B: says("a")}, "OTTLA-JOIN-MISMATCH"),
         (local("a"), {A: says("a"), B: says("b", directory="da")}, "OTTLA-JOIN-MISMATCH"),
-        (local("d"), {A: says("a"), B: says("b"), C: says("c")}, "OTTLA-NOT-A-VOTER"),
+        (Local("nd", "dd", ("a:1", "d:1"), "d:1"), {A: says_formed("a")}, "OTTLA-JOIN-MISMATCH"),
+        (local("a", JOIN[:2]), {A: says("a", JOIN[:2]), B: says_formed("b")}, "OTTLA-JOIN-MISMATCH"),
     ],
 )
 def test_refusals(me: Local, answers: dict[str, Any], code: str) -> None:
@@ -187,7 +196,17 @@ class Starting:
         self.port = 0
         self.desk: FormingDesk | None = None
         self.lines: list[str] = []
+        self.given: int | str | None = None  # the node id it gives to those who join, or why it refuses
+        self.asked: list[tuple[str, str]] = []
         self._runner: web.AppRunner | None = None
+
+    async def assign(self, cluster_id: str, directory_id: str) -> int:
+        if self.given is None:
+            raise JoinDelayed("it is starting itself")
+        self.asked.append((cluster_id, directory_id))
+        if isinstance(self.given, str):
+            raise JoinRefused(self.given)
+        return self.given
 
     async def listen(self) -> None:
         async def relay(request: web.Request) -> web.Response:
@@ -196,7 +215,10 @@ class Starting:
             return await self.desk.handle(request)
 
         app = web.Application()
+        joining = JoinDesk(self.secret)
+        joining.assign = self.assign
         app.router.add_post("/internal/forming", relay)
+        app.router.add_post(JOIN_PATH, joining.handle)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
@@ -258,9 +280,50 @@ async def test_three_nodes_form_one_cluster_and_remember_it(tmp_path: Path) -> N
         nodes[2].desk = None
         await nodes[2].close()
         await wiped.listen()
-        with pytest.raises(FormingRefused, match="OTTLA-NOT-A-VOTER"):
-            await wiped.form(join, session)
+        nodes[0].given = 7
+        observer = await wiped.form(join, session)
+        assert (observer.node_id, observer.voter, observer.voters) == (7, None, formed[0].voters)
+        assert await wiped.form(join[:1], session) == observer, "it is remembered"
+        with pytest.raises(FormingRefused, match="OTTLA-JOIN-MISMATCH"):
+            await wiped.form(["elsewhere:1"], session)
         await wiped.close()
+
+
+async def test_a_node_that_is_not_listed_waits_for_the_cluster_and_is_given_an_id(tmp_path: Path) -> None:
+    async with starting(tmp_path, b"s", b"s", b"s") as (nodes, session):
+        join = [node.address for node in nodes[:2]]
+        late, said = nodes[2], asyncio.Event()
+        late.lines = Noticed(said)
+        joining = asyncio.create_task(late.form(join, session))
+        while not any("joins as an observer" in line for line in late.lines):
+            await said.wait()
+            said.clear()
+        formed = await asyncio.gather(*(node.form(join, session) for node in nodes[:2]))
+        while not any("it is starting itself" in line for line in late.lines):
+            await said.wait()
+            said.clear()
+        nodes[1].given = 3
+        observer = await joining
+        assert (observer.node_id, observer.voter, observer.cluster_id) == (3, None, formed[0].cluster_id)
+        assert nodes[1].asked == [(observer.cluster_id, late.desk.local.directory_id)]
+
+
+async def test_a_node_whose_id_is_refused_stops(tmp_path: Path) -> None:
+    async with starting(tmp_path, None, None) as (nodes, session):
+        await nodes[0].form([nodes[0].address], session)
+        nodes[0].given = "there are 1000 already"
+        with pytest.raises(FormingRefused, match=r"OTTLA-JOIN-REFUSED.*1000 already"):
+            await nodes[1].form([nodes[0].address], session)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[1]", b"\xff", b'{"nonce": 1}', bytes(10_000)])
+async def test_a_request_to_join_that_is_none_gets_a_clear_answer(tmp_path: Path, body: bytes) -> None:
+    async with starting(tmp_path, None, b"s") as (nodes, session):
+        for node in nodes:
+            node.given = 9
+            async with session.post(f"http://{node.address}{JOIN_PATH}", data=body) as response:
+                assert response.status == (400 if node.secret is None else 403)
+            assert node.asked == []
 
 
 async def test_a_node_alone_forms_alone(tmp_path: Path) -> None:

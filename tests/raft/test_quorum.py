@@ -58,6 +58,12 @@ class Node:
                 raise web.HTTPServiceUnavailable
             return await self.quorum.snapshot_handler(request)
 
+        async def relay_tail(request: web.Request) -> web.StreamResponse:
+            if self.quorum is None:
+                raise web.HTTPServiceUnavailable
+            return await self.quorum.tail_handler(request)
+
+        app.router.add_get("/internal/raft/tail", relay_tail)
         app.router.add_get("/internal/raft", relay)
         app.router.add_get("/internal/raft/snapshot", relay_snapshot)
         self.runner = web.AppRunner(app, shutdown_timeout=0.1)

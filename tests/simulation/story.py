@@ -33,9 +33,14 @@ class Summary:
 
 
 def run_seed(seed: int, virtual_s: float = 30.0, only: Collection[str] = ()) -> Outcome:
-    """One run. In every third the faults begin before the cluster has formed; every fourth has five brokers, so that
-    a partition can lose what the quorum keeps."""
-    return simulate(seed, lambda cluster: _story(cluster, virtual_s, only), brokers=5 if seed % 4 == 3 else 3)
+    """One run. In every third the faults begin before the cluster has formed; every fourth has five voters, so that
+    a partition can lose what the quorum keeps; every fifth has an observer besides."""
+    return simulate(
+        seed,
+        lambda cluster: _story(cluster, virtual_s, only),
+        brokers=5 if seed % 4 == 3 else 3,
+        observers=1 if seed % 5 == 4 else 0,
+    )
 
 
 async def _story(cluster: SimulatedCluster, virtual_s: float, only: Collection[str]) -> Summary:

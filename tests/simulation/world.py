@@ -72,18 +72,25 @@ class Member:
 
 
 class SimulatedCluster:
-    """Brokers ``b1`` ... ``bn``, which form a cluster of that many voters."""
+    """Brokers ``b1`` ... ``bn``, which form a cluster of that many voters, and observers after them."""
 
     def __init__(
-        self, loop: SimulatedLoop, seed: int, brokers: int = 3, settings: dict[str, Any] | None = None
+        self,
+        loop: SimulatedLoop,
+        seed: int,
+        brokers: int = 3,
+        settings: dict[str, Any] | None = None,
+        *,
+        observers: int = 0,
     ) -> None:
         self.loop = loop
         self.seed = seed
         self.faults = 0  # those that changed something
         self.members = {
             f"b{n}": Member(f"b{n}", f"10.0.0.{n}:{PORT}", CrashingStorage(seed * 100 + n))
-            for n in range(1, brokers + 1)
+            for n in range(1, brokers + observers + 1)
         }
+        self._voters = self.servers[:brokers]
         self.violations: list[str] = []
         self._settings = settings or {}
         for member in self.members.values():
@@ -126,7 +133,7 @@ class SimulatedCluster:
     async def _live(self, member: Member, process: str) -> None:
         """What `ottla start` does, without signals."""
         settings = Settings(
-            data=f"/{member.host}", http=member.address, join=",".join(self.servers), insecure=True, **self._settings
+            data=f"/{member.host}", http=member.address, join=",".join(self._voters), insecure=True, **self._settings
         )
         member.node = node = Node(
             settings,
@@ -322,10 +329,12 @@ class Outcome:
 Story = Callable[[SimulatedCluster], Awaitable[Any]]
 
 
-def simulate(seed: int, story: Story, *, brokers: int = 3, settings: dict[str, Any] | None = None) -> Outcome:
+def simulate(
+    seed: int, story: Story, *, brokers: int = 3, settings: dict[str, Any] | None = None, observers: int = 0
+) -> Outcome:
     """Run ``story`` in a world of its own. Never raises for what the story raises: it is in the outcome."""
     loop = SimulatedLoop(seed)
-    cluster = SimulatedCluster(loop, seed, brokers, settings)
+    cluster = SimulatedCluster(loop, seed, brokers, settings, observers=observers)
     result, error = None, None
     collecting = gc.isenabled()
     gc.collect()

@@ -1,0 +1,38 @@
+"""Node ids for those who join: this node asks the quorum in their name."""
+
+from ottla.log.model import BrokerId, DirectoryId
+from ottla.raft.commands import AssignNodeId
+from ottla.raft.forming import Formed
+from ottla.raft.joining import JoinDelayed, JoinRefused
+from ottla.raft.results import NodeIdAssigned, Refused
+
+from .controller_channel import ControllerChannel, ControllerUnavailable
+
+TIMEOUT_S = 5.0
+
+
+class NodeIds:
+    """Call ``assign`` from when this node is registered."""
+
+    def __init__(self, channel: ControllerChannel, formed: Formed) -> None:
+        self._channel = channel
+        self._formed = formed
+
+    async def assign(self, cluster_id: str, directory_id: str) -> int:
+        """The node id of a data directory that is no voter's. Raises JoinDelayed, JoinRefused."""
+        if cluster_id != self._formed.cluster_id:
+            raise JoinRefused(f"this node is of cluster {self._formed.cluster_id}, not of {cluster_id}")
+        if any(voter.directory_id == directory_id for voter in self._formed.voters):
+            raise JoinRefused("that data directory is a voter's")
+        body = AssignNodeId(DirectoryId(directory_id), BrokerId(len(self._formed.voters) + 1))
+        try:
+            result, _ = await self._channel.submit(body, TIMEOUT_S)
+        except ControllerUnavailable as unavailable:
+            raise JoinDelayed(str(unavailable)) from unavailable
+        match result:
+            case NodeIdAssigned(node_id):
+                return node_id
+            case Refused(code, message):
+                raise JoinRefused(f"{code}: {message}")
+            case other:
+                raise JoinDelayed(f"the quorum answered {type(other).__name__}")
