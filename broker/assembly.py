@@ -213,6 +213,7 @@ class Parts:
             topics=topics,
             quorum=lambda: (quorum.leader_id, quorum.term),
             wait_applied=quorum.wait_applied,
+            barrier=self.channel.barrier,
             auto_create=settings.auto_create_topics_enable,
         )
         return Api(

@@ -34,8 +34,18 @@ class BeatAnswer(msgspec.Struct, frozen=True, tag="beaten"):
     answer: HeartbeatAnswer
 
 
-Ask = Submit | Beat
-Answer = SubmitAnswer | BeatAnswer
+class Barrier(msgspec.Struct, frozen=True, tag="barrier"):
+    """Which index shows everything committed before this question?"""
+
+
+class BarrierAnswer(msgspec.Struct, frozen=True, tag="barred"):
+    """``index`` None: this node does not lead, or cannot tell now."""
+
+    index: int | None
+
+
+Ask = Submit | Beat | Barrier
+Answer = SubmitAnswer | BeatAnswer | BarrierAnswer
 
 _encoder = msgspec.msgpack.Encoder()
 _asks: msgspec.msgpack.Decoder[tuple[int, Ask]] = msgspec.msgpack.Decoder(tuple[int, Ask])

@@ -60,6 +60,8 @@ class Link(Protocol):
 
     async def heartbeat(self, beat: Heartbeat) -> HeartbeatAnswer: ...
 
+    async def barrier(self) -> int | None: ...
+
     def close(self) -> None: ...
 
 
@@ -80,6 +82,9 @@ class LocalLink:
             self._controller.stream_opened(self._broker_id, beat.broker_epoch)
             self._opened_for = beat.broker_epoch
         return self._controller.heartbeat(beat)
+
+    async def barrier(self) -> int | None:
+        return await self._controller.barrier()
 
     def close(self) -> None:
         if self._opened_for is not None:
@@ -144,6 +149,24 @@ class ControllerChannel:
                     if answer.active:
                         return answer.commit_index
             await asyncio.sleep(RETRY_S)
+
+    async def barrier(self, timeout_s: float) -> int:
+        """A metadata index that shows everything committed before this call. Raises ControllerUnavailable."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    link = await self._connected()
+                    if link is not None:
+                        try:
+                            index = await link.barrier()
+                        except LinkLost:
+                            index = None
+                        if index is not None:
+                            return index
+                        self._drop(link)
+                    await asyncio.sleep(RETRY_S)
+        except TimeoutError:
+            raise ControllerUnavailable(f"no controller could tell within {timeout_s} s what is current") from None
 
     async def submit(self, body: Body, timeout_s: float | None = None) -> tuple[Result, int]:
         """Have the quorum decide ``body`` once. Returns its result and its index in the quorum's log.

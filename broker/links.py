@@ -86,6 +86,12 @@ class ControlLink:
             raise LinkLost(f"the controller answered {answer}")
         return answer.answer
 
+    async def barrier(self) -> int | None:
+        answer = await self._ask(control.Barrier())
+        if not isinstance(answer, control.BarrierAnswer):
+            raise LinkLost(f"the controller answered {answer}")
+        return answer.index
+
     async def _ask(self, ask: control.Ask) -> control.Answer:
         if self._reader.done():
             raise LinkLost("the control stream is closed")

@@ -108,13 +108,15 @@ class Admin:
         await self._cluster.refresh((name,))
         return await self._cluster.topic(name)
 
-    async def list_topics(self) -> tuple[TopicMetadata, ...]:
-        """Every topic, by name."""
-        return (await self._metadata(None)).topics
+    async def list_topics(self, *, current: bool = False) -> tuple[TopicMetadata, ...]:
+        """Every topic, by name: as the node that answers knows them, never older than what this client has seen.
+        ``current``: all that was committed before the call; it needs the quorum. Raises RequestFailed."""
+        return (await self._metadata(None, current=current)).topics
 
-    async def describe_topic(self, name: str) -> TopicDescription:
-        """A topic with the offsets and sizes that its leaders tell. Raises TopicNotFound."""
-        (topic,) = (await self._metadata((name,))).topics
+    async def describe_topic(self, name: str, *, current: bool = False) -> TopicDescription:
+        """A topic with the offsets and sizes that its leaders tell; ``current`` as in ``list_topics``.
+        Raises TopicNotFound, RequestFailed."""
+        (topic,) = (await self._metadata((name,), current=current)).topics
         if topic.error or topic.topic_id is None:
             raise error_for(topic.error, topic.message)
         await self._cluster.refresh((name,))
@@ -150,8 +152,8 @@ class Admin:
             return NodeDescription(endpoint, response, None)
         return NodeDescription(endpoint, None, response.message if isinstance(response, ErrorResponse) else "no answer")
 
-    async def _metadata(self, topics: tuple[str, ...] | None) -> MetadataResponse:
-        request = MetadataRequest(topics, False, self._cluster.metadata_index)
+    async def _metadata(self, topics: tuple[str, ...] | None, *, current: bool = False) -> MetadataResponse:
+        request = MetadataRequest(topics, False, self._cluster.metadata_index, current)
         response = (await self._cluster.ask_any(request, timeout_s=TIMEOUT_S)).response
         if isinstance(response, MetadataResponse):
             self._cluster.saw_index(response.metadata_index)

@@ -43,11 +43,13 @@ class Message(msgspec.Struct, array_like=True):
 
 class MetadataRequest(Message, tag="metadata"):
     """Who leads what. ``topics`` None means all; a missing one is made where ``allow_auto_create`` and the broker's
-    ``auto.create.topics.enable`` say so. The answer waits (bounded) until the node knows ``min_metadata_index``."""
+    ``auto.create.topics.enable`` say so. The answer waits (bounded) until the node knows ``min_metadata_index``;
+    with ``current``, until it knows all that was committed before the request came."""
 
     topics: Annotated[tuple[Name, ...], _Many] | None
     allow_auto_create: bool = False
     min_metadata_index: FetchOffset = 0
+    current: bool = False
 
 
 class BrokerEndpoint(Message):

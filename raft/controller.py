@@ -20,6 +20,7 @@ from .commands import MAX_COMMAND_BYTES, Body, Command, FenceBroker, UnfenceBrok
 from .controller_port import ControllerSettings, Probe, QuorumPort, SubmitOutcome, Submitted
 from .digests import DigestVotes
 from .image import Broker
+from .proposals import QuorumUnavailable
 from .results import Result, decode_result
 from .sessions import Heartbeat, HeartbeatAnswer, Sessions
 from .state_machine import MetadataStateMachine
@@ -116,6 +117,15 @@ class Controller:
         if outcome is not SubmitOutcome.OK:
             return Submitted(outcome, self._leader_id(), reason=proposal.reason)
         return Submitted(outcome, self._leader_id(), proposal.index, proposal.result)
+
+    async def barrier(self) -> int | None:
+        """An index that shows everything committed before this call; None where this node cannot tell."""
+        if not self._quorum.is_active:
+            return None
+        try:
+            return await self._quorum.read_barrier(self._settings.propose_timeout_s)
+        except QuorumUnavailable:
+            return None
 
     async def run(self) -> None:
         """Watches sessions until cancelled."""

@@ -13,6 +13,7 @@ from ottla.client.protocol import (
 )
 from ottla.raft.image import MetadataImage, Topic
 
+from ..controller_channel import ControllerUnavailable
 from ..replica import Refused
 from ..replica_manager import ReplicaManager
 from .topics import TopicsApi
@@ -22,7 +23,8 @@ INDEX_WAIT_S = 5.0
 
 
 class MetadataApi:
-    """``quorum``: the quorum leader's number or None, and its term. ``wait_applied`` raises TimeoutError."""
+    """``quorum``: the quorum leader's number or None, and its term. ``wait_applied`` raises TimeoutError;
+    ``barrier`` is ControllerChannel's."""
 
     def __init__(
         self,
@@ -31,19 +33,27 @@ class MetadataApi:
         topics: TopicsApi,
         quorum: Callable[[], tuple[int | None, int]],
         wait_applied: Callable[[int, float], Awaitable[None]],
+        barrier: Callable[[float], Awaitable[int]],
         auto_create: bool,
     ) -> None:
         self._manager = manager
         self._topics = topics
         self._quorum = quorum
         self._wait_applied = wait_applied
+        self._barrier = barrier
         self._auto_create = auto_create
 
     async def metadata(self, request: MetadataRequest) -> MetadataResponse:
-        """Raises Refused where this node cannot reach the index asked for in time."""
-        if request.min_metadata_index > self._manager.image.index:
+        """Raises Refused where this node cannot reach the index asked for, or learn what is current, in time."""
+        wanted = request.min_metadata_index
+        if request.current:
             try:
-                await self._wait_applied(request.min_metadata_index, INDEX_WAIT_S)
+                wanted = max(wanted, await self._barrier(INDEX_WAIT_S))
+            except ControllerUnavailable as unavailable:
+                raise Refused(ErrorCode.REQUEST_TIMED_OUT, str(unavailable)) from None
+        if wanted > self._manager.image.index:
+            try:
+                await self._wait_applied(wanted, INDEX_WAIT_S)
             except TimeoutError:
                 raise Refused(ErrorCode.REQUEST_TIMED_OUT, "this node is behind the metadata asked for") from None
         failures = await self._create_missing(request)

@@ -174,7 +174,8 @@ class _ControlConversation:
             if isinstance(ask, control.Beat):
                 await self._beat(number, ask)
             else:
-                task = asyncio.create_task(self._submit(number, ask))
+                work = self._submit(number, ask) if isinstance(ask, control.Submit) else self._bar(number)
+                task = asyncio.create_task(work)
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
@@ -193,6 +194,9 @@ class _ControlConversation:
             submitted.outcome.value, submitted.leader_id, submitted.index, submitted.result, submitted.reason
         )
         await self._send(number, answer)
+
+    async def _bar(self, number: int) -> None:
+        await self._send(number, control.BarrierAnswer(await self._controller.barrier()))
 
     async def _send(self, number: int, answer: control.Answer) -> None:
         with contextlib.suppress(ConnectionError, aiohttp.ClientError):  # a broker that left will ask again

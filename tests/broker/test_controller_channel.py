@@ -34,6 +34,13 @@ class FakeLink:
         self.answer: HeartbeatAnswer | None = HeartbeatAnswer(True, None, 5, False, False)
         self.beats: list[Heartbeat] = []
         self.closed = asyncio.Event()
+        self.barriers: list[int | Exception | None] = []
+
+    async def barrier(self) -> int | None:
+        index = self.barriers.pop(0)
+        if isinstance(index, Exception):
+            raise index
+        return index
 
     async def submit(self, command: Command) -> Submitted:
         self.asked.append(command)
@@ -66,9 +73,11 @@ class Controllers:
         self.leader: int | None = 1
         self.links: list[FakeLink] = []
         self.script: list[Submitted | Exception] = []
+        self.barriers: list[int | Exception | None] = []
 
     async def dial(self, node: int) -> FakeLink:
         link = FakeLink(node)
+        link.barriers = self.barriers
         link.replies = self.script
         self.links.append(link)
         return link
@@ -120,6 +129,15 @@ async def test_a_redirect_is_followed_with_the_same_sequence(channel, controller
     await asking
     assert controllers.links[-1].node == 2
     assert sequences(controllers.links[-1]) == [0]
+
+
+async def test_what_is_current_only_an_active_controller_says(channel, controllers):
+    controllers.barriers += [None, LinkLost("broke"), 7]
+    assert await channel.barrier(5) == 7
+    assert [link.closed.is_set() for link in controllers.links] == [True, True, False]
+    controllers.leader = None
+    with pytest.raises(ControllerUnavailable):
+        await channel.barrier(0.01)
 
 
 async def test_no_leader_is_waited_for(channel, controllers):

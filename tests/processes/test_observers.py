@@ -112,3 +112,14 @@ async def test_an_observer_of_one_cluster_is_not_taken_by_another(cluster, tmp_p
         moved = NodeProcess(4, fourth.port, fourth.directory, ["--join", other.servers[0]])
         said = await refusal(moved)
         assert said.startswith("OTTLA-JOIN-MISMATCH")
+
+
+async def test_what_is_current_is_asked_of_the_quorum_by_any_node(cluster, tmp_path):
+    fourth = newcomer(tmp_path, cluster.servers[0])
+    async with started(fourth):
+        await fourth.until_ready()
+        for number, server in enumerate([*cluster.servers, fourth.address]):
+            async with connect([cluster.servers[number % 3]]) as writer, connect([server]) as reader:
+                await writer.admin.create_topic(f"made-{number}", partitions=1, replication=1)
+                names = {topic.name for topic in await reader.admin.list_topics(current=True)}
+                assert f"made-{number}" in names

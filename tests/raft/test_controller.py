@@ -20,6 +20,7 @@ from ottla.raft.commands import (
 )
 from ottla.raft.controller import Controller, ControllerSettings, Heartbeat, HeartbeatAnswer, SubmitOutcome
 from ottla.raft.digests import ImageDigest
+from ottla.raft.proposals import QuorumUnavailable
 from ottla.raft.results import ProducerIdBlock, Registered, decode_result
 from ottla.raft.state_machine import MetadataStateMachine
 
@@ -91,6 +92,11 @@ class FakeQuorum:
     def apply(self, data: bytes) -> bytes:
         self.applied_index += 1
         return self.machine.apply(self.applied_index, self.term, data)
+
+    async def read_barrier(self, timeout_s: float) -> int:
+        if self.outcomes:
+            raise QuorumUnavailable
+        return self.applied_index
 
     async def propose(self, command: bytes, timeout_s: float) -> Proposal:
         self.proposed.append(decode_command(command))
@@ -388,3 +394,12 @@ async def test_a_broker_whose_metadata_differs_from_the_majority_is_told(world: 
     assert not beat(3, b"x").diverged
     assert beat(2, b"y").diverged
     assert not beat(1, b"x").diverged
+
+
+async def test_what_is_current_only_the_active_leader_says(world: World) -> None:
+    assert await world.controller.barrier() == world.quorum.applied_index
+    world.quorum.outcomes.append(Outcome.FAILED)
+    assert await world.controller.barrier() is None, "a majority did not answer"
+    world.quorum.outcomes.clear()
+    world.quorum.is_active = False
+    assert await world.controller.barrier() is None
