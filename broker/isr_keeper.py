@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from ottla.log.clock import Clock
+from ottla.log.failpoints import failpoint
 from ottla.log.model import BrokerEpoch, BrokerId
 from ottla.raft.commands import AlterPartition
 from ottla.raft.results import PartitionAltered
@@ -73,6 +74,7 @@ class IsrKeeper:
             new_isr=tuple((member, self._epoch_of(leader, member)) for member in sorted(members)),
         )
 
+    @failpoint("leader.ask_isr")
     async def _ask(self, replica: Replica, leader: PartitionLeader, command: AlterPartition) -> None:
         shrunk = len(command.new_isr) < len(leader.isr.committed)
         result, index = await self._channel.submit(command)

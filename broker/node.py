@@ -15,6 +15,7 @@ from ottla.client.errors import ConfigError, OttlaError
 from ottla.log.chance import Chance, SystemChance, new_id
 from ottla.log.clock import Clock, SystemClock
 from ottla.log.errors import CorruptCheckpoint, LogError
+from ottla.log.failpoints import failpoint
 from ottla.log.model import BrokerEpoch, DirectoryId
 from ottla.log.storage import Storage, SystemStorage
 from ottla.raft.commands import DrainBroker, RegisterBroker
@@ -247,6 +248,7 @@ class Node:
 
     # --- joining the cluster -----------------------------------------------------------------------------------------
 
+    @failpoint("node.recover")
     async def _recover(self, parts: Parts) -> bool:
         """Open all logs; whether the last stop was unclean."""
         clean_epoch = parts.logs.read_clean_shutdown()
@@ -257,6 +259,7 @@ class Node:
         await parts.manager.open_all(parts.machine.image)
         return unclean
 
+    @failpoint("node.register")
     async def _register(self, parts: Parts, directory: DataDirectory, unclean: bool) -> None:
         quarantined = bool(parts.manager.offline)
         result, index = await parts.channel.register(
@@ -397,6 +400,7 @@ class Node:
         except (ControllerUnavailable, TimeoutError) as error:
             log.warning("node.drain.incomplete", problem=str(error), leading=len(parts.manager.led))
 
+    @failpoint("node.hand_over")
     async def _hand_over(self, parts: Parts, epoch: BrokerEpoch) -> None:
         _, index = await parts.channel.submit(DrainBroker(parts.node_id, epoch))
         await parts.wait_applied(index)
@@ -432,6 +436,7 @@ class Node:
         if self._session is not None:
             await self._session.close()
 
+    @failpoint("node.finish")
     async def _finish_cleanly(self, parts: Parts) -> None:
         """Everything durable, then the file that says so."""
         epoch = self._broker_epoch

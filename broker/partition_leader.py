@@ -6,6 +6,7 @@ One object per leader epoch, thrown away at the next: nothing learned in an olde
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from ottla.log.failpoints import failpoint
 from ottla.log.model import BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch
 
 from .isr import InSyncReplicas
@@ -81,6 +82,7 @@ class PartitionLeader:
         self.log_end = log_end
         return self._advance()
 
+    @failpoint("leader.fetched")
     def fetched(self, replica: BrokerId, offset: Offset, session: SessionClock) -> bool:
         """``replica`` asks for ``offset``, so it holds all below. Returns whether the high watermark rose.
 

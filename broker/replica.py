@@ -10,6 +10,7 @@ import structlog
 
 from ottla.client.error_codes import ErrorCode
 from ottla.log.errors import LogError
+from ottla.log.failpoints import failpoint
 from ottla.log.model import BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition
 from ottla.log.partition_log import AppendResult, PartitionLog
 from ottla.raft.image import Partition
@@ -90,6 +91,7 @@ class Replica:
 
     # --- roles -------------------------------------------------------------------------------------------------------
 
+    @failpoint("leader.begin")
     def lead(self, local: BrokerId, state: Partition, *, min_insync: int, now_s: float, lag_s_max: float) -> None:
         """This broker leads ``state.leader_epoch``. Reads go on at the high watermark known here."""
         self._drop_role(state)
@@ -107,6 +109,7 @@ class Replica:
             lag_s_max=lag_s_max,
         )
 
+    @failpoint("follower.begin")
     def follow(self, state: Partition) -> None:
         """Another broker leads, or nobody does."""
         self._drop_role(state)
@@ -143,6 +146,7 @@ class Replica:
             raise Refused(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"{self.name} is led by {self.known_leader or 'nobody'}")
         return self.leader
 
+    @failpoint("leader.append")
     def append(self, batch: memoryview, *, need_all: bool) -> AppendResult:
         """Append one producer's batch. Raises Refused; then nothing was written."""
         leader = self.require_leader()
@@ -179,6 +183,7 @@ class Replica:
         if self.require_leader().fetched(replica, offset, session):
             self._committed()
 
+    @failpoint("leader.isr_committed")
     def isr_committed(self, state: Partition, min_insync: int) -> None:
         """The image shows another ISR, or another min.insync.replicas, for the epoch led here."""
         leader = self.require_leader()
@@ -191,6 +196,7 @@ class Replica:
         if leader.isr_resolved() and leader is self.leader:
             self._committed()
 
+    @failpoint("leader.acknowledge")
     def _committed(self) -> None:
         """The high watermark rose: acknowledge what it passed, if this epoch still stands in the newest image."""
         leader = self.require_leader()
@@ -204,6 +210,7 @@ class Replica:
 
     # --- the follower's step -----------------------------------------------------------------------------------------
 
+    @failpoint("follower.apply")
     def apply(self, step: FollowerStep, batches: memoryview) -> None:
         """Carry out a follower's step in its order. Raises LogError where the disk or the bytes are bad."""
         if step.truncate_to is not None:

@@ -20,6 +20,7 @@ from .checkpoint import (
 from .clock import Clock
 from .directory import UNSYNCED_BYTES_MAX, DataDirectory
 from .errors import CorruptCheckpoint, InconsistentTopicId, LogError, StorageFailed
+from .failpoints import failpoint
 from .model import BrokerEpoch, Offset, TopicId, TopicPartition
 from .partition_log import LogConfig, PartitionLog
 from .storage import Storage
@@ -109,6 +110,7 @@ class LogManager:
             raise InconsistentTopicId(f"{log.directory} belongs to topic id {log.topic_id}, not {topic_id}")
         return log
 
+    @failpoint("log.open")
     def _open(self, topic_partition: TopicPartition, topic_id: TopicId, config: LogConfig) -> PartitionLog:
         directory = self.path / str(topic_partition)
         if not self._storage.exists(directory):
@@ -157,6 +159,7 @@ class LogManager:
         found = self.on_disk()
         return self._set_aside(topic_partition, found[topic_partition]) if topic_partition in found else None
 
+    @failpoint("log.set_aside")
     def _set_aside(self, topic_partition: TopicPartition, topic_id: TopicId | None) -> Path:
         log = self._logs.pop(topic_partition, None)
         if log is not None:
@@ -191,6 +194,7 @@ class LogManager:
         """As last checkpointed; 0 if never."""
         return self._high_watermarks.get(topic_partition, Offset(0))
 
+    @failpoint("log.checkpoint")
     def checkpoint_high_watermarks(self, high_watermarks: Mapping[TopicPartition, Offset]) -> None:
         """Note these and write all. For executors."""
         self._high_watermarks.update(high_watermarks)
@@ -214,6 +218,7 @@ class LogManager:
             self._closed_cleanly = set(self.on_disk())
         return broker_epoch
 
+    @failpoint("log.clean_shutdown")
     def write_clean_shutdown(self, broker_epoch: BrokerEpoch) -> None:
         """The last thing of a run: sync and close every log, then say so. Raises StorageFailed if the directory
         has failed, and then says nothing."""

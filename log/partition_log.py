@@ -16,6 +16,7 @@ from .clock import Clock
 from .config import LogConfig
 from .directory import DataDirectory
 from .errors import OffsetOutOfRange, StorageFailed, StorageFull
+from .failpoints import failpoint
 from .leader_epochs import LeaderEpochCache
 from .model import LeaderEpoch, Offset, OffsetAndEpoch, TopicId, TopicPartition
 from .producer_state import ProducerStateManager
@@ -204,6 +205,7 @@ class PartitionLog:
         except StorageFull:
             self._epochs.assign(epoch, self.log_end_offset)
 
+    @failpoint("log.truncate")
     def truncate_to(self, offset: Offset) -> None:
         """Drop the batch that contains ``offset`` and all after it. Raises StorageFailed."""
         assert offset >= self.log_start_offset
@@ -229,6 +231,7 @@ class PartitionLog:
             self._sync_point.set(offset)
             self._forget_from(Offset(0))
 
+    @failpoint("log.sync")
     def sync(self) -> Offset:
         """Make durable what was appended before this call; returns the new recovery point. Blocks: for executors,
         while the loop goes on. Raises StorageFailed, and the data directory is failed from then on.
@@ -281,6 +284,7 @@ class PartitionLog:
         if run:
             yield run
 
+    @failpoint("log.append")
     def _append_run(self, run: Sequence[RecordBatch], parts: Sequence[Buffer]) -> None:
         """Write batches that go into one segment: epochs first, then the bytes, then memory."""
         size = sum(batch.size_bytes for batch in run)
@@ -310,6 +314,7 @@ class PartitionLog:
         self._sync_point.appended(size)
         self._shared.note_appended(size, self.unsynced_bytes)
 
+    @failpoint("log.epoch")
     def _assign_epochs(self, starts: Iterable[tuple[LeaderEpoch | None, Offset]]) -> None:
         """New epochs are in their file before a batch of theirs is in the log. Copy, persist, publish."""
         epochs = LeaderEpochCache(self._epochs.entries)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .config import LogConfig
+from .failpoints import failpoint
 from .model import Offset
 from .segment import Segment
 from .storage import Storage
@@ -89,6 +90,7 @@ class SegmentList:
             if segment.next_offset > recovery_point:
                 segment.sync()
 
+    @failpoint("log.roll")
     def _new(self, base_offset: Offset) -> Segment:
         interval = self._config.index_interval_bytes
         segment = Segment(self._storage, self._directory, base_offset, index_interval_bytes=interval, create=True)
