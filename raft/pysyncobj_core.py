@@ -218,10 +218,12 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
             self._hear(node, message, self._clock.monotonic())
 
     def _SyncObj__onNodeConnected(self, node: Node) -> None:
+        # D13: what the old connection lost is sent again from what is known to match.
         super()._SyncObj__onNodeConnected(node)
         self._peer_connected(node, self._clock.monotonic())
 
     def _SyncObj__onNodeDisconnected(self, node: Node) -> None:
+        # D2: a promise that still waits for a sync must not go out on another connection.
         super()._SyncObj__onNodeDisconnected(node)
         self._barrier.forget(node)
 
@@ -261,6 +263,7 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
         return False
 
     def _SyncObj__callErrCallback(self, err: int, callback: Any) -> None:
+        # D8, D9: a callback that raises harms nobody; there is no forwarding node to answer.
         _tell(callback, Applied(0, None, err))
 
     def _pending(self) -> bool:
@@ -308,6 +311,7 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
     # Term, vote and patience
 
     def _SyncObj__generateRaftTimeout(self) -> float:
+        # The stock one draws from the process's random numbers: several nodes could not be replayed from one seed.
         timing = self._timing
         return timing.election_min_s + (timing.election_max_s - timing.election_min_s) * self._chance.random()
 
