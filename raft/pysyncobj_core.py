@@ -35,6 +35,9 @@ Role = _RAFT_STATE
 NO_OP_COMMAND = bytes([_COMMAND_TYPE.NO_OP])
 APPLIED_PER_TICK = 512  # then others may run
 PROPOSALS_PER_TICK = 1024
+TERM_STEP_MAX = 1 << 32
+"""Terms never fall: a broken peer that named the last one there is would leave the cluster none to elect a leader in.
+At ten elections a second a voter would have to be away for thirteen years to miss as many."""
 
 
 class RaftInvariantBroken(AssertionError):
@@ -126,7 +129,11 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
         return int(self.raftLastApplied)
 
     def receive(self, node_id: int, message: Message) -> None:
-        """A message from ``node_id``, who is authenticated. A voter that has no room to act on it stays silent."""
+        """A message from ``node_id``, who is authenticated. A voter that has no room to act on it stays silent, and
+        one of a term that no history of elections leads to is dropped."""
+        if message.term - self.term > TERM_STEP_MAX:
+            log.error("dropped %s of term %d from node %s", type(message).__name__, message.term, node_id)
+            return
         try:
             self._SyncObj__onMessageReceived(Node(node_id), message)
         except WalFull as full:
