@@ -257,9 +257,10 @@ async def test_a_forming_request_without_a_proof_learns_and_changes_nothing(
         desk = FormingDesk(directory, ["a:1", "b:1"], SECRET, CHANCE)
         bare = FormingDesk(directory, ["a:1", "b:1"], None, CHANCE)
         before = desk.answer()
+        hostile = [b"[" * 60_000, b'{"x":' + b"[" * 60_000, b'{"nonce":"\\ud800"}']
         valid = b'{"nonce":"n","asker":"x"}'
         for number in range(1_000):
-            body = valid if number % 10 == 0 else mutate(rng, valid, [*harmful, b"[" * 60_000, b'{"nonce":"\\ud800"}'])
+            body = valid if number % 10 == 0 else mutate(rng, valid, [*harmful, *hostile])
             proof = rng.choice(("", "0" * 64, "\xff", rng.randbytes(32).hex()))
             request = make_mocked_request("POST", FORMING_PATH, headers={FORMING_PROOF: proof}, payload=body_of(body))
             assert (await desk.handle(request)).status == 403
