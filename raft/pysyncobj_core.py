@@ -86,6 +86,7 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
         self._chance = chance
         self._apply = apply
         self._timing = timing
+        self._absurd: set[int] = set()  # nodes that have sent terms no elections lead to
         self._others = tuple(Node(other) for other in sorted(other_ids))
         super().__init__(
             Node(node_id),
@@ -132,7 +133,11 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
         """A message from ``node_id``, who is authenticated. A voter that has no room to act on it stays silent, and
         one of a term that no history of elections leads to is dropped."""
         if message.term - self.term > TERM_STEP_MAX:
-            log.error("dropped %s of term %d from node %s", type(message).__name__, message.term, node_id)
+            if node_id not in self._absurd:
+                log.error(
+                    "node %s is of term %d, this one of %d: its messages are dropped", node_id, message.term, self.term
+                )
+            self._absurd.add(node_id)
             return
         try:
             self._SyncObj__onMessageReceived(Node(node_id), message)

@@ -211,3 +211,13 @@ def test_d14_ours_a_node_with_a_higher_term_is_not_left_behind() -> None:
     world.run(5)
     world.check_converged()
     assert world.run_to_leader().core.term > 50
+
+
+def test_d14_ours_who_asks_for_a_vote_while_a_leader_lives_gets_none() -> None:
+    world = Lonely(3)
+    world.hear(2, AppendEntries(1, 1, 1, 0))
+    world.hear(3, RequestVote(9, 99, 9, False))
+    assert world.one.core.term == 1
+    world.now += 2  # and the leader was not heard again
+    world.hear(3, RequestVote(9, 99, 9, False))
+    assert world.one.core.term == 9

@@ -308,6 +308,17 @@ def test_an_image_of_a_later_release_is_refused() -> None:
         decode_image(encode_image(replace(empty_image("c"), feature_level=2)))
 
 
+def test_an_alteration_that_changes_nothing_uses_up_its_epoch() -> None:
+    # What the leader sent before, and gave up, must not be accepted later.
+    cluster = Cluster()
+    cluster.start(1, 2, 3)
+    cluster.create(1, 2, 3)
+    before = cluster.partition()
+    cluster.alter(*before.isr)
+    assert cluster.partition() == replace(before, partition_epoch=before.partition_epoch + 1)
+    assert code(cluster.alter(before.leader or 0, before=before)) == "INVALID_UPDATE_VERSION"
+
+
 def check_replay_from_scratch(history: History) -> None:
     """Events alone make the image, one at a time or together."""
     one_by_one = together = empty_image()
