@@ -102,7 +102,7 @@ class FormingDesk:
             return web.json_response({"code": "OTTLA-WRONG-SECRET"}, status=403)
         try:
             ask = msgspec.json.decode(body, type=_Ask)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return web.json_response({"code": "OTTLA-BAD-REQUEST"}, status=400)
         self._note(ask.asker)
         answer = msgspec.json.encode(self.answer())

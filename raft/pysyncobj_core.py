@@ -35,6 +35,9 @@ Role = _RAFT_STATE
 NO_OP_COMMAND = bytes([_COMMAND_TYPE.NO_OP])
 APPLIED_PER_TICK = 512  # then others may run
 PROPOSALS_PER_TICK = 1024
+TERM_STEP_MAX = 1 << 32
+"""Terms never fall: a broken peer that named the last one there is would leave the cluster none to elect a leader in.
+At ten elections a second a voter would have to be away for thirteen years to miss as many."""
 
 
 def regular_command(command: bytes) -> bytes | None:
@@ -88,6 +91,7 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
         self._chance = chance
         self._apply = apply
         self._timing = timing
+        self._absurd: set[int] = set()  # nodes that have sent terms no elections lead to
         self._others = tuple(Node(other) for other in sorted(other_ids))
         super().__init__(
             Node(node_id),
@@ -131,7 +135,15 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
         return int(self.raftLastApplied)
 
     def receive(self, node_id: int, message: Message) -> None:
-        """A message from ``node_id``, who is authenticated. A voter that has no room to act on it stays silent."""
+        """A message from ``node_id``, who is authenticated. A voter that has no room to act on it stays silent, and
+        one of a term that no history of elections leads to is dropped."""
+        if message.term - self.term > TERM_STEP_MAX:
+            if node_id not in self._absurd:
+                log.error(
+                    "node %s is of term %d, this one of %d: its messages are dropped", node_id, message.term, self.term
+                )
+            self._absurd.add(node_id)
+            return
         try:
             self._SyncObj__onMessageReceived(Node(node_id), message)
         except WalFull as full:
@@ -223,10 +235,12 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
             self._hear(node, message, self._clock.monotonic())
 
     def _SyncObj__onNodeConnected(self, node: Node) -> None:
+        # D13: what the old connection lost is sent again from what is known to match.
         super()._SyncObj__onNodeConnected(node)
         self._peer_connected(node, self._clock.monotonic())
 
     def _SyncObj__onNodeDisconnected(self, node: Node) -> None:
+        # D2: a promise that still waits for a sync must not go out on another connection.
         super()._SyncObj__onNodeDisconnected(node)
         self._barrier.forget(node)
 
@@ -266,6 +280,7 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
         return False
 
     def _SyncObj__callErrCallback(self, err: int, callback: Any) -> None:
+        # D8, D9: a callback that raises harms nobody; there is no forwarding node to answer.
         _tell(callback, Applied(0, None, err))
 
     def _pending(self) -> bool:
@@ -314,6 +329,7 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
     # Term, vote and patience
 
     def _SyncObj__generateRaftTimeout(self) -> float:
+        # The stock one draws from the process's random numbers: several nodes could not be replayed from one seed.
         timing = self._timing
         return timing.election_min_s + (timing.election_max_s - timing.election_min_s) * self._chance.random()
 

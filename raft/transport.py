@@ -36,6 +36,8 @@ BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 1.0
 PING_S = 2.0
 CONNECT_TIMEOUT_S = 3.0
+BAD_FRAME = b"OTTLA-BAD-FRAME"
+"""What the close frame of a stream says that brought bytes which are no message."""
 
 _SEQUENCE = struct.Struct(">Q")
 
@@ -276,6 +278,7 @@ class RaftTransport(BarrierTransport):
                 message = _decode_frame(frame.data, expected)
             except MalformedMessage as error:
                 log.warning("ended the Raft stream of node %s: %s", node_id, error)
+                await _close(ws, aiohttp.WSCloseCode.PROTOCOL_ERROR, BAD_FRAME)
                 return
             expected += 1
             await self._room.wait()
@@ -293,7 +296,11 @@ def _decode_frame(data: bytes, expected: int) -> Message:
     return decode(memoryview(data)[_SEQUENCE.size :])
 
 
-async def _close(ws: web.WebSocketResponse | aiohttp.ClientWebSocketResponse) -> None:
+async def _close(
+    ws: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
+    code: int = aiohttp.WSCloseCode.OK,
+    reason: bytes = b"",
+) -> None:
     with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError, RuntimeError):
         async with asyncio.timeout(1):
-            await ws.close()
+            await ws.close(code=code, message=reason)

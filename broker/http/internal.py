@@ -15,6 +15,7 @@ from ottla.log.chance import Chance
 from ottla.log.model import BrokerEpoch, BrokerId
 from ottla.raft.controller import Controller
 from ottla.raft.handshake import HandshakeRefused, PeerIdentity, Purpose, accept
+from ottla.raft.transport import BAD_FRAME
 
 from .. import control_messages as control
 from ..controller_channel import NOT_REGISTERED
@@ -130,6 +131,7 @@ class InternalStreams:
                 waits.put_nowait(frame.message)
         except BadFrame as error:
             log.warning("replica.stream.refused", follower=follower, problem=str(error))
+            await _refuse(ws)
         finally:
             session.close()
             answering.cancel()
@@ -170,6 +172,7 @@ class _ControlConversation:
                 number, ask = control.decode_ask(message.data)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 log.warning("control.stream.refused", broker=self._broker_id, problem=str(error))
+                await _refuse(self._ws)
                 return
             if isinstance(ask, control.Beat):
                 await self._beat(number, ask)
@@ -213,3 +216,10 @@ class _ControlConversation:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._ws.close()
+
+
+async def _refuse(ws: web.WebSocketResponse) -> None:
+    """End a stream that brought bytes which are no message, and say so."""
+    with contextlib.suppress(TimeoutError, ConnectionError, aiohttp.ClientError):
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await ws.close(code=aiohttp.WSCloseCode.PROTOCOL_ERROR, message=BAD_FRAME)

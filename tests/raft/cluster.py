@@ -219,6 +219,10 @@ class Voter:
             compaction=world.compaction,
         )
 
+    def encode(self, applied: list[bytes]) -> bytes:
+        """The state of a snapshot."""
+        return msgspec.msgpack.encode(applied)
+
     def _decode(self, snapshot: Snapshot) -> list[bytes]:
         state = msgspec.msgpack.decode(snapshot.state, type=list[bytes])
         if state != self.world.canon[: len(state)]:
@@ -241,7 +245,7 @@ class Voter:
         if self._taking is not None:
             meta, state = self._taking
             self._taking = None
-            taken = self.store.save(encode_snapshot(meta, msgspec.msgpack.encode(state)))
+            taken = self.store.save(encode_snapshot(meta, self.encode(state)))
             self.world.snapshots += 1
             self.core.snapshot_taken(taken.id)
 

@@ -10,7 +10,7 @@ from ottla.raft.wal import EntryId
 
 from .cluster import SNAPSHOT_DIRECTORY, WAL_DIRECTORY, World
 from .fuzz import EAGER
-from .test_defects import Lonely
+from .lonely import Lonely
 
 X, Y = b"\0x", b"\0y"
 ALIVE = NextIndex(2, 1, success=False, reset=False)

@@ -16,6 +16,7 @@ from ottla.raft.commands import (
     Command,
     CreatePartitions,
     CreateTopic,
+    DeleteTopic,
     Requester,
     decode_command,
     encode_command,
@@ -25,12 +26,13 @@ from ottla.raft.image import MetadataImage, Partition, empty_image
 from ottla.raft.image_codec import UnreadableImage, decode_image, encode_image
 from ottla.raft.replay import replay, replay_all
 from ottla.raft.results import (
+    Done,
     Result,
     encode_result,
 )
 from ottla.raft.state_machine import MetadataStateMachine, decide
 
-from .metadata_cluster import TOPIC, Cluster, code
+from .metadata_cluster import TOPIC, Cluster, code, topic_id
 
 
 def common_prefix(logs: list[tuple[int, ...]]) -> tuple[int, ...]:
@@ -129,8 +131,19 @@ class History(Cluster):
             self._arrive()
         elif kind == 18:
             self._grow(a)
-        else:
+        elif kind == 19:
             self._request(broker, b)
+        else:
+            self._replace_the_other_topic(b)
+
+    def _replace_the_other_topic(self, b: int) -> None:
+        """Delete it; make it anew under the same name, which is another topic."""
+        other = self.image.topics.get("u")
+        if other is not None:
+            assert self(DeleteTopic(other.topic_id)) == Done()
+            assert code(self(DeleteTopic(other.topic_id))) == "UNKNOWN_TOPIC_ID"
+        if other is None or b % 2:
+            self(CreateTopic("u", topic_id(self.index + 100), 1 + b % 3, 1 + b % self.BROKERS, None, {}, b))
 
     def _lose(self, broker: int, kept: int, how: int) -> None:
         wiped = how % 3 == 0
@@ -192,11 +205,15 @@ class History(Cluster):
                 replicas.advance(partition, self.image.min_insync(topic))
 
     def _check(self, before: MetadataImage, after: MetadataImage) -> None:
+        assert after.next_producer_id >= before.next_producer_id
+        assert before.brokers.keys() <= after.brokers.keys()
+        for broker_id, was in before.brokers.items():
+            assert after.brokers[broker_id].broker_epoch >= was.broker_epoch
         for topic in after.topics.values():
             old = before.topics.get(topic.name)
             for number, partition in enumerate(topic.partitions):
                 check_partition(after, partition, after.min_insync(topic))
-                if old is not None and number < len(old.partitions):
+                if old is not None and old.topic_id == topic.topic_id and number < len(old.partitions):
                     check_change(before, old.partitions[number], after, partition)
 
 
@@ -225,7 +242,7 @@ def check_change(before: MetadataImage, old: Partition, after: MetadataImage, ne
 
 
 STEPS = st.lists(
-    st.tuples(st.integers(0, 19), st.integers(0, 15), st.integers(0, 15), st.integers(0, 15)), min_size=10, max_size=80
+    st.tuples(st.integers(0, 20), st.integers(0, 15), st.integers(0, 15), st.integers(0, 15)), min_size=10, max_size=80
 )
 
 
@@ -266,18 +283,18 @@ def test_a_snapshot_in_the_middle_changes_nothing(
     for step in steps:
         history.step(*step)
     taken = int(share * len(history.commands))
-    machine = MetadataStateMachine()
-    for index, data in enumerate(history.commands, 1):
+    machine, other = MetadataStateMachine(), MetadataStateMachine()
+    for index, data in enumerate(history.commands[:taken], 1):
         machine.apply(index, 1, data)
-        if index == taken:
-            state = encode_image(machine.image)
-            restored = decode_image(state)
-            assert restored == machine.image
-            assert restored.digest() == machine.image.digest()
-            assert encode_image(restored) == state
-            machine.restore(restored)
+    state = encode_image(machine.image)
+    other.restore(decode_image(state))
+    assert encode_image(other.image) == state
+    for index, data in enumerate(history.commands[taken:], taken + 1):
+        assert other.apply(index, 1, data) == machine.apply(index, 1, data)
+        assert other.image == machine.image
+        assert other.image.digest() == machine.image.digest()
     assert machine.image == history.image
-    assert encode_image(machine.image) == encode_image(history.image)
+    assert encode_image(other.image) == encode_image(machine.image) == encode_image(history.image)
 
 
 @given(st.binary(max_size=200))
@@ -289,6 +306,17 @@ def test_no_other_bytes_are_taken_for_an_image(data: bytes) -> None:
 def test_an_image_of_a_later_release_is_refused() -> None:
     with pytest.raises(UnreadableImage, match="feature level 2"):
         decode_image(encode_image(replace(empty_image("c"), feature_level=2)))
+
+
+def test_an_alteration_that_changes_nothing_uses_up_its_epoch() -> None:
+    # What the leader sent before, and gave up, must not be accepted later.
+    cluster = Cluster()
+    cluster.start(1, 2, 3)
+    cluster.create(1, 2, 3)
+    before = cluster.partition()
+    cluster.alter(*before.isr)
+    assert cluster.partition() == replace(before, partition_epoch=before.partition_epoch + 1)
+    assert code(cluster.alter(before.leader or 0, before=before)) == "INVALID_UPDATE_VERSION"
 
 
 def check_replay_from_scratch(history: History) -> None:
