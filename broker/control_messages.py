@@ -2,7 +2,18 @@
 
 import msgspec
 
-from ottla.raft.commands import Command
+from ottla.log.model import BrokerId
+from ottla.raft.commands import (
+    AllocateProducerIds,
+    AlterPartition,
+    AssignNodeId,
+    Command,
+    CreatePartitions,
+    CreateTopic,
+    DeleteTopic,
+    DrainBroker,
+    RegisterBroker,
+)
 from ottla.raft.sessions import Heartbeat, HeartbeatAnswer
 
 
@@ -46,6 +57,21 @@ class BarrierAnswer(msgspec.Struct, frozen=True, tag="barred"):
 
 Ask = Submit | Beat | Barrier
 Answer = SubmitAnswer | BeatAnswer | BarrierAnswer
+
+_OF_BROKERS = (
+    AllocateProducerIds | AlterPartition | AssignNodeId | CreatePartitions | CreateTopic | DeleteTopic | DrainBroker
+)
+
+
+def may_submit(broker_id: BrokerId, command: Command) -> bool:
+    """Whether this broker may ask for that: in its own name, and nothing that is the controller's to decide."""
+    body, requester = command.body, command.requester
+    if isinstance(body, RegisterBroker):
+        return body.broker_id == broker_id and requester is None
+    if requester is None or requester.broker_id != broker_id or not isinstance(body, _OF_BROKERS):
+        return False
+    return not isinstance(body, DrainBroker) or body.broker_id == broker_id
+
 
 _encoder = msgspec.msgpack.Encoder()
 _asks: msgspec.msgpack.Decoder[tuple[int, Ask]] = msgspec.msgpack.Decoder(tuple[int, Ask])

@@ -37,6 +37,7 @@ from .forming_rules import (
     split_text,
 )
 from .group_commit import RunBlocking
+from .http_body import BodyTooLarge, read_body
 from .identity import DataDirectory, Identity, Voter, cluster_id_of
 from .joining import JoinRefused, join_cluster
 
@@ -97,7 +98,10 @@ class FormingDesk:
 
     async def handle(self, request: web.Request) -> web.Response:
         """The aiohttp handler of FORMING_PATH."""
-        body = await request.content.read(BODY_BYTES_MAX)
+        try:
+            body = await read_body(request.content, BODY_BYTES_MAX)
+        except BodyTooLarge:
+            return web.json_response({"code": "OTTLA-BAD-REQUEST"}, status=413)
         if not _proved(self.secret, request.headers.get(PROOF_HEADER, ""), b"request", body):
             return web.json_response({"code": "OTTLA-WRONG-SECRET"}, status=403)
         try:
@@ -261,7 +265,7 @@ async def _ask(desk: FormingDesk, session: aiohttp.ClientSession, address: str) 
     timeout = aiohttp.ClientTimeout(total=ASK_TIMEOUT_S)
     try:
         async with session.post(url + FORMING_PATH, data=body, headers=headers, timeout=timeout) as response:
-            data = await response.content.read(BODY_BYTES_MAX)
+            data = await read_body(response.content, BODY_BYTES_MAX)
             if response.status == 403:
                 return OTHER_SECRET
             if response.status != 200:
@@ -271,7 +275,7 @@ async def _ask(desk: FormingDesk, session: aiohttp.ClientSession, address: str) 
             return msgspec.json.decode(data, type=FormingAnswer)
     except (aiohttp.ClientError, OSError, TimeoutError):
         return ""
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (BodyTooLarge, msgspec.MsgspecError, UnicodeDecodeError):
         return "it does not answer as an Ottla node"
 
 

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from ottla.log.chance import Chance
 
+from .http_body import BodyTooLarge, read_body
 from .http_proof import PROOF_HEADER, prove, proves
 
 JOIN_PATH = "/internal/join"
@@ -58,7 +59,10 @@ class JoinDesk:
 
     async def handle(self, request: web.Request) -> web.Response:
         """The aiohttp handler of JOIN_PATH."""
-        body = await request.content.read(BODY_BYTES_MAX)
+        try:
+            body = await read_body(request.content, BODY_BYTES_MAX)
+        except BodyTooLarge:
+            return web.json_response({"code": "OTTLA-BAD-REQUEST"}, status=413)
         if not proves(request.headers.get(PROOF_HEADER, ""), self._secret, "join-request", body):
             return web.json_response({"code": "OTTLA-WRONG-SECRET"}, status=403)
         try:
@@ -117,9 +121,9 @@ async def _ask(
     timeout = aiohttp.ClientTimeout(total=ASK_TIMEOUT_S)
     try:
         async with session.post(url + JOIN_PATH, data=body, headers=headers, timeout=timeout) as response:
-            data = await response.content.read(BODY_BYTES_MAX)
+            data = await read_body(response.content, BODY_BYTES_MAX)
             status, shown = response.status, response.headers.get(PROOF_HEADER, "")
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+    except (BodyTooLarge, aiohttp.ClientError, OSError, TimeoutError) as error:
         raise JoinDelayed(f"it does not answer: {type(error).__name__}") from error
     if not proves(shown, secret, "join-answer", nonce, status, data):
         raise JoinDelayed(f"it answers HTTP {status} and no proof of the cluster secret")

@@ -18,6 +18,7 @@ from aiohttp import web
 from ottla.log.chance import Chance
 
 from .group_commit import RunBlocking
+from .http_body import BodyTooLarge, read_body
 from .http_proof import NONCE_HEADER, PROOF_HEADER, prove, proves
 from .snapshot import MAX_SNAPSHOT_BYTES, SnapshotId, SnapshotStore
 
@@ -104,20 +105,11 @@ class SnapshotFetcher:
             ) as response:
                 if response.status != 206:
                     raise TransferFailed(f"{url} answers HTTP {response.status}")
-                piece = await _read_piece(response)
+                piece = await read_body(response.content, PIECE_BYTES)
                 shown = response.headers.get(PROOF_HEADER, "")
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (BodyTooLarge, aiohttp.ClientError, OSError, TimeoutError) as error:
             raise TransferFailed(f"{url}: {type(error).__name__} {error}") from error
         answered = ("snapshot-piece", nonce, wanted.index, offset, wanted.size, piece)
         if not piece or not proves(shown, self._secret, *answered):
             raise TransferFailed(f"{url} did not prove its answer, or has another snapshot of that index")
         return piece
-
-
-async def _read_piece(response: aiohttp.ClientResponse) -> bytes:
-    piece = bytearray()
-    async for chunk in response.content.iter_any():
-        piece += chunk
-        if len(piece) > PIECE_BYTES:
-            raise TransferFailed("a piece larger than allowed")
-    return bytes(piece)

@@ -5,6 +5,7 @@ import msgspec
 
 from ottla.log.chance import Chance
 
+from .http_body import BodyTooLarge, read_body
 from .http_proof import NONCE_HEADER, PROOF_HEADER, prove, proves
 from .tail import DECODE, TAIL_BYTES, TAIL_PATH, Diverged, TailAnswer, View
 from .wal import EntryId
@@ -42,9 +43,9 @@ class TailAsker:
                 headers={NONCE_HEADER: nonce, PROOF_HEADER: proof},
                 timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S),
             ) as response:
-                body = await _read(response)
+                body = await read_body(response.content, ANSWER_BYTES_MAX)
                 shown = response.headers.get(PROOF_HEADER, "")
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (BodyTooLarge, aiohttp.ClientError, OSError, TimeoutError) as error:
             raise TailFailed(f"{url}: {type(error).__name__} {error}") from error
         if response.status not in (200, 409):
             raise TailFailed(f"{url} answers HTTP {response.status}: {body[:100]!r}")
@@ -56,12 +57,3 @@ class TailAsker:
             return DECODE(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise TailFailed(f"{url} answers what is no answer: {error}") from error
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > ANSWER_BYTES_MAX:
-            raise TailFailed("an answer larger than allowed")
-    return bytes(body)

@@ -174,6 +174,10 @@ class _ControlConversation:
                 log.warning("control.stream.refused", broker=self._broker_id, problem=str(error))
                 await _refuse(self._ws)
                 return
+            if isinstance(ask, control.Submit) and not control.may_submit(self._broker_id, ask.command):
+                log.warning("control.stream.refused", broker=self._broker_id, problem=f"it may not ask for {ask}"[:300])
+                await _refuse(self._ws)
+                return
             if isinstance(ask, control.Beat):
                 await self._beat(number, ask)
             else:

@@ -316,7 +316,7 @@ async def test_a_node_whose_id_is_refused_stops(tmp_path: Path) -> None:
             await nodes[1].form([nodes[0].address], session)
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[1]", b"\xff", b'{"nonce": 1}', bytes(10_000)])
+@pytest.mark.parametrize("body", [b"", b"{}", b"[1]", b"\xff", b'{"nonce": 1}', bytes(4000)])
 async def test_a_request_to_join_that_is_none_gets_a_clear_answer(tmp_path: Path, body: bytes) -> None:
     async with starting(tmp_path, None, b"s") as (nodes, session):
         for node in nodes:
@@ -363,7 +363,7 @@ class Noticed(list[str]):
         self._event.set()
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[1]", b"\xff", b'{"nonce": 1}', bytes(100_000)])
+@pytest.mark.parametrize("body", [b"", b"{}", b"[1]", b"\xff", b'{"nonce": 1}', bytes(60_000)])
 async def test_any_request_gets_a_clear_answer(tmp_path: Path, body: bytes) -> None:
     async with starting(tmp_path, None) as ([node], session):
         await node.form([], session)
@@ -375,3 +375,19 @@ async def test_any_request_gets_a_clear_answer(tmp_path: Path, body: bytes) -> N
         ask = msgspec.json.encode({"nonce": "n", "asker": "a"})
         async with session.post(url, data=ask) as response:
             assert (await response.json())["state"] == "formed"
+
+
+async def test_a_request_may_come_in_pieces_and_not_without_end(tmp_path: Path) -> None:
+    async def pieces(*data: bytes) -> AsyncIterator[bytes]:
+        for piece in data:
+            yield piece
+            await asyncio.sleep(0)
+
+    async with starting(tmp_path, None) as ([node], session):
+        await node.form([], session)
+        url = f"http://{node.address}/internal/forming"
+        async with session.post(url, data=pieces(b'{"nonce": "n",', b'"asker"', b': "a"}')) as response:
+            assert (await response.json())["state"] == "formed"
+        for path in ("/internal/forming", JOIN_PATH):
+            async with session.post(f"http://{node.address}{path}", data=pieces(*[bytes(10_000)] * 9)) as response:
+                assert response.status == 413
