@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import msgspec
 from pysyncobj.node import Node
 
+from ottla.log.failpoints import failpoint
+
 from .codec import InstallSnapshot, NextIndex
 from .pysyncobj_core import RaftInvariantBroken
 from .snapshot import SnapshotId
@@ -76,6 +78,7 @@ class Compaction(Elections):
             return None
         return EntryId(self.applied_index, self._wal.term_at(self.applied_index))
 
+    @failpoint("raft.compact")
     def snapshot_taken(self, snapshot: SnapshotId) -> None:
         """This snapshot of an applied state is durable: what it has may go from the log."""
         if self._snapshot is not None and snapshot.index <= self._snapshot.index:
@@ -110,6 +113,7 @@ class Compaction(Elections):
         """Whether it would bring this node forward. One that leads has all that was committed in its log."""
         return snapshot.index > self.applied_index and not self.is_leader
 
+    @failpoint("raft.install")
     def install(self, snapshot: SnapshotId) -> None:
         """The state after this snapshot's entry is now ``apply``'s side's, in this same step, and the snapshot is
         durable. Raises WalFull; then nothing changed, and the state must not either: call this first.

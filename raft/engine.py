@@ -10,6 +10,8 @@ from typing import Any
 
 from pysyncobj.node import Node
 
+from ottla.log.failpoints import failpoint
+
 from .codec import (
     AppendEntries,
     InstallSnapshot,
@@ -74,6 +76,7 @@ class SafeSyncObj(Compaction):
                 self._next_heartbeat = now + self._timing.heartbeat_s
             self._replicate_all(now)
 
+    @failpoint("raft.take_office")
     def _take_office(self, now: float) -> None:
         # The no-op first: if the disk has no room for it, this node does not lead.
         last = self._wal.last_index

@@ -20,6 +20,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from ottla.log.checksum import crc32c
+from ottla.log.failpoints import failpoint
 from ottla.log.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -132,6 +133,7 @@ class SnapshotStore:
     def _read(self, path: Path) -> Snapshot:
         return decode_snapshot(self._storage.read_bytes(path), self._cluster_id)
 
+    @failpoint("raft.snapshot_save")
     def save(self, data: bytes) -> Snapshot:
         """Check ``data`` and make it a durable file; then older ones may go. Raises SnapshotDamaged (nothing was
         changed) and OSError."""

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from ottla.log.failpoints import failpoint
+
 from .broker_decisions import assign_node_id, drain, fence, register, unfence
 from .commands import (
     MAX_COMMAND_BYTES,
@@ -67,6 +69,7 @@ class MetadataStateMachine:
         self.digest: ImageDigest | None = None  # of the first image of this thousand commands
         self._observer = observer
 
+    @failpoint("raft.apply")
     def apply(self, index: int, term: int, command: bytes) -> bytes:
         """Applies one committed command and returns its encoded result. Never raises: on every node the same bytes
         do the same, and bytes that are no command are Refused. The term is not used: it is no leader epoch."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, overload
 
 from pysyncobj.journal import Journal
 
+from ottla.log.failpoints import failpoint
 from ottla.log.storage import Storage
 
 from .wal_format import (
@@ -139,6 +140,7 @@ class WriteAheadLog(Journal):  # type: ignore[misc]
         self._remember(record, self.position)
         self.on_write()
 
+    @failpoint("raft.roll")
     def _try_roll(self) -> None:
         try:
             self.position = self._files.roll(Start(*self.last), self._hard_state)
@@ -148,6 +150,7 @@ class WriteAheadLog(Journal):  # type: ignore[misc]
 
     # Durability
 
+    @failpoint("raft.sync")
     def sync_file(self) -> None:
         """Make what is written durable. Blocks: from an executor. After an OSError nothing may be believed."""
         self._files.sync()
@@ -192,6 +195,7 @@ class WriteAheadLog(Journal):  # type: ignore[misc]
         if self._files.current.entries:
             self._try_roll()  # so that this file can go after the next snapshot
 
+    @failpoint("raft.reset")
     def reset(self, snapshot: EntryId) -> None:
         """Drop every entry: the log starts anew after ``snapshot``, which is durable. One atomic step: the new
         file's head. Raises WalFull; then nothing changed."""
@@ -244,17 +248,20 @@ class WriteAheadLog(Journal):  # type: ignore[misc]
 
     # pysyncobj.journal.Journal. Its numbers count from entry 1, also where that is gone.
 
+    @failpoint("raft.append")
     def add(self, command: bytes, idx: int, term: int) -> None:
         """Append an entry. Raises WalFull, and OSError where the disk failed."""
         assert idx == self.last_index + 1
         self._write(Append(idx, term, command))
 
+    @failpoint("raft.truncate")
     def deleteEntriesFrom(self, entryFrom: int) -> None:
         """Drop all entries from list position ``entryFrom`` on. Raises as ``add``."""
         if entryFrom < self.last_index:
             assert entryFrom >= self._base.index
             self._write(Truncate(entryFrom + 1))
 
+    @failpoint("raft.hard_state")
     def setCurrentTerm(self, term: int, votedForNodeId: int | None) -> None:
         """Write term and vote as one record. Raises as ``add``."""
         self._write(HardState(term, votedForNodeId))
