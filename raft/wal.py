@@ -81,6 +81,7 @@ class WriteAheadLog(Journal):  # type: ignore[misc]
         try:
             wal = cls(files, segment_bytes)
             files.recover(wal._recall)
+            files.renew()
             wal.position = files.end
             wal._meet(snapshot, directory)
             files.confirm()
