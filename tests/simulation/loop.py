@@ -11,7 +11,7 @@ import contextvars
 import heapq
 import itertools
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -42,6 +42,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.trace = Trace(lambda: self.now)
         self.network = Network(self, random.Random(f"network {seed}"))
         self.slow_disks: dict[str, float] = {}  # host -> seconds more at most, for whatever an executor does there
+        self.slowed: Counter[str] = Counter()  # host -> executor calls that its slow disk held up
         self.problems: list[str] = []  # exceptions that nobody retrieved, of live processes
         self._chance = random.Random(f"loop {seed}")
         self._contexts: dict[str, contextvars.Context] = {}
@@ -51,6 +52,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._executor_free_at: dict[tuple[str, int], float] = defaultdict(float)
         self._executors: dict[int, int] = {}
         self._numbers = itertools.count()
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []  # a heap
+        self._timer_numbers = itertools.count()
         self._check: Callable[[], None] = lambda: None
         self._check_every_s = float("inf")
         self._next_check = float("inf")
@@ -101,18 +104,16 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         """BaseEventLoop's, with a jump of the clock in place of waiting for sockets."""
-        timers, ready = self._scheduled, self._ready
-        while timers and timers[0]._cancelled:
-            heapq.heappop(timers)._scheduled = False
+        timers, ready = self._timers, self._ready
+        while timers and timers[0][2]._cancelled:
+            heapq.heappop(timers)
         if not ready:
             if timers:
-                self.now = max(self.now, timers[0]._when)
+                self.now = max(self.now, timers[0][0])
             elif not self._stopping:
                 raise SimulationStuck(f"nothing is left to happen at {self.now:.3f} s")
-        while timers and timers[0]._when <= self.now:
-            timer = heapq.heappop(timers)
-            timer._scheduled = False
-            ready.append(timer)
+        while timers and timers[0][0] <= self.now:
+            ready.append(heapq.heappop(timers)[2])
         if self.now >= self._next_check:
             self._next_check = self.now + self._check_every_s
             self._check()
@@ -130,6 +131,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         else:
             self.steps += 1
             handle._run()
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *arguments: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """BaseEventLoop's, but timers of one moment run in the order they were set, and compare faster."""
+        timer = asyncio.TimerHandle(when, callback, arguments, self, context)
+        heapq.heappush(self._timers, (when, next(self._timer_numbers), timer))
+        return timer
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Cancelled timers are dropped when they come up."""
@@ -161,6 +170,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         slow_s = self.slow_disks.get(host_of(PROCESS.get()))
         if slow_s is not None:
             begin_s += self._chance.uniform(0, slow_s)
+            self.slowed[host_of(PROCESS.get())] += 1
         number = self._executors.setdefault(id(executor), next(self._numbers))
         self._graveyard.append(executor)  # its id must not be given to another
         key = (PROCESS.get(), number)
@@ -200,9 +210,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.over = True
         self._dead.update(self._contexts)
         self._ready.clear()
-        self._scheduled.clear()
+        self._timers.clear()
         self._graveyard.clear()
         self._stopped.clear()
+        self.network.bury()
 
 
 def _resolve(future: "asyncio.Future[Any]", result: Any, error: Exception | None) -> None:
