@@ -46,6 +46,10 @@ class Clients:
     def start(self) -> None:
         self._tasks = [self.world.loop.spawn("client", self._live(number)) for number in range(CLIENTS)]
 
+    def let_go(self) -> None:
+        """After the run: hold on to nothing that lived in the loop."""
+        self._tasks = []
+
     async def finish(self) -> None:
         """Let each end what it is at."""
         self._over = True

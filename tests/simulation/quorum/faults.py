@@ -130,6 +130,11 @@ class Faults:
     def _some_order(self) -> list[str]:
         return self._chance.sample(self._world.hosts, len(self._world.hosts))
 
+    async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
+        deadline = self._world.loop.now + seconds
+        while not condition() and self._world.loop.now < deadline:
+            await asyncio.sleep(0.01)
+
     async def _wait(self, least_s: float, most_s: float) -> None:
         await asyncio.sleep(self._chance.uniform(least_s, most_s))
 

@@ -46,6 +46,7 @@ class Nemesis(Faults):
             "raising": self._raising,
             "away": self._away,
             "swap": self._swap,
+            "comeback": self._comeback,
             "storm": self._storm,
         }
         names = list(self._faults)
@@ -55,6 +56,7 @@ class Nemesis(Faults):
             self._weights = {name: int(name in few) for name in names}
         if len(world.hosts) > 3:  # where one vote too many is not a majority anyway
             self._weights["echo"] += 2
+            self._weights["comeback"] += 4
         self._pause_s = self._chance.choice((0.5, 1.0, 3.0))
 
     async def run(self, stop_at: float) -> None:
@@ -204,6 +206,29 @@ class Nemesis(Faults):
         if self._chance.random() < 0.6:
             self._finish(self._leader() if self._chance.random() < 0.5 else host)
             await self._wait(0, 1)
+
+    async def _comeback(self) -> None:
+        """A leader loses its majority, keeps a follower that acknowledges, is deposed, and leads again at once without
+        that one: what it hears late of its first time must not count in its second."""
+        leader = self._leader()
+        others = [host for host in self._some_order() if host != leader]
+        near, far = others[: len(others) // 2 - 1], others[len(others) // 2 - 1 :]
+        self._world.echoing.add(leader)
+        self._world.echo_chance = 0.5
+        self._cut("majority and minority", {p for a in far for b in (leader, *near) for p in both(a, b)})
+        await self._until(lambda: any(voter.host in far for voter in self._world.leaders()), 4)
+        self._tell()
+        self._world.loop.network.heal()
+        await self._wait(0, 0.2)
+        for voter in self._world.leaders():
+            if voter.host in far:
+                self._world.pause(voter.host)
+                far.remove(voter.host)
+        self._world.cut({pair for host in near for pair in self._around(host)})
+        self._slow(far[-1], 2.0)
+        for voter in self._world.voters.values():
+            voter.clock.disturb(1.5 if voter.host == leader else 0.5)
+        await self._wait(1.5, 4)
 
     async def _swap(self) -> None:
         """One majority decides, another goes on; what they have in common lost its power between."""

@@ -21,7 +21,7 @@ from .planted import BUGS
 from .story import Verdict, run_seed
 
 SEEDS_FOR_EACH_BUG = 200
-CATCHES_SOUGHT = 5
+CATCHES_SOUGHT = 3
 SEEDS_FOR_ALL_KINDS = 200
 
 FAULTS = (
@@ -100,6 +100,7 @@ class Total:
     failed: list[int] = field(default_factory=list)
     invalid: list[int] = field(default_factory=list)
     virtual_s: float = 0.0
+    cpu_s: float = 0.0
     acknowledged: int = 0
     resumed_s: float = 0.0  # the worst
     faults: Counter[str] = field(default_factory=Counter)
@@ -111,6 +112,7 @@ class Total:
         if verdict.error is not None:
             (self.invalid if verdict.invalid else self.failed).append(verdict.seed)
         self.virtual_s += verdict.virtual_s
+        self.cpu_s += verdict.cpu_s
         self.acknowledged += verdict.acknowledged
         self.resumed_s = max(self.resumed_s, verdict.resumed_s)
         self.faults += verdict.faults
@@ -185,6 +187,7 @@ def _conclude(total: Total, wall_s: float) -> int:
     missing = total.missing() if total.seeds >= SEEDS_FOR_ALL_KINDS else []
     print(
         f"\n{total.seeds} seeds, {total.virtual_s:,.0f} simulated s in {wall_s:,.0f} s, "
+        f"{total.cpu_s:,.0f} s of processors; "
         f"{total.acknowledged:,} answers, answering again at most {total.resumed_s:.1f} s after the last fault"
     )
     passed = total.seeds - len(total.failed) - len(total.invalid)

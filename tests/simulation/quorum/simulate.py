@@ -20,7 +20,6 @@ from .hooks import watched
 from .world import QuorumWorld, chance_of
 
 CHECK_EVERY_S = 0.02
-ECHO_CHANCE = 0.05
 ECHO_VOTE_CHANCE = 0.7
 ECHO_S = 1.5
 RAISING_CHANCE = 0.02
@@ -77,9 +76,9 @@ def injections(world: QuorumWorld) -> Iterator[None]:
         if world.echoing and host_of(PROCESS.get()) in world.echoing:
             for event in events:
                 vote = isinstance(event, Received) and isinstance(event.message, ResponseVote)
-                if isinstance(event, Received) and chance.random() < (ECHO_VOTE_CHANCE if vote else ECHO_CHANCE):
+                if isinstance(event, Received) and chance.random() < (ECHO_VOTE_CHANCE if vote else world.echo_chance):
                     world.effects["message heard twice"] += 1
-                    delay_s = chance.uniform(0, ECHO_S * chance.choice((0.01, 1)))
+                    delay_s = chance.uniform(0, ECHO_S * chance.choice((0.01, 1, 3)))
                     world.loop.call_later(delay_s, transport._happened, event)
         return events
 

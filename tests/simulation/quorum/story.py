@@ -1,6 +1,7 @@
 """The story of one seed: voters start, clients ask, faults come and go, and in the end there is peace."""
 
 import asyncio
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ class Verdict:
     seed: int
     digest: str
     virtual_s: float
+    cpu_s: float
     error: str | None
     invalid: bool
     acknowledged: int = 0
@@ -47,8 +49,12 @@ def run_seed(seed: int, virtual_s: float = 60.0, *, trace: bool = False) -> Verd
 
     async def story(world: QuorumWorld) -> None:
         clients.append(Clients(world))
-        resumed.append(await _story(world, clients[0], virtual_s))
+        try:
+            resumed.append(await _story(world, clients[0], virtual_s))
+        finally:
+            clients[0].let_go()
 
+    began = time.process_time()
     outcome, world = simulate(seed, story, size_of(seed))
     error = outcome.error
     text = None if error is None else f"{type(error).__name__}: {error}"
@@ -56,6 +62,7 @@ def run_seed(seed: int, virtual_s: float = 60.0, *, trace: bool = False) -> Verd
         seed=seed,
         digest=outcome.digest,
         virtual_s=outcome.virtual_s,
+        cpu_s=time.process_time() - began,
         error=text,
         invalid=isinstance(error, InvalidRun),
         acknowledged=sum(clients[0].answered.values()),

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -32,6 +31,7 @@ from .voter import HostClock, Voter
 
 PORT = 7080
 CLUSTER = "simulated"
+ECHO_CHANCE = 0.05
 SETTINGS = QuorumSettings(propose_timeout_s=2.0, compaction=CompactionSettings(entries=60, kept=10))
 
 
@@ -43,6 +43,7 @@ class QuorumWorld:
         self.seed = seed
         self.effects: Counter[str] = Counter()
         self.echoing: set[str] = set()  # hosts whose voters hear messages again, later
+        self.echo_chance = ECHO_CHANCE
         self.raising = False  # callbacks of proposals may raise
         chance = seeded(seed, "hosts")
         self.voters = {
@@ -119,7 +120,7 @@ class QuorumWorld:
             apply=lambda index, term, data: self._apply(process, machine, index, term, data),
             state=StateHooks(machine.capture, machine.restore),
             settings=SETTINGS,
-            run_blocking=lambda call: self.loop.run_in_executor(executor, _unless_dark, call),
+            run_blocking=lambda call: self.loop.run_in_executor(executor, call),
             on_fatal=lambda error: None if failed.done() else failed.set_result(error),
         )
         app = web.Application()
@@ -246,6 +247,7 @@ class QuorumWorld:
         self.loop.network.heal()
         self.loop.slow_disks.clear()
         self.echoing.clear()
+        self.echo_chance = ECHO_CHANCE
         self.raising = False
         for voter in self.voters.values():
             voter.storage.capacity = None
@@ -290,14 +292,6 @@ class QuorumWorld:
             leads = " leads" if voter in self.leaders() else ""
             parts.append(f"{voter.process or voter.host + ' down'} {where}{leads}")
         return "; ".join(parts)
-
-
-def _unless_dark(call: Callable[[], Any]) -> Any:
-    """PowerCut must not leave the executor: by then the process is dead."""
-    try:
-        return call()
-    except PowerCut as cut:
-        raise OSError(errno.EIO, "the power went") from cut
 
 
 def chance_of(world: QuorumWorld, purpose: str) -> Random:
