@@ -108,7 +108,7 @@ class MetadataQuorum:
         self._tasks: list[asyncio.Task[None]] = []
         self._listeners: list[Callable[[], None]] = []
         self._seen: tuple[object, ...] = ()
-        self._open: set[asyncio.Future[Applied]] = set()  # proposals without an outcome
+        self._open: dict[asyncio.Future[Applied], None] = {}  # proposals without an outcome, in order
         self._barrier: asyncio.Future[Applied] | None = None  # a no-op that is not in the log yet
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._ended = False
@@ -284,12 +284,12 @@ class MetadataQuorum:
         except QuorumUnavailable as stopped:
             return Proposal(Outcome.UNKNOWN, None, None, f"STOPPED: {stopped}")
         finally:
-            self._open.discard(future)
+            self._open.pop(future, None)
 
     def _submit(self, core: SafeSyncObj, command: bytes, *, no_op: bool) -> "asyncio.Future[Applied]":
         future: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
-        self._open.add(future)
-        future.add_done_callback(self._open.discard)
+        self._open[future] = None
+        future.add_done_callback(lambda done: self._open.pop(done, None))
         core.propose(command, lambda outcome: None if future.done() else future.set_result(outcome), no_op=no_op)
         self._wake.set()
         return future

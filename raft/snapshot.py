@@ -117,7 +117,13 @@ class SnapshotStore:
         self._cluster_id = cluster_id
 
     def recover(self) -> Recovered:
-        """The newest sound snapshot, and the damage of those newer than it, for the caller to judge."""
+        """The newest sound snapshot, and the damage of those newer than it, for the caller to judge.
+
+        Their names are durable then: an earlier run may have ended before it synced the directory, and what is found
+        here lets the log go.
+        """
+        if self._storage.exists(self._directory):
+            self._storage.sync_directory(self._directory)
         damaged: list[SnapshotDamaged] = []
         for index in reversed(self._indexes()):
             path = self._path(index)

@@ -82,6 +82,7 @@ class WriteAheadLog(Journal):  # type: ignore[misc]
         try:
             wal = cls(files, segment_bytes)
             files.recover(wal._recall)
+            files.renew()
             wal.position = files.end
             wal._meet(snapshot, directory)
             files.confirm()
@@ -100,6 +101,8 @@ class WriteAheadLog(Journal):  # type: ignore[misc]
             )
         if snapshot is not None and not self.holds(snapshot):
             self.reset(snapshot)
+        if self._base.term == _UNKNOWN_TERM:
+            self._forget(self._base.index + 1)  # the snapshot has it too, and its term is known
 
     def _recall(self, record: Record, end: int, oldest_file: bool) -> None:
         if isinstance(record, Start):
@@ -173,7 +176,7 @@ class WriteAheadLog(Journal):  # type: ignore[misc]
         return self.hard_state_end <= self.synced_position
 
     def end_of(self, index: int) -> int:
-        """Position at which entry ``index``, and all before it, are durable."""
+        """Where entry ``index``, and all before it, end."""
         return self._ends[index - 1 - self._base.index] if index > self._base.index else self._base_end
 
     def close(self) -> None:
@@ -187,21 +190,22 @@ class WriteAheadLog(Journal):  # type: ignore[misc]
         once the next one is durable."""
         assert index <= self.last_index
         if index > self._base.index:
-            place, end, count = EntryId(index, self.term_at(index)), self.end_of(index), index - self._base.index
-            self._base, self._base_end = place, end
-            del self._entries[:count]
-            del self._ends[:count]
+            self._forget(index)
             self._files.unneeded = index
         if self._files.current.entries:
             self._try_roll()  # so that this file can go after the next snapshot
+
+    def _forget(self, index: int) -> None:
+        count = index - self._base.index
+        self._base, self._base_end = EntryId(index, self.term_at(index)), self.end_of(index)
+        del self._entries[:count], self._ends[:count]
 
     @failpoint("raft.reset")
     def reset(self, snapshot: EntryId) -> None:
         """Drop every entry: the log starts anew after ``snapshot``, which is durable. One atomic step: the new
         file's head. Raises WalFull; then nothing changed."""
-        end = self._files.roll(Reset(*snapshot), self._hard_state)
-        self._remember(Reset(*snapshot), end)
-        self.position = end
+        self.position = self._files.roll(Reset(*snapshot), self._hard_state)
+        self._remember(Reset(*snapshot), self.position)
         self._files.unneeded = snapshot.index
         self.on_write()
 

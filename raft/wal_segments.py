@@ -10,6 +10,7 @@ Positions count through all files, from the first byte of the oldest one found a
 
 import contextlib
 import errno
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from .wal_format import (
     encode_file_header,
     encode_record,
 )
+
+log = logging.getLogger(__name__)
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _SUFFIX = ".wal"
@@ -96,6 +99,29 @@ class Segments:
             segments.close()
             raise
         return segments
+
+    def renew(self) -> None:
+        """Put a copy in the place of the file that is written. Blocks.
+
+        After a failed sync a kernel may keep the bytes in its cache as if they were on the platter, and say of every
+        later sync that it succeeded (Rebello et al., "Can Applications Recover from fsync Failures?", 2020). An
+        earlier run may have ended of just that, and what it left is read here as sound; only new bytes are written.
+        """
+        segment, temporary = self.current, _temporary(self.current.path)
+        try:
+            file = self._storage.open(temporary, create=True)
+            with _closing_on_error(file):
+                file.append(segment.file.read(0, segment.file.size()))
+                file.sync()
+        except OSError as error:
+            if error.errno not in _NO_SPACE:
+                raise
+            self._storage.remove(temporary)
+            log.warning("no room for a copy of %s; it is trusted as it is", segment.path)
+            return
+        self._storage.replace(temporary, segment.path)
+        segment.file.close()
+        segment.file = file
 
     def confirm(self) -> None:
         """Recovery is done: make what was found durable. Blocks."""

@@ -53,7 +53,7 @@ class HttpDoor:
         self._guard: Guard | None = None
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
-        self._streams: set[web.WebSocketResponse] = set()
+        self._streams: dict[web.WebSocketResponse, None] = {}
         self._app = self._make_app(desk, joining)
 
     def _make_app(self, desk: FormingDesk, joining: JoinDesk) -> web.Application:
@@ -148,11 +148,11 @@ class HttpDoor:
         )
         await ws.prepare(request)
         self._metrics.connections.labels(kind="data").inc()
-        self._streams.add(ws)
+        self._streams[ws] = None
         try:
             await DataStream(ws, parts.api, self._settings, self._total, parts.logs.wait_for_room).run()
         finally:
-            self._streams.discard(ws)
+            self._streams.pop(ws, None)
             with contextlib.suppress(TimeoutError):  # closing would wait for a client that does not read
                 async with asyncio.timeout(CLOSE_WAIT_S):
                     await ws.close()

@@ -53,7 +53,8 @@ class InternalStreams:
         self._manager = manager
         self._metrics = metrics
         self._handshake_s = handshake_s
-        self._open: set[web.WebSocketResponse] = set()
+        self._open: dict[web.WebSocketResponse, None] = {}  # in the order they came, which a set would not keep
+        self._sessions: dict[BrokerId, ReplicaSession] = {}  # each follower's newest
 
     async def _accept(
         self, request: web.Request, purpose: Purpose, frame_max: int
@@ -74,7 +75,7 @@ class InternalStreams:
         except (HandshakeRefused, ConnectionError) as refused:
             log.warning("handshake.refused", purpose=purpose, remote=request.remote, problem=str(refused))
             return ws, None
-        self._open.add(ws)
+        self._open[ws] = None
         return ws, peer
 
     async def close(self) -> None:
@@ -95,7 +96,7 @@ class InternalStreams:
         try:
             await conversation.run()
         finally:
-            self._open.discard(ws)
+            self._open.pop(ws, None)
             await conversation.close()
         return ws
 
@@ -112,17 +113,22 @@ class InternalStreams:
                 return ws  # its registration has not reached this node's image yet; it will dial again
             await self._serve_replica(ws, registration.broker_id, registration.broker_epoch)
         finally:
-            self._open.discard(ws)
+            self._open.pop(ws, None)
             await ws.close()
         return ws
 
     async def _serve_replica(self, ws: web.WebSocketResponse, follower: BrokerId, epoch: BrokerEpoch) -> None:
         session = ReplicaSession(follower, epoch, self._manager.find, self._manager.clock)
+        before, self._sessions[follower] = self._sessions.get(follower), session
+        if before is not None:
+            before.close()  # what still comes over that stream was sent before this one was dialed
         waits: asyncio.Queue[ReplicaFetchRequest] = asyncio.Queue()
         answering = asyncio.create_task(self._answer_fetches(ws, session, waits))
         try:
             async for message in ws:
                 if message.type is not aiohttp.WSMsgType.BINARY or answering.done() or waits.qsize() > 2:
+                    break
+                if session.clock.closed:
                     break
                 frame = decode_request(message.data)
                 if not isinstance(frame.message, ReplicaFetchRequest):
@@ -134,6 +140,8 @@ class InternalStreams:
             await _refuse(ws)
         finally:
             session.close()
+            if self._sessions.get(follower) is session:
+                del self._sessions[follower]
             answering.cancel()
             await asyncio.gather(answering, return_exceptions=True)
 

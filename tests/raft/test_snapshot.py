@@ -57,6 +57,19 @@ def test_a_snapshot_of_another_cluster_is_refused() -> None:
         decode_snapshot(snapshot(5, cluster="other"), CLUSTER)
 
 
+def test_a_snapshot_that_a_start_relies_on_has_a_durable_name() -> None:
+    storage = CrashingStorage()
+    store_on(storage).save(snapshot(5))
+    storage.fail("sync_directory")
+    with pytest.raises(OSError, match="Input/output error"):
+        store_on(storage).save(snapshot(9))
+    storage = storage.kill()  # between the rename and the sync of the directory
+    assert store_on(storage).recover().snapshot.id.index == 9
+    for seed in range(10):
+        storage = storage.crash(seed)
+        assert store_on(storage).recover().snapshot.id.index == 9
+
+
 def test_the_power_may_go_at_every_change_of_a_save() -> None:
     outcomes = set()
     for cut in range(1, 30):

@@ -294,3 +294,27 @@ def test_an_entry_out_of_place_is_damage(tmp_path: Path) -> None:
     data = header + encode_record(Append(2, 1, b"x"), FILE_HEADER.size, 0)
     with pytest.raises(WalDamaged, match="entry 2"):
         WriteAheadLog.open(WAL_DIRECTORY, with_content(data))
+
+
+def test_what_a_failed_sync_left_in_the_cache_is_written_again_by_the_next_run() -> None:
+    storage = fresh()
+    wal = WriteAheadLog.open(WAL_DIRECTORY, storage)
+    wal.add(b"x", 1, 1)
+    storage.fail("sync", name_contains="wal")
+    with pytest.raises(OSError, match="Input/output error"):
+        wal.sync_file()
+    storage = storage.kill()  # the process ends; the cache stays, and calls itself clean
+    again = WriteAheadLog.open(WAL_DIRECTORY, storage)
+    assert again.synced_index == 1
+    assert WriteAheadLog.open(WAL_DIRECTORY, storage.crash(1)).last_index == 1
+
+
+def test_a_full_disk_does_not_keep_a_log_from_being_opened() -> None:
+    storage = fresh()
+    wal = WriteAheadLog.open(WAL_DIRECTORY, storage)
+    wal.add(b"x", 1, 1)
+    wal.sync_file()
+    storage = storage.kill()
+    storage.capacity = storage.used_bytes() + 10
+    assert WriteAheadLog.open(WAL_DIRECTORY, storage).last_index == 1
+    assert [name for name in storage.listdir(WAL_DIRECTORY) if name.endswith(".tmp")] == []

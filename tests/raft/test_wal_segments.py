@@ -232,3 +232,26 @@ def test_a_reset_that_finds_no_room_changes_nothing() -> None:
     wal.sync_file()
     assert len(storage.listdir(WAL_DIRECTORY)) == 1
     assert WriteAheadLog.open(WAL_DIRECTORY, storage.kill(), EntryId(50, 3)).last == EntryId(50, 3)
+
+
+def test_a_log_that_was_cut_behind_its_oldest_file_knows_the_term_of_its_base() -> None:
+    # Entries 5 to 7 are replaced from 4 on, in a file that begins after 4; then the files before it go.
+    storage = CrashingStorage()
+    wal = WriteAheadLog.open(WAL_DIRECTORY, storage)
+    for index in range(1, 5):
+        wal.add(b"x", index, 1)
+    wal.compact(1)  # rolls
+    for index in range(5, 8):
+        wal.add(b"x", index, 1)
+    wal.deleteEntriesFrom(3)
+    for index in range(4, 8):
+        wal.add(b"y", index, 2)
+    wal.sync_file()
+    wal.mark_synced(wal.position)
+    wal.compact(6)
+    wal.sync_file()
+    assert len(storage.listdir(WAL_DIRECTORY)) < 3
+    # The newest snapshot was damaged, and the one before it is of entry 5: no more goes than it has.
+    again = WriteAheadLog.open(WAL_DIRECTORY, storage.kill(), EntryId(5, 2))
+    assert (again.base_index, again.term_at(again.base_index)) == (4, 2)
+    assert [entry[1:] for entry in again[:]] == [(5, 2), (6, 2), (7, 2)]

@@ -18,7 +18,7 @@ import contextlib
 import errno
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -215,6 +215,7 @@ class CrashingStorage:
     ``capacity``: bytes all files together may hold, None for no limit (ENOSPC beyond, with a partial write);
     ``changes``: how many changes (writes, cuts, syncs, names) have been made: the clock of ``cut_power_at``;
     ``holes``: whether a crash may also leave zero-filled sectors inside unsynced writes;
+    ``on_power_cut``: called as the power goes, before PowerCut is raised;
     ``dead``: True once killed or crashed: every later call through this object fails.
     """
 
@@ -222,6 +223,7 @@ class CrashingStorage:
         self.capacity = capacity
         self.changes = 0
         self.holes = holes
+        self.on_power_cut: Callable[[], None] = lambda: None
         self.dead = False
         self._seed = seed
         self._root = _DirectoryNode()
@@ -267,6 +269,10 @@ class CrashingStorage:
     def cut_power_at(self, change: int | None) -> None:
         """Raise PowerCut out of the ``change``-th change from now (1 is the next). None: never."""
         self._cut_at = None if change is None else self.changes + change
+
+    def used_bytes(self) -> int:
+        """What all files together hold."""
+        return self._used(self._root)
 
     # The Storage protocol
 
@@ -379,6 +385,7 @@ class CrashingStorage:
         self.changes += 1
         if self._cut_at is not None and self.changes >= self._cut_at:
             self.dead = True
+            self.on_power_cut()
             raise PowerCut(f"at change {self.changes}")
 
     def _fault(self, operation: str, path: Path) -> None:

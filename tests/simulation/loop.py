@@ -11,7 +11,7 @@ import contextvars
 import heapq
 import itertools
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -42,6 +42,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.trace = Trace(lambda: self.now)
         self.network = Network(self, random.Random(f"network {seed}"))
         self.slow_disks: dict[str, float] = {}  # host -> seconds more at most, for whatever an executor does there
+        self.slowed: Counter[str] = Counter()  # host -> executor calls that its slow disk held up
         self.problems: list[str] = []  # exceptions that nobody retrieved, of live processes
         self._chance = random.Random(f"loop {seed}")
         self._contexts: dict[str, contextvars.Context] = {}
@@ -51,6 +52,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._executor_free_at: dict[tuple[str, int], float] = defaultdict(float)
         self._executors: dict[int, int] = {}
         self._numbers = itertools.count()
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []  # a heap
+        self._timer_numbers = itertools.count()
         self._check: Callable[[], None] = lambda: None
         self._check_every_s = float("inf")
         self._next_check = float("inf")
@@ -101,18 +104,16 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         """BaseEventLoop's, with a jump of the clock in place of waiting for sockets."""
-        timers, ready = self._scheduled, self._ready
-        while timers and timers[0]._cancelled:
-            heapq.heappop(timers)._scheduled = False
+        timers, ready = self._timers, self._ready
+        while timers and timers[0][2]._cancelled:
+            heapq.heappop(timers)
         if not ready:
             if timers:
-                self.now = max(self.now, timers[0]._when)
+                self.now = max(self.now, timers[0][0])
             elif not self._stopping:
                 raise SimulationStuck(f"nothing is left to happen at {self.now:.3f} s")
-        while timers and timers[0]._when <= self.now:
-            timer = heapq.heappop(timers)
-            timer._scheduled = False
-            ready.append(timer)
+        while timers and timers[0][0] <= self.now:
+            ready.append(heapq.heappop(timers)[2])
         if self.now >= self._next_check:
             self._next_check = self.now + self._check_every_s
             self._check()
@@ -131,6 +132,15 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self.steps += 1
             handle._run()
 
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *arguments: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """BaseEventLoop's, but timers of one moment run in the order they were set, and compare faster."""
+        timer = asyncio.TimerHandle(when, callback, arguments, self, context)
+        if not self.over:
+            heapq.heappush(self._timers, (when, next(self._timer_numbers), timer))
+        return timer
+
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Cancelled timers are dropped when they come up."""
 
@@ -141,9 +151,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """There are no events but timers and callbacks."""
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        if self.over or self.is_dead(PROCESS.get()):
+        handle = context.get("handle")
+        if self.over or self.is_dead(PROCESS.get() if handle is None else handle._context.get(PROCESS, "")):
             return
         error = context.get("exception")
+        if _is_aiohttps_own(error):
+            return
         if error is not None and not isinstance(error, Exception):
             raise error
         self.problems.append(f"{self.now:.3f} {PROCESS.get()}: {context.get('message')}: {error!r}")
@@ -161,6 +174,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         slow_s = self.slow_disks.get(host_of(PROCESS.get()))
         if slow_s is not None:
             begin_s += self._chance.uniform(0, slow_s)
+            self.slowed[host_of(PROCESS.get())] += 1
         number = self._executors.setdefault(id(executor), next(self._numbers))
         self._graveyard.append(executor)  # its id must not be given to another
         key = (PROCESS.get(), number)
@@ -174,7 +188,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     ) -> None:
         try:
             result, error = call(*arguments), None
-        except Exception as raised:
+        except BaseException as raised:
+            if self.is_dead(PROCESS.get()):
+                return  # the power went within the call
+            if not isinstance(raised, Exception):
+                raise
             result, error = None, raised
         self.call_later(end_s, _resolve, future, result, error)
 
@@ -199,10 +217,19 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """After the run: whatever still refers to this loop may be freed, and its last words go unheard."""
         self.over = True
         self._dead.update(self._contexts)
-        self._ready.clear()
-        self._scheduled.clear()
+        self._ready: deque[asyncio.Handle] = deque(maxlen=0)  # what finalizers ask for is not kept
+        self._timers.clear()
         self._graveyard.clear()
         self._stopped.clear()
+        self.network.bury()
+
+
+def _is_aiohttps_own(error: Any) -> bool:
+    """A server's task whose connection ended before it began finds no manager, and asserts that it has one."""
+    trace = error.__traceback__ if isinstance(error, AssertionError) else None
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_filename.endswith("aiohttp/web_protocol.py")
 
 
 def _resolve(future: "asyncio.Future[Any]", result: Any, error: Exception | None) -> None:

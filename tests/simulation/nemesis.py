@@ -34,6 +34,9 @@ class Nemesis:
             "cut_pair": self._cut_pair,
             "reset": self._reset,
             "slow": self._slow,
+            "loss": self._loss,
+            "strand": self._strand,
+            "power_in_write": self._power_in_write,
             "slow_disk": self._slow_disk,
             "slow_then_end": self._slow_then_end,
             "skew": self._skew,
@@ -145,6 +148,28 @@ class Nemesis:
         first, second = self._two()
         self._cluster.slow_link(first, second, self._chance.choice((0.05, 0.5, 2.0)))
         await self._wait(0.5, 8)
+
+    async def _loss(self) -> None:
+        self._cluster.lose(self._chance.choice((0.05, 0.2, 0.5)))
+        await self._wait(0.5, 6)
+
+    async def _strand(self) -> None:
+        """What was sent over connections comes after what is sent over their successors."""
+        first, second = self._two()
+        self._cluster.slow_link(first, second, self._chance.choice((0.5, 2.0)))
+        await self._wait(0.2, 2)
+        self._cluster.strand(first, second)
+        await self._wait(0.2, 2)
+
+    async def _power_in_write(self) -> None:
+        """The power goes after one of the next changes of a disk, whatever was to follow it."""
+        host = self._any()
+        if self._wounded is not None and self._cluster.in_sync():
+            self._wounded = None
+        if self._wounded in (None, host):
+            self._wounded = host
+            self._cluster.cut_power_at(host, self._chance.randrange(1, 60))
+        await self._wait(0.5, 4)
 
     async def _slow_disk(self) -> None:
         self._cluster.slow_disk(self._any(), self._chance.choice((0.1, 0.5, 2.0)))

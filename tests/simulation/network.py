@@ -10,7 +10,7 @@ import asyncio
 import errno
 import itertools
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -22,10 +22,12 @@ Address = tuple[str, int]
 Pair = tuple[str, str]  # hosts: from, to
 
 DELAY_S = (0.000_2, 0.002)
+LOSS = 0.002
 RETRANSMISSION_S = 0.2
 SYN_RETRY_S = 0.5
 CONNECT_TIMEOUT_S = 60.0
 SEND_BUFFER_BYTES = 256 << 10
+BINARY_FRAME = 0x82  # how a whole binary message of a WebSocket begins; aiohttp writes one such at a time
 
 
 def host_of(process: str) -> str:
@@ -84,6 +86,8 @@ class SimulatedTransport(asyncio.Transport):
         self.dead = False
         self.last_arrival_s = 0.0  # of what this end sent: later bytes come later
         self.held: list[bytes | _Ended] = []  # sent into a cut
+        self.number = 0  # of the connection: a later one has a higher
+        self.dialed = False  # this end opened it
         self._network = network
         self._addresses = {"sockname": local, "peername": remote}
         self._protocol: asyncio.Protocol | None = None
@@ -229,16 +233,20 @@ class Network:
 
     def __init__(self, loop: "SimulatedLoop", chance: Random) -> None:
         self.loop = loop
-        self.loss = 0.002
+        self.loss = LOSS
         self.listeners: dict[Address, Listener] = {}
         self.hosts: dict[str, str] = {}  # address -> host
         self.dark: set[str] = set()  # hosts without power
         self.cuts: set[Pair] = set()
         self.slow: dict[Pair, float] = {}  # extra seconds at most, per direction
+        self.duplicated: dict[Pair, float] = {}  # chance that a WebSocket's binary frame comes twice, per direction
+        self.effects: Counter[str] = Counter()  # what faults did to segments: stopped, slowed, resent, ...
         self._chance = chance
         self._transports: dict[SimulatedTransport, None] = {}
         self._holding: dict[SimulatedTransport, None] = {}
         self._ports = itertools.count(40_000)
+        self._numbers = itertools.count(1)
+        self._newest: dict[Pair, int] = {}  # the latest connection that frames came over, per direction
 
     # --- what goes on ------------------------------------------------------------------------------------------------
 
@@ -267,6 +275,8 @@ class Network:
         near = SimulatedTransport(self, process, local, address)
         far = SimulatedTransport(self, listener.process, address, local)
         near.peer, far.peer = far, near
+        near.number = far.number = next(self._numbers)
+        near.dialed = True
         self._transports[near] = self._transports[far] = None
         self.soon(listener.process, _accept, listener, far)
         protocol = factory()
@@ -278,7 +288,16 @@ class Network:
         if sender.held or self._blocked(sender.host, sender.peer.host):
             sender.held.append(data)
             self._holding[sender] = None
+            self.effects["stopped"] += 1
             return
+        self._fly(sender, data)
+        again = self.duplicated.get((sender.host, sender.peer.host)) if self.duplicated else None
+        if again and isinstance(data, bytes) and data[0] == BINARY_FRAME and self._chance.random() < again:
+            self.effects["duplicated"] += 1
+            self._fly(sender, data)
+
+    def _fly(self, sender: SimulatedTransport, data: bytes | _Ended) -> None:
+        assert sender.peer is not None
         delay = self._delay(sender.host, sender.peer.host)
         arrives_at = sender.last_arrival_s = max(sender.last_arrival_s + 1e-9, self.loop.now + delay)
         content = (len(data), zlib.crc32(data)) if isinstance(data, bytes) else repr(data.error)
@@ -291,10 +310,19 @@ class Network:
         if self._blocked(sender.host, receiver.host):
             sender.held.append(data)
             self._holding[sender] = None
+            self.effects["stopped"] += 1
         elif not receiver.dead:
+            if isinstance(data, bytes) and data[0] == BINARY_FRAME:
+                self._note_order(sender.number, (sender.host, receiver.host))
             receiver.arrived(data)
         elif isinstance(data, bytes) and not sender.dead and not self._blocked(receiver.host, sender.host):
             self.send(receiver, _Ended(_reset()))  # nobody knows this connection there any more
+
+    def _note_order(self, number: int, pair: Pair) -> None:
+        if number < self._newest.get(pair, 0):
+            self.effects["reordered"] += 1
+        else:
+            self._newest[pair] = number
 
     def acknowledge(self, receiver: SimulatedTransport, size: int) -> None:
         assert receiver.peer is not None
@@ -310,8 +338,12 @@ class Network:
         delay = self._chance.uniform(*DELAY_S)
         while self._chance.random() < self.loss:
             delay += RETRANSMISSION_S
-        slow = self.slow.get((source, target))
-        return delay if slow is None else delay + self._chance.uniform(0, slow)
+            self.effects["resent"] += 1
+        slow = self.slow.get((source, target)) if self.slow else None
+        if slow is None:
+            return delay
+        self.effects["slowed"] += 1
+        return delay + self._chance.uniform(0, slow)
 
     def _blocked(self, source: str, target: str) -> bool:
         return (source, target) in self.cuts or source in self.dark or target in self.dark
@@ -323,9 +355,11 @@ class Network:
         self.cuts |= pairs
 
     def heal(self) -> None:
-        """Every way is open and fast; what was held is sent."""
+        """Every way is open and fast, and nothing comes twice; what was held is sent."""
         self.cuts.clear()
         self.slow.clear()
+        self.duplicated.clear()
+        self.loss = LOSS
         self._send_held()
 
     def _send_held(self) -> None:
@@ -344,6 +378,16 @@ class Network:
                 end.arrived(_Ended(_reset()))
         return len(broken)
 
+    def strand(self, first: str, second: str) -> int:
+        """The ends on ``first`` of its connections to ``second`` break and nobody tells the other ends, to which goes
+        on coming what was on its way; how many did. A new connection may overtake them."""
+        broken = [
+            t for t in self._transports if t.peer is not None and (t.host, t.peer.host) == (first, second) and t.dialed
+        ]
+        for transport in broken:
+            transport.arrived(_Ended(_reset()))
+        return len(broken)
+
     def process_died(self, process: str) -> None:
         """Its kernel closes its ports and resets its connections; without power nobody does, and nobody hears."""
         for listener in [one for one in self.listeners.values() if one.process == process]:
@@ -354,6 +398,12 @@ class Network:
             else:
                 transport.held.clear()
             transport.vanish()
+
+    def bury(self) -> None:
+        """After the run: hold on to nobody."""
+        self.listeners.clear()
+        self._transports.clear()
+        self._holding.clear()
 
     def power_off(self, host: str) -> None:
         self.dark.add(host)

@@ -207,6 +207,9 @@ class SimulatedCluster:
         self.faults += 1
         return True
 
+    def _go_dark(self, host: str) -> None:
+        self._die(host, power=True)
+
     def pause(self, host: str) -> bool:
         """SIGSTOP."""
         member = self.members[host]
@@ -242,12 +245,34 @@ class SimulatedCluster:
         self.loop.trace.record("heal", shown=True)
         self.loop.network.heal()
         self.loop.slow_disks.clear()
+        for member in self.members.values():
+            member.storage.cut_power_at(None)
 
     def reset(self, first: str, second: str) -> None:
         """Break every connection between two hosts."""
         self.loop.trace.record("reset", first, second, shown=True)
         broken = self.loop.network.reset(first, second) + self.loop.network.reset(second, first)
         self.faults += broken > 0
+
+    def strand(self, first: str, second: str) -> None:
+        """The first host's ends of its connections to the second break, and what they sent is still on its way."""
+        self.loop.trace.record("strand", first, second, shown=True)
+        self.loop.network.slow.pop((first, second), None)
+        self.faults += self.loop.network.strand(first, second) > 0
+
+    def lose(self, chance: float) -> None:
+        """Each segment has this chance to be lost, each time it is sent."""
+        self.loop.trace.record("lose", chance, shown=True)
+        self.loop.network.loss = chance
+        self.faults += 1
+
+    def cut_power_at(self, host: str, change: int) -> None:
+        """A host goes dark after so many more changes of its disk; not any more once all is healed."""
+        member = self.members[host]
+        if member.process is not None:
+            self.loop.trace.record("power at change", host, change, shown=True)
+            member.storage.on_power_cut = lambda: self._go_dark(host)
+            member.storage.cut_power_at(change)
 
     def slow_disk(self, host: str, seconds: float) -> None:
         """Let each sync, and whatever else an executor does, take up to ``seconds`` more."""
