@@ -42,6 +42,7 @@ class NodeProcess:
         self.number = number
         self.port = port
         self.directory = directory
+        self.command: tuple[str, ...] = NODE_COMMAND
         self._arguments = arguments
         self._process: asyncio.subprocess.Process | None = None
 
@@ -68,7 +69,7 @@ class NodeProcess:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("OTTLA_")}
         with self.directory.with_suffix(".log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *NODE_COMMAND,
+                *self.command,
                 "--data",
                 str(self.directory),
                 "--http",
