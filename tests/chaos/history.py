@@ -1,9 +1,9 @@
 """What clients asked and were answered, and what the nemesis did, in the order in which it happened.
 
-A history is two lists. ``ops``: every operation twice, as it began (``invoke``) and as it ended: ``ok`` (it happened, and
-this was the answer), ``fail`` (it certainly did not happen), ``info`` (nobody knows: it may yet happen, at any time, or
-never). ``faults``: the beginnings and ends of faults. On disk each is one JSON object a line. Form and meaning follow
-jepsen.tests.kafka.
+A history is two lists. ``ops``: every operation twice, as it began (``invoke``) and as it ended: ``ok`` (it happened,
+and this was the answer), ``fail`` (it certainly did not happen), ``info`` (nobody knows: it may yet happen, at any
+time, or never). ``faults``: the beginnings and ends of faults. On disk each is one JSON object a line. Form and
+meaning follow jepsen.tests.kafka.
 
 Values of the queue's operations; keys and values are ints, and a value is sent to a key once:
 

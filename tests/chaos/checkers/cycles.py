@@ -1,12 +1,13 @@
 """Cycles of dependencies between operations (Adya's G0 and G1c; Elle), in linear time.
 
 An edge ww joins the writers of values that are neighbours in a version order; wr a writer and each who read its value.
-A realtime edge joins an operation that ended with one that began later, a process edge two of one process. Without write
-isolation other writers may come between the sends of a transaction, so cycles with ww edges are allowed; a cycle of wr
-edges alone (``G1c``) says that two operations each saw the other's uncommitted doings, or one the future.
+A realtime edge joins an operation that ended with one that began later, a process edge two of one process. Without
+write isolation other writers may come between the sends of a transaction, so cycles with ww edges are allowed; a cycle
+of wr edges alone (``G1c``) says that two operations each saw the other's uncommitted doings, or one the future.
 
-Kinds: ``G0``, ``G1c`` (wr only), ``G1c-ww`` (wr and ww), each also ``-process`` and ``-realtime`` for cycles that need such
-an edge. An operation both sends and polls only in a transaction; without transactions none has wr edges on both sides.
+Kinds: ``G0``, ``G1c`` (wr only), ``G1c-ww`` (wr and ww), each also ``-process`` and ``-realtime`` for cycles that need
+such an edge. An operation both sends and polls only in a transaction; without transactions none has wr edges on both
+sides.
 """
 
 from collections.abc import Iterable

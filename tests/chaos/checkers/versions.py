@@ -1,8 +1,9 @@
 """A queue's history as deeds, and the order of versions that each key must have had.
 
-The version order of a key (jepsen.tests.kafka): every offset that somebody was told of, with its value or values, sorted,
-holes closed up (offsets are used by other things too). The place of a value in it is its *index*. Offsets come from the
-sends that must have committed, and from all polls, even those that failed: a poller must only ever see safe data.
+The version order of a key (jepsen.tests.kafka): every offset that somebody was told of, with its value or values,
+sorted, holes closed up (offsets are used by other things too). The place of a value in it is its *index*. Offsets come
+from the sends that must have committed, and from all polls, even those that failed: a poller must only ever see safe
+data.
 """
 
 from collections.abc import Iterable
