@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from .history import History, Op
+from .history import History, Op, OpType
 
 STEP_NS = 2_000_000
 POLL_MAX = 12
@@ -37,6 +37,7 @@ class Client:
 
     process: int
     positions: dict[int, int] = field(default_factory=dict)  # key -> place in the records
+    stored: list[Any] = field(default_factory=list)  # what its last acknowledged send was told
 
 
 @dataclass
@@ -47,10 +48,22 @@ class Late:
     values: list[int]
 
 
+UnderWay = tuple[Client, Op, OpType, Any, str | None]
+"""Who does what, and how it will end."""
+
+
 class Model:
     """``history`` is complete after ``run``."""
 
-    def __init__(self, seed: int, operations: int = 10_000, clients: int = 5, *, subscribe: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int,
+        operations: int = 10_000,
+        clients: int = 5,
+        *,
+        subscribe: bool = False,
+        resend: bool = False,
+    ) -> None:
         self.history = History(self._tick)
         self._chance = Random(seed)
         self._operations = operations
@@ -61,10 +74,11 @@ class Model:
         self._late: list[Late] = []
         self._now_ns = 0
         self._subscribe = subscribe
+        self._resend = resend
 
     def run(self) -> list[Op]:
         """All operations, then all processes read all keys from the beginning."""
-        busy: list[tuple[Client, Op, str, Any, str | None]] = []
+        busy: list[UnderWay] = []
         while len(self.history.ops) < 2 * self._operations:
             idle = [client for client in self._clients if all(client is not other[0] for other in busy)]
             if idle and (len(busy) < 2 or self._chance.random() < 0.5):
@@ -81,7 +95,7 @@ class Model:
         self._now_ns += self._chance.randrange(1, STEP_NS)
         return self._now_ns
 
-    def _begin(self, client: Client) -> tuple[Client, Op, str, Any, str | None]:
+    def _begin(self, client: Client) -> UnderWay:
         """What it does takes effect at once; what it is told may come while others act."""
         dice = self._chance.random()
         if dice < 0.004:
@@ -95,15 +109,15 @@ class Model:
             return self._transaction(client)
         return self._poll(client)
 
-    def _end(self, under_way: tuple[Client, Op, str, Any, str | None]) -> None:
+    def _end(self, under_way: UnderWay) -> None:
         client, op, type_, value, error = under_way
-        self.history.complete(op, type_, value, error)  # type: ignore[arg-type]
+        self.history.complete(op, type_, value, error)
         if op.f == "crash" or (op.f == "send" and type_ == "info"):
             # As Jepsen's: the producer is given up too, for its records may still arrive behind those of the next.
-            client.process, client.positions = self._next_process, {}
+            client.process, client.positions, client.stored = self._next_process, {}, []
             self._next_process += 1
 
-    def _assign(self, client: Client) -> tuple[Client, Op, str, Any, str | None]:
+    def _assign(self, client: Client) -> UnderWay:
         keys = sorted(self._chance.sample(range(KEYS), self._chance.randint(1, KEYS)))
         from_beginning = self._chance.random() < 0.2
         value = {"keys": keys, "from_beginning": from_beginning}
@@ -112,7 +126,10 @@ class Model:
         client.positions = {key: kept.get(key, 0) for key in keys}
         return client, op, "ok", value, None
 
-    def _send(self, client: Client) -> tuple[Client, Op, str, Any, str | None]:
+    def _send(self, client: Client) -> UnderWay:
+        if self._resend and client.stored and self._chance.random() < 0.3:
+            again = [["send", key, value] for _, key, (_, value) in client.stored]
+            return client, self.history.invoke(client.process, "send", again), "ok", client.stored, None
         asked = [(self._chance.randrange(KEYS), self._value()) for _ in range(self._chance.choice((1, 1, 1, 2, 4)))]
         op = self.history.invoke(client.process, "send", [["send", key, value] for key, value in asked])
         dice = self._chance.random()
@@ -125,6 +142,7 @@ class Model:
         for key, value in asked:
             offset = self._store(key, value)
             done.append(["send", key, [None if self._chance.random() < 0.02 else offset, value]])
+        client.stored = done
         return client, op, "ok", done, "retried" if self._chance.random() < 0.05 else None
 
     def _leave_unknown(self, asked: list[tuple[int, int]]) -> None:
@@ -151,7 +169,7 @@ class Model:
         self._next_value += 1
         return self._next_value
 
-    def _transaction(self, client: Client) -> tuple[Client, Op, str, Any, str | None]:
+    def _transaction(self, client: Client) -> UnderWay:
         key, value = self._chance.randrange(KEYS), self._value()
         op = self.history.invoke(client.process, "txn", [["poll"], ["send", key, value]])
         if self._chance.random() < 0.1:
@@ -170,7 +188,7 @@ class Model:
                 polled.append([key, [list(record) for record in records]])
         return polled
 
-    def _poll(self, client: Client) -> tuple[Client, Op, str, Any, str | None]:
+    def _poll(self, client: Client) -> UnderWay:
         op = self.history.invoke(client.process, "poll", [["poll"]])
         if self._chance.random() < 0.01:
             before = dict(client.positions)
@@ -189,6 +207,49 @@ class Model:
             self.history.complete(op, "ok", [["poll", self._take(client)]])
 
 
-def valid_history(seed: int, operations: int = 10_000, *, subscribe: bool = False) -> list[Op]:
-    """``operations`` and the final polls; the same for the same seed."""
-    return Model(seed, operations, subscribe=subscribe).run()
+def valid_history(seed: int, operations: int = 10_000, *, subscribe: bool = False, resend: bool = False) -> list[Op]:
+    """``operations`` and the final polls; the same for the same seed. ``resend``: values are sent again, and stored
+    once."""
+    return Model(seed, operations, subscribe=subscribe, resend=resend).run()
+
+
+NAMES = 8
+
+
+def valid_topics(seed: int, operations: int = 2_000, clients: int = 5) -> list[Op]:
+    """Topics that are made, altered, deleted and listed by several at once; every configuration is used once."""
+    chance = Random(seed)
+    moment = iter(range(1, 1 << 60))
+    history = History(lambda: next(moment))
+    topics: dict[str, int] = {}
+    busy: dict[int, tuple[Op, OpType, Any, str | None]] = {}
+    while len(history.ops) < 2 * operations:
+        process = chance.randrange(clients)
+        if process in busy:
+            history.complete(*busy.pop(process))
+        else:
+            busy[process] = _topic_operation(history, chance, topics, process)
+    for under_way in busy.values():
+        history.complete(*under_way)
+    return history.ops
+
+
+def _topic_operation(
+    history: History, chance: Random, topics: dict[str, int], process: int
+) -> tuple[Op, OpType, Any, str | None]:
+    if chance.random() < 0.4:
+        current = chance.random() < 0.8
+        return history.invoke(process, "list", {"current": current}), "ok", dict(topics), None
+    f, name = chance.choice(("create", "create", "alter", "delete")), f"topic-{chance.randrange(NAMES)}"
+    value = {"topic": name} if f == "delete" else {"topic": name, "config": len(history.ops)}
+    op = history.invoke(process, f, value)
+    dice = chance.random()
+    if dice < 0.02:
+        return op, "info", None, "REQUEST_TIMED_OUT"  # and it never happened
+    if (f == "create") == (name in topics):
+        return op, "fail", None, "TOPIC_ALREADY_EXISTS" if f == "create" else "UNKNOWN_TOPIC_OR_PARTITION"
+    if f == "delete":
+        del topics[name]
+    else:
+        topics[name] = value["config"]  # type: ignore[assignment]
+    return (op, "info", None, "REQUEST_TIMED_OUT") if dice < 0.04 else (op, "ok", None, None)

@@ -26,21 +26,22 @@ def check_cycles(deeds: list[Deed], versions: Versions, findings: Findings) -> N
     ww, wr = _ww(size, versions), _wr(deeds, versions)
     later, time_size = _realtime(deeds)
     after = _process(deeds)
-    suspects = {node for group in _groups(_joined(time_size, ww, wr, later, after)) for node in group}
+    suspects = sorted({node for group in _groups(_joined(time_size, ww, wr, later, after)) for node in group})
     if not suspects:
         return
-    ww, wr, later, after = (_only(graph, suspects) for graph in (ww, wr, later, after))
+    small = {node: place for place, node in enumerate(suspects)}
+    ww, wr, later, after = (_only(graph, small) for graph in (ww, wr, later, after))
     for name, graphs, must, bad in (("G0", [ww], ww, False), ("G1c", [wr], wr, True), ("G1c-ww", [ww, wr], wr, False)):
         known: set[int] = set()
         for suffix, extra in (("", []), ("-process", [after]), ("-realtime", [after, later])):
-            for group in _groups(_joined(time_size, *graphs, *extra)):
-                if known.isdisjoint(group) and _has_edge(must, set(group)) and not _is_weaker(name, group, wr, ww):
+            for group in _groups(_joined(len(suspects), *graphs, *extra)):
+                if known.isdisjoint(group) and _has_edge(must, set(group)) and not _is_weaker(name, group, ww):
                     known.update(group)
-                    ops = [deeds[node].index for node in group if node < size]
-                    findings.add(name + suffix, bad=bad, ops=sorted(ops)[:CYCLE_SHOWN_MAX], size=len(ops))
+                    ops = sorted(deeds[suspects[place]].index for place in group if suspects[place] < size)
+                    findings.add(name + suffix, bad=bad, ops=ops[:CYCLE_SHOWN_MAX], size=len(ops))
 
 
-def _is_weaker(name: str, group: list[int], wr: Graph, ww: Graph) -> bool:
+def _is_weaker(name: str, group: list[int], ww: Graph) -> bool:
     """A group without a ww edge has been reported as G1c already."""
     return name == "G1c-ww" and not _has_edge(ww, set(group))
 
@@ -117,8 +118,9 @@ def _joined(size: int, *graphs: Graph) -> Graph:
     return joined
 
 
-def _only(graph: Graph, nodes: set[int]) -> Graph:
-    return [[next_ for next_ in behind if next_ in nodes] if node in nodes else [] for node, behind in enumerate(graph)]
+def _only(graph: Graph, small: dict[int, int]) -> Graph:
+    """The part of a graph between these nodes, which get new numbers."""
+    return [[small[behind] for behind in graph[node] if behind in small] if node < len(graph) else [] for node in small]
 
 
 def _has_edge(graph: Graph, nodes: set[int]) -> bool:
@@ -173,9 +175,9 @@ def _tarjan(graph: Graph, roots: list[int]) -> Iterable[list[int]]:
                 if work:
                     low[work[-1][0]] = min(low[work[-1][0]], low[node])
                 if low[node] == number[node]:
-                    at = stack.index(node)
-                    group = stack[at:]
-                    del stack[at:]
+                    group: list[int] = []
+                    while node not in group[-1:]:
+                        group.append(stack.pop())
                     on_stack.difference_update(group)
                     if len(group) > 1:
                         yield group

@@ -41,12 +41,12 @@ def _check_polls_of(
     at = positions.setdefault(deed.process, {}) if deed.type == "ok" else {}
     begun: set[int] = set()
     for key, records in deed.polled:
-        order = versions.orders[key].first
+        places = versions.orders[key].places  # by offset: a copy of a record is judged as a copy, not as a step back
         previous = at.get(key)
         exempt = key in deed.rebalanced
         inside = key in begun
-        for _, value in records:
-            index = order[value]
+        for offset, value in records:
+            index = places[offset]
             if previous is not None and index - previous != 1 and not exempt:
                 kind = "poll-skip" if index - previous > 1 else "nonmonotonic-poll"
                 findings.add(

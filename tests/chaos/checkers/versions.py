@@ -68,7 +68,7 @@ def _read_steps(deed: Deed, steps: list[list]) -> None:  # type: ignore[type-arg
             else:
                 deed.sent.append((key, result[0], result[1]))
         elif len(step) > 1:
-            deed.polled.extend((key, records) for key, records in step[1] if records)
+            deed.polled += [(key, records) for key, records in step[1] if records]
 
 
 @dataclass(slots=True)
@@ -76,6 +76,7 @@ class Order:
     """The versions of one key. ``values[i]`` has one value, unless offsets are inconsistent."""
 
     offsets: list[int]
+    places: dict[int, int]  # offset -> index
     values: list[list[int]]
     first: dict[int, int]  # value -> its lowest index
     last: dict[int, int]  # value -> its highest
@@ -83,15 +84,16 @@ class Order:
     @classmethod
     def of(cls, log: dict[int, list[int]]) -> "Order":
         offsets = sorted(log)
+        places = {offset: index for index, offset in enumerate(offsets)}
         values = [log[offset] for offset in offsets]
         last = {value: index for index, here in enumerate(values) for value in here}
         if len(last) == len(values) and all(len(here) == 1 for here in values):
-            return cls(offsets, values, last, last)
+            return cls(offsets, places, values, last, last)
         first: dict[int, int] = {}
         for index, here in enumerate(values):
             for value in here:
                 first.setdefault(value, index)
-        return cls(offsets, values, first, last)
+        return cls(offsets, places, values, first, last)
 
 
 @dataclass(slots=True)
