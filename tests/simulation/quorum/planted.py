@@ -228,7 +228,7 @@ BUGS: dict[str, Bug] = {
     "truncate_in_memory": Bug(lambda: _patched(WriteAheadLog, "deleteEntriesFrom", _truncate_in_memory), 0),
     "frame_out_of_turn": Bug(lambda: _patched(transport, "_decode_frame", _frame_out_of_turn), 0),
     "count_after_telling": Bug(lambda: _patched(PySyncObjCore, "_apply_committed", _count_after_telling), 6),
-    "anybody_is_told": Bug(lambda: _patched(PySyncObjCore, "_apply_committed", _anybody_is_told), None),
+    "anybody_is_told": Bug(lambda: _patched(PySyncObjCore, "_apply_committed", _anybody_is_told), 0),
     "lost_is_failed": Bug(lambda: mock.patch("ottla.raft.quorum.proposal_of", _lost_is_failed), None),
     "gave_up_is_failed": Bug(lambda: _patched(MetadataQuorum, "propose", _gave_up_is_failed), 2),
     "barrier_without_commit": Bug(lambda: _patched(MetadataQuorum, "read_barrier", _barrier_without_commit), 0),
