@@ -266,6 +266,10 @@ class CrashingStorage:
         """
         self._faults.append(_Fault(operation, nth, error, name_contains, keep))
 
+    def forgive(self) -> None:
+        """No arranged ``fail`` comes any more."""
+        self._faults.clear()
+
     def cut_power_at(self, change: int | None) -> None:
         """Raise PowerCut out of the ``change``-th change from now (1 is the next). None: never."""
         self._cut_at = None if change is None else self.changes + change

@@ -54,7 +54,7 @@ class Nemesis:
             few = self._chance.sample(names, 3)
             self._weights = {name: int(name in few) for name in names}
         if only:
-            self._weights = {name: int(name in only) for name in names}
+            self._weights = {name: int(name in only) for name in self._faults}
         if not any(self._weights.values()):
             self._weights["kill"] = 1
         self._wounded: str | None = None  # the host whose disk has lost something and may not have it back yet

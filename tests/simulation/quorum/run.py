@@ -148,12 +148,13 @@ def main() -> int:
     first, _, last = arguments.seeds.partition(":")
     seeds = range(int(first), int(last) if last else int(first) + 1)
     total, began = Total(), time.monotonic()
-    for verdict in run_many(seeds, arguments.time, arguments.jobs, arguments.plant):
-        total.add(verdict)
-        if verdict.error is not None or not arguments.quiet:
-            _tell(verdict, arguments)
-        if verdict.error is not None and arguments.first:
-            break
+    with contextlib.suppress(KeyboardInterrupt):  # tells what it has
+        for verdict in run_many(seeds, arguments.time, arguments.jobs, arguments.plant):
+            total.add(verdict)
+            if verdict.error is not None or not arguments.quiet:
+                _tell(verdict, arguments)
+            if verdict.error is not None and arguments.first:
+                break
     if arguments.trace is not None:
         arguments.trace.write_text(_run_one(seeds[total.seeds - 1], arguments.time, arguments.plant, True).lines + "\n")
     return _conclude(total, time.monotonic() - began)

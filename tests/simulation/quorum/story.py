@@ -85,6 +85,7 @@ async def _story(world: QuorumWorld, clients: Clients, virtual_s: float) -> floa
         lambda: all(clients.answered[n] > before[n] for n in range(CLIENTS)), "answering everybody again", RESUMED_S_MAX
     )
     resumed_s = world.loop.now - mended_at
+    world.start_all()  # who met the last fault just as it was mended
     await asyncio.sleep(max(0.0, virtual_s - 1 - world.loop.now))
     await clients.finish()
     await world.until(world.converged, "converged", 5)

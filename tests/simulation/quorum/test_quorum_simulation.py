@@ -43,7 +43,9 @@ def test_one_seed_is_one_history_in_every_process_and_under_every_hash_seed() ->
 
 @pytest.mark.parametrize("name", ["truncate_matching", "answer_before_sync", "sync_skipped", "barrier_without_commit"])
 def test_a_planted_bug_is_found_where_it_was_found_before(name: str) -> None:
+    seed = BUGS[name].caught_by
+    assert seed is not None
     with BUGS[name].plant():
-        verdict = run_seed(BUGS[name].caught_by)
+        verdict = run_seed(seed)
     assert verdict.error is not None
     assert verdict.error.startswith("Violation"), verdict.error

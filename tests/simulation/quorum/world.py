@@ -252,6 +252,7 @@ class QuorumWorld:
         for voter in self.voters.values():
             voter.storage.capacity = None
             voter.storage.cut_power_at(None)
+            voter.storage.forgive()
             voter.clock.disturb(1.0)
 
     def mend(self) -> None:
