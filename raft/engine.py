@@ -58,6 +58,12 @@ class SafeSyncObj(Compaction):
             return self._clock.monotonic()
         return self._next_heartbeat if self.is_leader else self._deadline
 
+    @property
+    def is_due(self) -> bool:
+        """A tick would do something. Heartbeats and their answers alone make none due, which is most of an idle
+        node's traffic."""
+        return self._stirred or self.next_deadline() <= self._clock.monotonic()
+
     def _turn(self, now: float) -> None:
         try:
             self._campaign_when_due(now)
@@ -149,10 +155,13 @@ class SafeSyncObj(Compaction):
     def _on_next_index(self, node: Node, message: NextIndex, now: float) -> None:
         if message.term > self.term:
             self._step_down(message.term, now)
+            self._stirred = True
         if message.term != self.term or not self.is_leader:
             return  # D4: an answer to an earlier leadership says nothing about this one
         progress = self._progress[node]
         progress.responded_at = now
+        # Not the answer to a mere heartbeat: it may commit something, or let more be sent.
+        self._stirred |= message.reset or progress.probing or message.next_index - 1 > progress.match
         if message.success and message.next_index <= self._wal.last_index + 1:
             progress.accepted(message.next_index - 1, now)
         elif message.reset:

@@ -13,7 +13,6 @@ from inside a callback.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import Empty
 from typing import Any
 
 from pysyncobj.config import FAIL_REASON, SyncObjConf
@@ -25,7 +24,7 @@ from ottla.log.clock import Clock
 
 from . import pysyncobj_pin as pysyncobj_pin  # the pin is checked before anything here can be used
 from .barrier import BarrierTransport
-from .codec import Message
+from .codec import AppendEntries, Message, NextIndex
 from .wal import WalFull, WriteAheadLog
 from .wal_format import MAX_COMMAND_BYTES
 
@@ -84,6 +83,7 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
         self._apply = apply
         self._timing = timing
         self._others = tuple(Node(other) for other in sorted(other_ids))
+        self._stirred = True  # something came since the last tick that it may make use of
         super().__init__(
             Node(node_id),
             self._others,
@@ -127,6 +127,7 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
 
     def receive(self, node_id: int, message: Message) -> None:
         """A message from ``node_id``, who is authenticated. A voter that has no room to act on it stays silent."""
+        self._stirred = self._stirred or not isinstance(message, AppendEntries | NextIndex)  # those say it themselves
         try:
             self._SyncObj__onMessageReceived(Node(node_id), message)
         except WalFull as full:
@@ -134,6 +135,7 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
 
     def connected(self, node_id: int, up: bool) -> None:
         """Messages to ``node_id`` leave from now on, or no more; what was on its way is lost."""
+        self._stirred = True
         (self._SyncObj__onNodeConnected if up else self._SyncObj__onNodeDisconnected)(Node(node_id))
 
     def propose(self, command: bytes, done: Callable[[Applied], None], *, no_op: bool = False) -> None:
@@ -145,6 +147,7 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
 
     def released(self) -> None:
         """The log was synced: send what waited for it."""
+        self._stirred = True
         self._barrier.release(self._wal.synced_position, self.term)
 
     # What the subclasses are made of: PySyncObj's state under names of its own
@@ -206,10 +209,14 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
     def _peer_connected(self, node: Node, now: float) -> None:
         raise NotImplementedError
 
+    def _peer_lost(self, node: Node, now: float) -> None:
+        raise NotImplementedError
+
     # Entrances
 
     def _onTick(self, timeToWait: float = 0.0) -> None:
         # Replaced whole: it sent before it synced, and counted itself for unsynced entries (D2).
+        self._stirred = False
         self._turn(self._clock.monotonic())
 
     def _SyncObj__onMessageReceived(self, node: Node, message: Message) -> None:
@@ -224,6 +231,7 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
     def _SyncObj__onNodeDisconnected(self, node: Node) -> None:
         super()._SyncObj__onNodeDisconnected(node)
         self._barrier.forget(node)
+        self._peer_lost(node, self._clock.monotonic())
 
     def _SyncObj__onBecomeLeader(self) -> None:
         raise RaftInvariantBroken("elections are held elsewhere")  # D5
@@ -238,10 +246,9 @@ class PySyncObjCore(SyncObj):  # type: ignore[misc]
         # D9: never forwards; request ids that start at 0 in each process answer the wrong caller. A full disk fails
         # the proposal, which was not written, and nothing else.
         for _ in range(PROPOSALS_PER_TICK):
-            try:
-                command, done = self._SyncObj__commandsQueue.get_nowait()
-            except Empty:
+            if not self._pending():
                 return
+            command, done = self._SyncObj__commandsQueue.get_nowait()
             if not self.is_leader:
                 _tell(done, Applied(0, None, FAIL_REASON.NOT_LEADER))
                 continue

@@ -85,6 +85,8 @@ class MetadataQuorum:
         self._run_blocking = run_blocking
         self._on_fatal = on_fatal
         self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         others = {node_id: endpoint for node_id, endpoint in voters.items() if node_id != local.node_id}
         self._transport = RaftTransport(local, others, secret, chance, self._wake.set)
         self._keeper = SnapshotKeeper(
@@ -141,6 +143,8 @@ class MetadataQuorum:
         if self._core is not None and not self._ended:
             await self._hand_over()
         self._end()
+        if self._timer is not None:
+            self._timer.cancel()
         tasks = [*self._tasks, *self._keeper.jobs]
         for task in tasks:
             task.cancel()
@@ -205,15 +209,27 @@ class MetadataQuorum:
     # The driver
 
     async def _drive(self) -> None:
-        loop = asyncio.get_running_loop()
-        assert self._core is not None
+        core = self._core
+        assert core is not None
         while True:
-            delay = max(0.0, self._core.next_deadline() - self._clock.monotonic())
-            timer = loop.call_later(delay, self._wake.set)
+            self._set_timer(core.next_deadline())
             await self._wake.wait()
-            timer.cancel()
             self._wake.clear()
-            self._turn(self._core)
+            self._turn(core)
+
+    def _set_timer(self, deadline: float) -> None:
+        # A deadline mostly moves away, with each heartbeat: a timer that comes too early is cheaper than a new one.
+        if self._timer is not None:
+            if self._timer_at <= deadline:
+                return
+            self._timer.cancel()
+        self._timer_at = deadline
+        delay = max(0.0, deadline - self._clock.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        self._timer = None
+        self._wake.set()
 
     def _turn(self, core: SafeSyncObj) -> None:
         self._barrier = None  # its no-op enters the log in this tick; later readers need another
@@ -222,7 +238,8 @@ class MetadataQuorum:
                 core.connected(event.node_id, event.up)
             else:
                 core.receive(event.node_id, event.message)
-        core.doTick(0)
+        if core.is_due:
+            core.doTick(0)
         self._keeper.look(core)
         self._announce(core)
 

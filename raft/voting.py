@@ -17,6 +17,14 @@ class Elections(PySyncObjCore):
     def _rearm(self, now: float) -> None:
         self._deadline = now + self._patience()
 
+    def _peer_lost(self, node: Node, now: float) -> None:
+        # A process that dies closes its connections: the rest of the silence need not pass. If only the connection
+        # died, the leader's next message takes this back, and voters that hear it refuse the pre-vote.
+        if node == self._leader:
+            timing, self._leader_heard_at = self._timing, None
+            spread = (timing.election_max_s - timing.election_min_s) * self._chance.random()
+            self._deadline = min(self._deadline, now + timing.heartbeat_s + spread)
+
     def _step_down(self, term: int, now: float) -> None:
         if term > self.term:
             self._set_term(term, None)

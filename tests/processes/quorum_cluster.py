@@ -85,7 +85,8 @@ class Voter:
     def _say(self, line: str) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
-        self._process.stdin.write(line.encode() + b"\n")
+        if not self._process.stdin.is_closing():
+            self._process.stdin.write(line.encode() + b"\n")
 
     async def ask(self, line: str, timeout_s: float = WAIT_S) -> Any:
         """Send a line whose answer begins with the same word; that answer."""

@@ -292,7 +292,8 @@ class Voter:
         self.core.propose(command, done)
 
     def tick(self) -> None:
-        self.core.doTick(0)
+        if self.core.is_due:  # as the driver
+            self.core.doTick(0)
         self.look_for_snapshots()
 
     def begin_sync(self) -> None:
