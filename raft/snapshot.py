@@ -14,6 +14,7 @@ has a name and fails its check was damaged since. The last two are kept.
 import contextlib
 import logging
 import struct
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 MAX_SNAPSHOT_BYTES = 1 << 30
 """The largest file that is written, or fetched from a leader: it is held in memory meanwhile."""
 
+STEP_BYTES = 1 << 20
 KEPT = 2
 SNAPSHOT_DAMAGED = "OTTLA-SNAPSHOT-DAMAGED"
 
@@ -80,11 +82,14 @@ class Recovered(NamedTuple):
     damaged: tuple[SnapshotDamaged, ...]
 
 
-def encode_snapshot(meta: SnapshotMeta, state: bytes) -> bytes:
-    """The file's bytes."""
+def encode_snapshot(meta: SnapshotMeta, *state: bytes) -> bytes:
+    """The file's bytes; ``state`` may come in pieces."""
     encoded = msgspec.msgpack.encode(meta)
-    body = b"".join((_HEAD.pack(_MAGIC, _VERSION, len(encoded)), encoded, state))
-    return body + _CRC.pack(crc32c(body))
+    parts = [_HEAD.pack(_MAGIC, _VERSION, len(encoded)), encoded, *state]
+    crc = 0
+    for part in parts:
+        crc = crc32c(part, crc)
+    return b"".join((*parts, _CRC.pack(crc)))
 
 
 def decode_snapshot(data: bytes, cluster_id: str) -> Snapshot:
@@ -135,30 +140,43 @@ class SnapshotStore:
     def save(self, data: bytes) -> Snapshot:
         """Check ``data`` and make it a durable file; then older ones may go. Raises SnapshotDamaged (nothing was
         changed) and OSError."""
+        saving = self.saving(data)
+        while True:
+            try:
+                next(saving)
+            except StopIteration as end:
+                saved: Snapshot = end.value
+                return saved
+
+    def saving(self, data: bytes) -> Generator[None, None, Snapshot]:
+        """``save`` in steps of at most 1 MiB of disk: who shares the thread need not wait for all of it. Nothing else
+        may be saved or recovered before it has ended."""
         snapshot = decode_snapshot(data, self._cluster_id)
         if not self._storage.exists(self._directory):
             self._storage.mkdir(self._directory)
             self._storage.sync_directory(self._directory.parent)
         path = self._path(snapshot.id.index)
         temporary = path.with_name(path.name + ".tmp")
-        self._write(temporary, data)
+        yield from self._write(temporary, data)
         self._storage.replace(temporary, path)
         self._storage.sync_directory(self._directory)
         self._prune()
         return snapshot
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def _write(self, path: Path, data: bytes) -> Generator[None, None, None]:
         self._storage.remove(path)
         file = self._storage.open(path, create=True)
         try:
-            file.append(data)
-            file.sync()
+            for first in range(0, len(data), STEP_BYTES):
+                yield
+                file.append(memoryview(data)[first : first + STEP_BYTES])
+                file.sync()
         except OSError:
-            file.close()
             with contextlib.suppress(OSError):
                 self._storage.remove(path)
             raise
-        file.close()
+        finally:
+            file.close()
 
     def _prune(self) -> None:
         for index in self._indexes()[:-KEPT]:

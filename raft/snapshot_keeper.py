@@ -7,9 +7,9 @@ engine or state is one step on the loop.
 import asyncio
 import errno
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 
@@ -37,6 +37,8 @@ from .wal_segments import WalFull
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 RETRY_S = 5.0
 """Between tries to write a snapshot on a disk that is full."""
 FETCH_RETRY_S = 0.5
@@ -46,10 +48,11 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Captured(NamedTuple):
-    """A state that no longer changes. ``encode`` runs in an executor."""
+    """A state that no longer changes. ``encode`` runs in an executor: all at once, or piece by piece, with syncs of
+    the log between them."""
 
     feature_level: int
-    encode: Callable[[], bytes]
+    encode: Callable[[], bytes | Iterator[bytes]]
 
 
 class StateHooks(NamedTuple):
@@ -99,6 +102,7 @@ class SnapshotKeeper:
         self.desk = SnapshotDesk(self._store, secret, cluster_id, run_blocking)
         self.jobs: set[asyncio.Task[None]] = set()
         self.installed = 0  # snapshots of a leader, since the start
+        self._saving = asyncio.Lock()  # one file at a time
         self._taking = self._fetching = False
         self._not_before = self._fetch_not_before = 0.0
 
@@ -155,9 +159,7 @@ class SnapshotKeeper:
     async def _take(self, core: SafeSyncObj, place: EntryId, captured: Captured) -> None:
         meta = SnapshotMeta(place.index, place.term, self._cluster_id, captured.feature_level)
         try:
-            # Two calls, so that a sync of the log may come between them.
-            data = await self._run_blocking(lambda: encode_snapshot(meta, captured.encode()))
-            taken: Snapshot = await self._run_blocking(lambda: self._store.save(data))
+            taken = await self._save(await self._in_steps(_encode(meta, captured)))
         except OSError as error:
             self._complain(error)
             return
@@ -165,6 +167,17 @@ class SnapshotKeeper:
             self._taking = False
         log.info("snapshot at entry %d: %d bytes", place.index, taken.id.size)
         core.snapshot_taken(taken.id)
+
+    async def _save(self, data: bytes) -> Snapshot:
+        async with self._saving:
+            return await self._in_steps(self._store.saving(data))
+
+    async def _in_steps(self, work: Generator[None, None, T]) -> T:
+        """``work`` in the executor, one step a call: a sync of the log that was asked for meanwhile comes next."""
+        while (end := await self._run_blocking(lambda: _step(work))) is None:
+            pass
+        result: T = end.value
+        return result
 
     def _complain(self, error: OSError) -> None:
         if error.errno not in _NO_SPACE:
@@ -177,7 +190,7 @@ class SnapshotKeeper:
             data = await self._fetcher.fetch(self._voters[offer.node_id].url, offer.snapshot)
             # Read before it is kept: a start could not pass by a file whose state this release cannot hold.
             put = await self._run_blocking(lambda: self._read(hooks, data))
-            snapshot: Snapshot = await self._run_blocking(lambda: self._store.save(data))
+            snapshot = await self._save(data)
             self._install(core, snapshot, put)
         except (TransferFailed, SnapshotDamaged, ValueError, WalFull) as problem:
             log.warning("snapshot of node %d at entry %d: %s", offer.node_id, offer.snapshot.index, problem)
@@ -205,3 +218,23 @@ class SnapshotKeeper:
         put()
         self.installed += 1
         log.info("installed the snapshot of the leader at entry %d", snapshot.id.index)
+
+
+def _encode(meta: SnapshotMeta, captured: Captured) -> Generator[None, None, bytes]:
+    state = captured.encode()
+    if isinstance(state, bytes):
+        return encode_snapshot(meta, state)
+    pieces = []
+    for piece in state:
+        pieces.append(piece)
+        yield
+    return encode_snapshot(meta, *pieces)
+
+
+def _step(work: Generator[None, None, Any]) -> StopIteration | None:
+    # Its end is returned, not raised: a future cannot carry a StopIteration.
+    try:
+        next(work)
+    except StopIteration as end:
+        return end
+    return None

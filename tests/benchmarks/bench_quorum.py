@@ -25,6 +25,7 @@ RECORD_BYTES = 137
 """What one command of 100 bytes takes in the log."""
 LATENCIES = ((1, 1_000), (16, 10_000), (256, 40_000))
 CHUNK = 100_000
+TOPICS = 20_000
 MB = 1 << 20
 
 
@@ -90,6 +91,20 @@ async def new_leaders(cluster: QuorumCluster, kills: int) -> None:
     print(f"a new leader, {kills} kills: {describe_gaps(gaps)}", flush=True)
 
 
+async def large_snapshots(directory: Path) -> None:
+    """What snapshots of a large image, one each 10,000 commands, do to commits."""
+    directory.mkdir()
+    async with QuorumCluster(directory, topics=TOPICS) as cluster:
+        leader = await cluster.leader()
+        report = await leader.ask("bench 16 45000")
+        size = max(file.stat().st_size for file in leader.directory.glob("snapshots/*.snapshot"))
+    print(
+        f"with {TOPICS:,} topics, 4 snapshots of {size / MB:.0f} MB each: p50 {report['p50_ms']:.2f} ms, "
+        f"p99 {report['p99_ms']:.2f} ms, worst {report['max_ms']:.0f} ms",
+        flush=True,
+    )
+
+
 async def idle(directory: Path, seconds: float) -> None:
     """CPU of full nodes that have nothing to do."""
     async with Cluster(directory) as cluster:
@@ -117,6 +132,7 @@ async def main() -> None:
                 await growth(cluster, options.commands)
             if options.kills:
                 await new_leaders(cluster, options.kills)
+        await large_snapshots(directory / "large")
         if options.idle:
             await idle(directory, options.idle)
     finally:

@@ -22,11 +22,12 @@ ROOT = Path(__file__).parents[2]
 class Voter:
     """One process, over its restarts."""
 
-    def __init__(self, number: int, directory: Path, addresses: list[str], heard: "Heard") -> None:
+    def __init__(self, number: int, directory: Path, addresses: list[str], heard: "Heard", topics: int) -> None:
         self.number = number
         self.directory = directory
         self._addresses = addresses
         self._heard = heard
+        self._topics = topics
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
@@ -51,7 +52,7 @@ class Voter:
         with self.directory.with_suffix(".log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "tests.processes.quorum_node", str(self.number), str(self.directory)),
-                ",".join(self._addresses),
+                *(",".join(self._addresses), str(self._topics)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
@@ -148,10 +149,13 @@ class Heard:
 class QuorumCluster:
     """Some voters on loopback. An async context: ends whatever still runs."""
 
-    def __init__(self, directory: Path, size: int = 3) -> None:
+    def __init__(self, directory: Path, size: int = 3, *, topics: int = 0) -> None:
+        """``topics``: how large their snapshots are (quorum_node.py)."""
         addresses = [f"127.0.0.1:{port}" for port in free_ports(size)]
         self.heard = Heard()
-        self.voters = [Voter(number, directory / f"q{number}", addresses, self.heard) for number in range(1, size + 1)]
+        self.voters = [
+            Voter(number, directory / f"q{number}", addresses, self.heard, topics) for number in range(1, size + 1)
+        ]
 
     def __iter__(self) -> Iterator[Voter]:
         return iter(self.voters)

@@ -1,7 +1,9 @@
 """One voter of a metadata quorum as a process of its own: the real quorum, network, clock and disk, and a state machine
 that counts.
 
-    python -m tests.processes.quorum_node ID DIRECTORY HOST:PORT,HOST:PORT,...
+    python -m tests.processes.quorum_node ID DIRECTORY HOST:PORT,HOST:PORT,... [TOPICS]
+
+With TOPICS its snapshots also hold an image of that many topics of six partitions.
 
 Its parent talks to it in lines (quorum_cluster.py). On standard input:
 
@@ -19,7 +21,7 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,8 +32,11 @@ from aiohttp import web
 from ottla.log.chance import SystemChance
 from ottla.log.checksum import crc32c
 from ottla.log.clock import SystemClock
+from ottla.log.model import BrokerId, LeaderEpoch, PartitionEpoch, TopicId
 from ottla.log.storage import SystemStorage
 from ottla.raft.handshake import PeerIdentity
+from ottla.raft.image import MetadataImage, Partition, Topic
+from ottla.raft.image_codec import image_pieces
 from ottla.raft.quorum import MetadataQuorum, Outcome, Proposal
 from ottla.raft.snapshot_keeper import Captured, StateHooks
 from ottla.raft.transport import Endpoint
@@ -46,7 +51,8 @@ PAYLOAD = bytes(92)
 class Ledger:
     """Applies each named request once, however often it was committed; ``digest`` is of all commands in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, topics: int = 0) -> None:
+        self._ballast = image_of(topics) if topics else None
         self.count = 0
         self.digest = 0
         self.requests: list[int] = []
@@ -66,10 +72,17 @@ class Ledger:
 
     def capture(self) -> Captured:
         state = (self.count, self.digest, self.repeated, tuple(self.requests))
-        return Captured(1, lambda: msgspec.msgpack.encode(state))
+        return Captured(1, lambda: self._encode(state))
+
+    def _encode(self, state: tuple[Any, ...]) -> Iterator[bytes]:
+        encoded = msgspec.msgpack.encode(state)
+        yield len(encoded).to_bytes(4, "big") + encoded
+        if self._ballast is not None:
+            yield from image_pieces(self._ballast)
 
     def restore(self, data: bytes) -> Callable[[], None]:
-        count, digest, repeated, requests = msgspec.msgpack.decode(data, type=tuple[int, int, int, list[int]])
+        own = data[4 : 4 + int.from_bytes(data[:4], "big")]
+        count, digest, repeated, requests = msgspec.msgpack.decode(own, type=tuple[int, int, int, list[int]])
 
         def put() -> None:
             self.count, self.digest, self.repeated, self.requests = count, digest, repeated, requests
@@ -78,13 +91,21 @@ class Ledger:
         return put
 
 
+def image_of(topics: int) -> MetadataImage:
+    """An image with so many topics of six partitions."""
+    replicas = tuple(map(BrokerId, (1, 2, 3)))
+    state = Partition(replicas, replicas, (), None, BrokerId(1), LeaderEpoch(1), PartitionEpoch(1))
+    made = [Topic(f"topic-{n}", TopicId(f"{n:022}"), (state,) * 6, {}) for n in range(topics)]
+    return MetadataImage(topics={t.name: t for t in made}, topic_names={t.topic_id: t.name for t in made})
+
+
 class QuorumNode:
     """The voter, and the conversation with its parent."""
 
-    def __init__(self, node_id: int, directory: Path, addresses: list[str]) -> None:
+    def __init__(self, node_id: int, directory: Path, addresses: list[str], topics: int) -> None:
         self._id = node_id
         self._addresses = addresses
-        self._ledger = Ledger()
+        self._ledger = Ledger(topics)
         self._worker = ThreadPoolExecutor(1, "raft-wal")
         self._led = 0
         self._clock = SystemClock()
@@ -201,8 +222,8 @@ def say(line: str) -> None:
 
 
 async def main() -> None:
-    node_id, directory, addresses = sys.argv[1:]
-    await QuorumNode(int(node_id), Path(directory), addresses.split(",")).run()
+    node_id, directory, addresses, *topics = sys.argv[1:]
+    await QuorumNode(int(node_id), Path(directory), addresses.split(","), int(topics[0]) if topics else 0).run()
 
 
 if __name__ == "__main__":

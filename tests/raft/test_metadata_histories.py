@@ -3,6 +3,7 @@
 import contextlib
 import random
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,8 +22,8 @@ from ottla.raft.commands import (
     encode_command,
 )
 from ottla.raft.events import PartitionChanged
-from ottla.raft.image import MetadataImage, Partition, empty_image
-from ottla.raft.image_codec import UnreadableImage, decode_image, encode_image
+from ottla.raft.image import MetadataImage, Partition, Topic, empty_image
+from ottla.raft.image_codec import TOPICS_PER_PIECE, UnreadableImage, decode_image, encode_image, image_pieces
 from ottla.raft.replay import replay, replay_all
 from ottla.raft.results import (
     Result,
@@ -312,3 +313,14 @@ def check_second_machine(history: History) -> None:
         assert machine.image.digest() == digest
         assert machine.apply(index, 1, data) == encode_result(decided.result)
     assert machine.image.digest() == history.image.digest()
+
+
+@pytest.mark.parametrize("topics", [0, 15, 16, 501, 70_000])
+def test_an_image_is_the_same_bytes_in_pieces_and_as_one_array(topics: int) -> None:
+    named = {f"t{number}": Topic(f"t{number}", TopicId(f"{number:022}"), (), {}) for number in range(topics)}
+    image = replace(empty_image("c"), topics=named, topic_names={t.topic_id: n for n, t in named.items()})
+    pieces = list(image_pieces(image))
+    assert len(pieces) == 2 + -(-topics // TOPICS_PER_PIECE)
+    read = msgspec.msgpack.decode(b"".join(pieces))
+    assert msgspec.msgpack.encode(read) == b"".join(pieces)  # each header in its shortest form
+    assert decode_image(b"".join(pieces)) == image

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import errno
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ottla.log.chance import SystemChance
 from ottla.log.clock import SystemClock
 from ottla.log.storage import SystemStorage
 from ottla.raft.codec import ResponseVote, encode
+from ottla.raft.compaction import CompactionSettings
 from ottla.raft.handshake import HandshakeRefused, PeerIdentity, introduce
 from ottla.raft.quorum import MetadataQuorum, Outcome, QuorumSettings, QuorumUnavailable
 from ottla.raft.snapshot_keeper import Captured, StateHooks
@@ -373,3 +375,34 @@ async def test_a_stranger_gets_a_refusal(tmp_path: Path, greeting: bytes) -> Non
                 assert b"OTTLA-BAD-HANDSHAKE" in (await ws.receive()).data
                 assert (await ws.receive()).type is WSMsgType.CLOSE
         await until([node], lambda: node.q.is_active)
+
+
+async def test_a_sync_of_the_log_gets_in_between_the_pieces_of_a_snapshot(tmp_path: Path) -> None:
+    async with cluster(tmp_path, size=1, secret=None) as [node]:
+        committed_meanwhile = threading.Event()
+        begun = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def pieces() -> Iterator[bytes]:
+            loop.call_soon_threadsafe(begun.set)
+            for _ in range(100_000):  # never so many but where no sync gets in between
+                if committed_meanwhile.is_set():
+                    break
+                yield b""
+            yield msgspec.msgpack.encode(tuple(node.applied))
+
+        await node.stop()
+        node.settings = msgspec.structs.replace(FAST, compaction=CompactionSettings(entries=5, kept=1))
+        node.capture = lambda: Captured(1, pieces)  # type: ignore[method-assign]
+        await node.start(endpoints([node]))
+        await until([node], lambda: node.q.is_active)
+        for number in range(5):
+            await node.q.propose(b"%d" % number, WAIT_S)
+        await begun.wait()
+        proposal = await node.q.propose(b"meanwhile", WAIT_S)
+        assert proposal.outcome is Outcome.OK
+        assert not list((tmp_path / "1" / "snapshots").glob("*.snapshot"))
+        committed_meanwhile.set()
+        async with asyncio.timeout(WAIT_S):
+            while not list((tmp_path / "1" / "snapshots").glob("*.snapshot")):
+                await asyncio.sleep(0.01)
