@@ -77,6 +77,7 @@ class _Link:
         self.up = False
         self.broken = False  # overflowed: the dialer must drop the connection
         self.wake = asyncio.Event()
+        self.met = asyncio.Event()  # the peer came to us: it is there to be dialed
         self._heartbeat: bytes | None = None
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
@@ -196,8 +197,16 @@ class RaftTransport(BarrierTransport):
                 backoff = BACKOFF_MAX_S
             except (aiohttp.ClientError, OSError, TimeoutError):
                 pass
-            await asyncio.sleep(backoff * (0.5 + self._chance.random() / 2))
+            await self._pause(self._links[node_id], backoff * (0.5 + self._chance.random() / 2))
             backoff = min(backoff * 2, BACKOFF_MAX_S)
+
+    async def _pause(self, link: _Link, seconds: float) -> None:
+        # Cut short when the peer dials us: it could not be answered, not even with a vote, until we have dialed it.
+        link.met.clear()
+        await asyncio.sleep(min(seconds, BACKOFF_FIRST_S))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds - BACKOFF_FIRST_S):
+                await link.met.wait()
 
     async def _converse(self, node_id: int, peer: Endpoint) -> bool:
         """One connection, from dialing to its end. Whether it got as far as sending."""
@@ -255,6 +264,7 @@ class RaftTransport(BarrierTransport):
         if peer.node_id not in self._peers or self._session is None:
             await _close(ws)
             return ws
+        self._links[peer.node_id].met.set()
         old, self._inbound[peer.node_id] = self._inbound.get(peer.node_id), ws
         if old is not None:
             closing = asyncio.create_task(_close(old))  # its frames are dropped from this line on

@@ -406,3 +406,26 @@ async def test_a_sync_of_the_log_gets_in_between_the_pieces_of_a_snapshot(tmp_pa
         async with asyncio.timeout(WAIT_S):
             while not list((tmp_path / "1" / "snapshots").glob("*.snapshot")):
                 await asyncio.sleep(0.01)
+
+
+async def test_a_peer_that_dials_ends_the_pause_before_it_is_dialed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = RaftTransport._pause
+
+    async def very_long(self: RaftTransport, link: Any, seconds: float) -> None:
+        await pause(self, link, 1000.0)
+
+    async with cluster(tmp_path) as nodes:
+        await until(nodes, lambda: active(nodes))
+        monkeypatch.setattr(RaftTransport, "_pause", very_long)
+        away = nodes[2]
+        await away.stop()
+        links = [node.q._transport._links[away.id] for node in nodes[:2]]
+        async with asyncio.timeout(WAIT_S):
+            while any(link.up for link in links):
+                await asyncio.sleep(0.01)
+        await away.start(endpoints(nodes))
+        async with asyncio.timeout(WAIT_S):
+            while not all(link.up for link in links):
+                await asyncio.sleep(0.01)
