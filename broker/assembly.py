@@ -20,7 +20,7 @@ from ottla.raft.controller import Controller, ControllerSettings
 from ottla.raft.forming import Formed
 from ottla.raft.handshake import PeerIdentity
 from ottla.raft.image import MetadataImage, empty_image
-from ottla.raft.image_codec import decode_image, encode_image
+from ottla.raft.image_codec import decode_image, image_pieces
 from ottla.raft.observer import MetadataObserver
 from ottla.raft.quorum import MetadataQuorum, QuorumSettings
 from ottla.raft.snapshot_keeper import Captured, StateHooks
@@ -250,7 +250,7 @@ class Parts:
 
     def _capture(self) -> Captured:
         image = self.machine.image
-        return Captured(image.feature_level, lambda: encode_image(image))
+        return Captured(image.feature_level, lambda: image_pieces(image))
 
     def _read_state(self, data: bytes) -> Callable[[], None]:
         image = decode_image(data)

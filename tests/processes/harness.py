@@ -165,7 +165,11 @@ class Cluster:
             await node.until_ready()
 
     async def __aenter__(self) -> "Cluster":
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *exception: object) -> None:

@@ -191,8 +191,12 @@ class QuorumCluster:
                 await asyncio.sleep(0.05)
 
     async def __aenter__(self) -> "QuorumCluster":
-        await asyncio.gather(*(voter.start() for voter in self))
-        await self.leader()
+        try:
+            await asyncio.gather(*(voter.start() for voter in self))
+            await self.leader()
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *exception: object) -> None:
