@@ -266,6 +266,11 @@ class CrashingStorage:
         """
         self._faults.append(_Fault(operation, nth, error, name_contains, keep))
 
+    @property
+    def has_faults(self) -> bool:
+        """Whether an operation that is to fail has not come yet."""
+        return bool(self._faults)
+
     def forgive(self) -> None:
         """No arranged ``fail`` comes any more."""
         self._faults.clear()

@@ -1,0 +1,90 @@
+"""What a nemesis can do to a cluster, simulated or real. Hosts are ``b1`` ... ``bn``; node n runs on host ``bn``.
+
+Every action tells whether it changed anything where that is known at once; what only shows later (a cut that stopped a
+message) is told by ``heal``.
+"""
+
+from random import Random
+from typing import NamedTuple, Protocol
+
+Pair = tuple[str, str]
+"""From the first host to the second."""
+
+
+class Place(NamedTuple):
+    """A partition, and the hosts that hold it; ``leader`` None where nobody leads."""
+
+    leader: str | None
+    replicas: tuple[str, ...]
+    isr: tuple[str, ...]
+
+
+class Arena(Protocol):
+    """``able``: the fault kinds that this backend can do (nemesis.KINDS)."""
+
+    hosts: list[str]
+    able: frozenset[str]
+
+    def now_s(self) -> float: ...
+
+    # Processes
+
+    def is_up(self, host: str) -> bool:
+        """Whether a process runs there, stopped or not."""
+        ...
+
+    async def start(self, host: str) -> None:
+        """Start what is down; not waited for."""
+        ...
+
+    async def kill(self, host: str) -> bool: ...
+
+    async def lose_power(self, host: str) -> bool: ...
+
+    async def pause(self, host: str) -> bool: ...
+
+    async def resume(self, host: str) -> None: ...
+
+    async def stop(self, host: str) -> bool:
+        """SIGTERM, and wait for the end (bounded)."""
+        ...
+
+    async def kill_at(self, host: str, failpoint: str, *, power: bool, within_s: float) -> bool:
+        """Kill it as it passes that place; whether it came there in time."""
+        ...
+
+    # Network
+
+    async def cut(self, pairs: set[Pair]) -> None: ...
+
+    async def reset(self, first: str, second: str) -> bool: ...
+
+    async def slow_link(self, first: str, second: str, seconds: float) -> None: ...
+
+    async def lose_packets(self, share: float) -> None: ...
+
+    async def heal(self) -> int:
+        """Mend network and disks; how many messages the cuts had stopped."""
+        ...
+
+    # Disks and clocks
+
+    async def slow_disk(self, host: str, seconds: float) -> None: ...
+
+    async def fail_sync(self, host: str) -> bool:
+        """The next sync there fails; the node must stop. Whether it did, in a few seconds."""
+        ...
+
+    async def fill_disk(self, host: str) -> bool: ...
+
+    async def skew(self, host: str, seconds: float) -> None: ...
+
+    # What a nemesis aims at
+
+    async def some_place(self, chance: Random) -> Place | None: ...
+
+    async def quorum_leader(self) -> str | None: ...
+
+    async def is_whole(self) -> bool:
+        """Every node is ready, every partition led, every ISR full."""
+        ...

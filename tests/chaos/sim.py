@@ -1,0 +1,208 @@
+"""The simulated arena: whole nodes, real aiohttp and the SDK, in one process on virtual time."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine
+from random import Random
+from typing import Any
+
+from ottla.raft.image import Partition
+from tests.simulation.loop import PROCESS
+from tests.simulation.network import host_of
+from tests.simulation.world import CLIENT, SimulatedCluster
+
+from .arena import Pair, Place
+from .history import History
+from .nemesis import KINDS
+
+STOP_S_MAX = 20.0
+SYNC_S_MAX = 4.0
+FULL_BYTES = 4096
+
+
+class Killed(BaseException):
+    """Raised out of a failpoint at which the process ended."""
+
+
+class SimulatedStage:
+    """What workloads are given."""
+
+    def __init__(self, cluster: SimulatedCluster, *, rate: float, clients: int) -> None:
+        self.servers = cluster.servers
+        self.seed = cluster.seed
+        self.rate = rate
+        self.clients = clients
+        self.history = History(lambda: int(cluster.loop.now * 1e9))
+        self._loop = cluster.loop
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        return self._loop.spawn(CLIENT, work)
+
+    def now_s(self) -> float:
+        return self._loop.now
+
+
+class SimulatedArena:
+    """``effects``: how often each elementary fault changed something. ``passed``: how often each failpoint was passed."""
+
+    able = frozenset(KINDS)
+
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        self.hosts = cluster.hosts
+        self.effects: Counter[str] = Counter()
+        self.passed: Counter[str] = Counter()
+        self._cluster = cluster
+        self._trap: tuple[str, str, bool] | None = None  # host, place, power
+        self._cuts_open = False
+        self._seen = Counter(cluster.loop.network.effects)
+        self._slowed = 0
+
+    def now_s(self) -> float:
+        return self._cluster.loop.now
+
+    # --- processes ---------------------------------------------------------------------------------------------------
+
+    def is_up(self, host: str) -> bool:
+        return self._cluster.members[host].process is not None
+
+    async def start(self, host: str) -> None:
+        if not self.is_up(host):
+            self._cluster.start(host)
+
+    async def kill(self, host: str) -> bool:
+        return self._count("kill", self._cluster.kill(host))
+
+    async def lose_power(self, host: str) -> bool:
+        return self._count("power", self._cluster.power_loss(host))
+
+    async def pause(self, host: str) -> bool:
+        return self._count("pause", self._cluster.pause(host))
+
+    async def resume(self, host: str) -> None:
+        self._cluster.resume(host)
+
+    async def stop(self, host: str) -> bool:
+        member = self._cluster.members[host]
+        if not member.ready or member.process is None or self._cluster.loop.is_stopped(member.process):
+            return False
+        stopping = asyncio.ensure_future(self._cluster.stop(host))
+        await asyncio.wait([stopping], timeout=STOP_S_MAX)
+        return self._count("stop", True)
+
+    async def kill_at(self, host: str, failpoint: str, *, power: bool, within_s: float) -> bool:
+        process = self._cluster.members[host].process
+        if process is None:
+            return False
+        self._trap = (host, failpoint, power)
+        until_s = self.now_s() + within_s
+        while self._cluster.members[host].process == process and self.now_s() < until_s:
+            await asyncio.sleep(0.05)
+        trapped, self._trap = self._trap is None, None
+        return self._count("failpoint", trapped)
+
+    def hit(self, place: str) -> None:
+        """A process passes a failpoint."""
+        host = host_of(PROCESS.get())
+        self.passed[place] += 1
+        if self._trap is None or self._trap[:2] != (host, place):
+            return
+        power, self._trap = self._trap[2], None
+        self._cluster.loop.trace.record("failpoint", host, place, shown=True)
+        (self._cluster.power_loss if power else self._cluster.kill)(host)
+        raise Killed(place)
+
+    # --- network -----------------------------------------------------------------------------------------------------
+
+    async def cut(self, pairs: set[Pair]) -> None:
+        self._cuts_open = True
+        self._cluster.partition(pairs)
+
+    async def reset(self, first: str, second: str) -> bool:
+        before = self._cluster.faults
+        if self._cluster.loop.network.slow.get((first, second)):
+            self._cluster.strand(first, second)
+        else:
+            self._cluster.reset(first, second)
+        return self._count("reset", self._cluster.faults > before)
+
+    async def slow_link(self, first: str, second: str, seconds: float) -> None:
+        self._cluster.slow_link(first, second, seconds)
+        self._count("delay", True)
+
+    async def lose_packets(self, share: float) -> None:
+        self._cluster.lose(share)
+        self._count("loss", True)
+
+    async def heal(self) -> int:
+        effects = self._cluster.loop.network.effects
+        stopped = effects["stopped"] - self._seen["stopped"]
+        self._seen = Counter(effects)
+        if self._cuts_open:
+            self._count("cut", stopped > 0)
+            self._cuts_open = False
+        self._cluster.heal()
+        for member in self._cluster.members.values():
+            member.storage.capacity = None
+        return stopped
+
+    # --- disks and clocks --------------------------------------------------------------------------------------------
+
+    async def slow_disk(self, host: str, seconds: float) -> None:
+        self._cluster.slow_disk(host, seconds)
+        self._count("slowdisk", True)
+
+    async def fail_sync(self, host: str) -> bool:
+        member = self._cluster.members[host]
+        if member.process is None:
+            return False
+        storage = member.storage
+        self._cluster.excused.add(host)
+        storage.fail("sync")
+        until_s = self.now_s() + SYNC_S_MAX
+        while storage.has_faults and self.now_s() < until_s and member.storage is storage:
+            await asyncio.sleep(0.05)
+        met = not storage.has_faults
+        storage.forgive()
+        await asyncio.sleep(0.5)
+        self._cluster.excused.discard(host)
+        return self._count("fsync-eio", met)
+
+    async def fill_disk(self, host: str) -> bool:
+        storage = self._cluster.members[host].storage
+        storage.capacity = storage.used_bytes() + FULL_BYTES
+        return self._count("diskfull", self.is_up(host))
+
+    async def skew(self, host: str, seconds: float) -> None:
+        self._cluster.skew(host, seconds)
+        self._count("clock", True)
+
+    # --- aims --------------------------------------------------------------------------------------------------------
+
+    async def some_place(self, chance: Random) -> Place | None:
+        for member in self._cluster.running():
+            if member.node is not None and member.node.parts is not None:
+                topics = [topic for _, topic in sorted(member.node.parts.manager.image.topics.items())]
+                if topics:
+                    return _place(chance.choice(chance.choice(topics).partitions))
+        return None
+
+    async def quorum_leader(self) -> str | None:
+        for member in self._cluster.running():
+            if member.node is not None and member.node.parts is not None and member.node.parts.quorum.is_leader:
+                return member.host
+        return None
+
+    async def is_whole(self) -> bool:
+        return self._cluster.in_sync()
+
+    def _count(self, kind: str, effective: bool) -> bool:
+        self.effects[kind] += effective
+        return effective
+
+
+def _place(partition: Partition) -> Place:
+    return Place(
+        None if partition.leader is None else f"b{partition.leader}",
+        tuple(f"b{replica}" for replica in partition.replicas),
+        tuple(f"b{replica}" for replica in partition.isr),
+    )

@@ -1,0 +1,41 @@
+"""What a workload is given: where the cluster is, how time passes, and where to write down what happened."""
+
+import asyncio
+from collections.abc import Coroutine
+from random import Random
+from typing import Any, Protocol
+
+from .history import History
+
+
+class Stage(Protocol):
+    """One run, simulated or real. ``spawn`` runs client code; ``now_s`` is the time of the history."""
+
+    servers: list[str]
+    seed: int
+    rate: float  # operations per second, of all clients together
+    clients: int
+    history: History
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]": ...
+
+    def now_s(self) -> float: ...
+
+
+class Workload(Protocol):
+    """``start`` once the cluster is ready; ``stop`` when everything was mended; then ``verify`` reads what there is."""
+
+    name: str
+    expected_f: tuple[str, ...]  # operations of which some must succeed
+    facts: dict[str, object]  # what the checkers cannot read off a history: fields of RunFacts
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def verify(self) -> None: ...
+
+
+def chance(stage: Stage, purpose: str) -> Random:
+    """A generator of its own for each purpose, so that one more draw here changes nothing there."""
+    return Random(f"{purpose} {stage.seed}")

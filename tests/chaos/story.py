@@ -1,0 +1,149 @@
+"""One simulated run: a cluster forms, is loaded, suffers by its schedule, is mended, and is read back."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import msgspec
+
+from tests.simulation.invariants import Invariants, check_equal_logs
+from tests.simulation.planted import PLANTED
+from tests.simulation.world import Outcome, SimulatedCluster, simulate
+
+from .checkers.verdict import RunFacts, Verdict, judge
+from .failpoints import armed, names
+from .history import Fault, History
+from .nemesis import KINDS, Act, Nemesis, plan
+from .sim import SimulatedArena, SimulatedStage
+from .stage import Workload
+from .workloads import WORKLOADS
+
+CHECK_EVERY_S = 0.05
+CALM_S = 6.0
+"""Between the last mending and the end of the load: time to be acknowledged again."""
+SETTLE_S = 1.5
+"""A follower learns of the last high watermark with its next fetch."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is made of; with a seed it is the whole run."""
+
+    workload: str = "queue"
+    nemeses: tuple[str, ...] = tuple(KINDS)
+    seconds: float = 60.0
+    rate: float = 20.0
+    clients: int = 5
+    nodes: int = 3
+    observers: int = 0
+    bug: str | None = None
+
+
+class Lived(msgspec.Struct):
+    """What came of a run. ``acts``: the schedule that was played."""
+
+    seed: int
+    config: Config
+    acts: list[Act]
+    history: History
+    verdict: Verdict
+    effects: dict[str, int]
+    passed: dict[str, int]  # failpoints
+    digest: str
+    virtual_s: float
+    steps: int
+    trace: Any
+
+
+def run_seed(seed: int, config: Config, acts: Sequence[Act] | None = None) -> Lived:
+    """Live through one seed; ``acts`` in place of the schedule that the seed decides."""
+    schedule = list(plan(seed, config.seconds, config.nemeses) if acts is None else acts)
+    story = _Story(config, schedule)
+    planted = PLANTED[config.bug]() if config.bug else None
+    if planted is not None:
+        planted.__enter__()
+    try:
+        with armed(story.hit):
+            outcome = simulate(seed, story.live, brokers=config.nodes, observers=config.observers)
+    finally:
+        if planted is not None:
+            planted.__exit__(None, None, None)
+    return story.judged(outcome)
+
+
+class _Story:
+    def __init__(self, config: Config, acts: Sequence[Act]) -> None:
+        self._config = config
+        self._acts = acts
+        self._arena: SimulatedArena | None = None
+        self._stage: SimulatedStage | None = None
+        self._workload: Workload | None = None
+        self._healed_ns: int | None = None
+
+    def hit(self, place: str) -> None:
+        if self._arena is not None:
+            self._arena.hit(place)
+
+    async def live(self, cluster: SimulatedCluster) -> None:
+        config = self._config
+        arena = self._arena = SimulatedArena(cluster)
+        stage = self._stage = SimulatedStage(cluster, rate=config.rate, clients=config.clients)
+        workload = self._workload = WORKLOADS[config.workload](stage)
+        nemesis = Nemesis(arena, names(), stage.history.faults.append)
+        cluster.loop.every(CHECK_EVERY_S, Invariants(cluster).check)
+        cluster.start_all()
+        await cluster.until_ready()
+        await workload.start()
+        await asyncio.sleep(1)
+        await nemesis.play(self._acts)
+        if self._acts:
+            self._healed_ns = int(cluster.loop.now * 1e9)
+            stage.history.faults.append(Fault(self._healed_ns, "heal", "end"))
+        await asyncio.sleep(max(CALM_S, config.seconds + 1 - stage.now_s() if not self._acts else 0))
+        await workload.stop()
+        await cluster.until(cluster.in_sync, "whole again")
+        await workload.verify()
+        await cluster.until(cluster.in_sync, "whole at the end")
+        await asyncio.sleep(SETTLE_S)
+        check_equal_logs(cluster)
+
+    def judged(self, outcome: Outcome) -> Lived:
+        assert self._stage is not None
+        assert self._arena is not None
+        assert self._workload is not None
+        history, arena = self._stage.history, self._arena
+        facts = RunFacts(
+            workload=self._config.workload,
+            backend="sim",
+            seed=outcome.seed,
+            trace_hash=outcome.digest,
+            config=msgspec.to_builtins(self._config),
+            expected_f=list(self._workload.expected_f),
+            nemeses=_expected(self._acts),
+            healed_ns=self._healed_ns,
+            **self._workload.facts,
+        )
+        verdict = judge(history.ops, history.faults, facts)
+        if outcome.error is not None:
+            verdict.valid = False
+            verdict.bad_error_types = [
+                *verdict.bad_error_types,
+                f"{type(outcome.error).__name__}: {outcome.error}"[:500],
+            ]
+        return Lived(
+            outcome.seed,
+            self._config,
+            list(self._acts),
+            history,
+            verdict,
+            dict(arena.effects),
+            dict(arena.passed),
+            outcome.digest,
+            outcome.virtual_s,
+            outcome.steps,
+            outcome.loop.trace,
+        )
+
+
+def _expected(acts: Collection[Act]) -> list[str]:
+    """Kinds whose absence of effect makes a run INVALID: single acts may well meet nothing, all of them may not."""
+    return []

@@ -1,0 +1,16 @@
+"""Loads by name. Each takes a Stage."""
+
+from collections.abc import Callable
+
+from ..stage import Stage, Workload
+from .acks01 import Acks01Workload
+from .idem import IdemWorkload
+from .meta import MetaWorkload
+from .queue import QueueWorkload
+
+WORKLOADS: dict[str, Callable[[Stage], Workload]] = {
+    "queue": QueueWorkload,
+    "idem": IdemWorkload,
+    "acks01": Acks01Workload,
+    "meta": MetaWorkload,
+}
