@@ -246,6 +246,7 @@ class Parts:
     def _apply(self, index: int, term: int, command: bytes) -> bytes:
         result = self.machine.apply(index, term, command)
         self.manager.apply_image(self.machine.image)
+        self.isr_keeper.roles_changed()
         return result
 
     def _capture(self) -> Captured:
@@ -260,6 +261,7 @@ class Parts:
         """Many commands at once: roles are taken from the image alone, never from the events between."""
         self.machine.restore(image)
         self.manager.apply_image(image)
+        self.isr_keeper.roles_changed()
 
     async def wait_applied(self, index: int) -> None:
         """Until this node has applied ``index``, however long that takes."""

@@ -1,6 +1,7 @@
 """Asks the quorum for the ISR changes that leaders want, one at a time per partition."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -20,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 CHECK_INTERVAL_S = 0.1
 """How often leaders are asked whether their ISR should change."""
+IDLE_S = 1.0
+"""How often a broker that leads nothing looks whether it does; ``roles_changed`` tells it sooner."""
 
 
 class IsrKeeper:
@@ -37,6 +40,7 @@ class IsrKeeper:
         self._clock = clock
         self._wait_applied = wait_applied
         self._asking: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
         self.shrinks = 0
         self.expands = 0
 
@@ -45,10 +49,23 @@ class IsrKeeper:
         try:
             while True:
                 self.check()
-                await asyncio.sleep(CHECK_INTERVAL_S)
+                if self._manager.led:
+                    await asyncio.sleep(CHECK_INTERVAL_S)
+                else:
+                    await self._until_roles_change()
         finally:
             for task in self._asking:
                 task.cancel()
+
+    def roles_changed(self) -> None:
+        """A new image may have made this broker a leader."""
+        self._wake.set()
+
+    async def _until_roles_change(self) -> None:
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_S):
+                await self._wake.wait()
 
     def check(self) -> None:
         """Start what should be started; no await."""

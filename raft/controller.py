@@ -209,14 +209,16 @@ class Controller:
         task.add_done_callback(lambda _: tasks.pop(broker_id, None))
 
     async def _rest(self) -> None:
-        """Until the next pass is due or something happened."""
+        """Until something happened or, on the leader, the next pass is due."""
+        if self._active_term is None:
+            await self._wake.wait()  # leading is something that happens
+            return
         timer = asyncio.ensure_future(self._sleep(self._settings.tick_s))
-        event = asyncio.ensure_future(self._wake.wait())
+        timer.add_done_callback(lambda done: None if done.cancelled() else self._wake.set())
         try:
-            await asyncio.wait({timer, event}, return_when=asyncio.FIRST_COMPLETED)
+            await self._wake.wait()
         finally:
             timer.cancel()
-            event.cancel()
 
     async def _stop_tasks(self) -> None:
         tasks = [*self._proposing.values(), *self._probing.values()]
