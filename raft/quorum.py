@@ -19,6 +19,7 @@ from ottla.log.chance import Chance
 from ottla.log.clock import Clock
 from ottla.log.storage import Storage
 
+from .applied_index import AppliedIndex
 from .engine import SafeSyncObj
 from .group_commit import GroupCommit, RunBlocking
 from .handshake import PeerIdentity
@@ -108,11 +109,10 @@ class MetadataQuorum:
         self._core: SafeSyncObj | None = None
         self._session: aiohttp.ClientSession | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._listeners: list[Callable[[], None]] = []
+        self._applied = AppliedIndex()
         self._seen: tuple[object, ...] = ()
         self._open: dict[asyncio.Future[Applied], None] = {}  # proposals without an outcome, in order
         self._barrier: asyncio.Future[Applied] | None = None  # a no-op that is not in the log yet
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._ended = False
         self._tail = TailDesk(self._look_at_tail, secret, local.cluster_id)
         self.add_listener(self._tail.changed)
@@ -200,10 +200,7 @@ class MetadataQuorum:
         for future in list(self._open):
             if not future.done():
                 future.set_exception(QuorumUnavailable("this node's Raft has stopped"))
-        for _, waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_exception(TimeoutError("this node's Raft has stopped"))
-        self._waiting = []
+        self._applied.stop()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
@@ -268,18 +265,13 @@ class MetadataQuorum:
         if seen == self._seen:
             return
         self._seen = seen
-        for index, waiter in self._waiting:
-            if index <= core.applied_index and not waiter.done():
-                waiter.set_result(None)
-        self._waiting = [(index, waiter) for index, waiter in self._waiting if not waiter.done()]
-        for listener in self._listeners:
-            listener()
+        self._applied.changed(core.applied_index)
 
     # What the rest of Ottla does with it
 
     def add_listener(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` on the loop whenever leadership or the applied index changed. It must not raise."""
-        self._listeners.append(callback)
+        self._applied.add_listener(callback)
 
     async def propose(self, command: bytes, timeout_s: float | None = None) -> Proposal:
         """Commit ``command`` and wait until it is applied here. Only the leader may.
@@ -333,14 +325,7 @@ class MetadataQuorum:
 
     async def wait_applied(self, index: int, timeout_s: float) -> None:
         """Return once entry ``index`` is applied here. Raises TimeoutError."""
-        if self._ended:
-            raise TimeoutError("this node's Raft has stopped")
-        if index <= self.applied_index:
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((index, waiter))
-        async with asyncio.timeout(timeout_s):
-            await waiter  # when cancelled, the next announcement forgets it
+        await self._applied.wait(index, timeout_s)
 
     @property
     def is_leader(self) -> bool:
