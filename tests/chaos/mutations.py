@@ -245,7 +245,7 @@ def poll_goes_back(ground: Ground, chance: Random) -> list[Op] | None:
 
 def sends_overtake(ground: Ground, chance: Random) -> list[Op] | None:
     place = chance.choice(ground.sends)
-    key, value = chance.choice(sent(ground.ops[place]))
+    key, _ = chance.choice(sent(ground.ops[place]))
     process = ground.ops[place].process
     before = [
         (at, other)
