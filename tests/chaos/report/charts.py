@@ -13,6 +13,7 @@ from .svg import BY_TYPE, COLOURS, Chart
 BINS_MAX = 120
 LATENCY_MS_MIN = 0.01
 DOTS_MAX = 20_000
+DASHES = {"ok": "", "info": "5 3", "fail": "1 3"}
 QUIET_F = frozenset(("crash", "debug"))
 
 
@@ -41,14 +42,17 @@ def rate(run: RunData) -> str:
     for pair in run.pairs:
         if pair.end is not None and pair.begin.f not in QUIET_F:
             counts[_series(pair)][int(run.at_s(pair.end.time_ns) // bin_s)] += 1
-    high = max((count / bin_s for counter in counts.values() for count in counter.values()), default=1)
-    chart = Chart("Operations a second", "/s", run.span_s, 0, high)
+    bins = [(at * bin_s, min((at + 1) * bin_s, run.span_s)) for at in range(max(1, math.ceil(run.span_s / bin_s)))]
+    rates = {
+        series: [counter[at] / max(end_s - start_s, 1e-3) for at, (start_s, end_s) in enumerate(bins)]
+        for series, counter in counts.items()
+    }
+    chart = Chart("Operations a second", "/s", run.span_s, 0, max(map(max, rates.values()), default=1))
     chart.bands(run.bands)
-    bins = range(int(run.span_s // bin_s) + 1)
-    for place, (f, kind) in enumerate(sorted(counts)):
-        points = [(min((at + 0.5) * bin_s, run.span_s), counts[f, kind][at] / bin_s) for at in bins]
-        colour = BY_TYPE[kind] if kind != "ok" else COLOURS[place % len(COLOURS)]
-        chart.line(f"{f} {kind}", colour, points)
+    names = sorted({f for f, _ in rates})
+    for f, kind in sorted(rates):
+        points = [((start_s + end_s) / 2, rate) for (start_s, end_s), rate in zip(bins, rates[f, kind], strict=True)]
+        chart.line(f"{f} {kind}", COLOURS[names.index(f) % len(COLOURS)], points, dashes=DASHES[kind])
     return chart.finish()
 
 

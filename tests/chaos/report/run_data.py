@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..checkers.verdict import Verdict, read_verdict
 from ..history import FAULTS_FILE, OPS_FILE, Fault, Op, Pair, paired, read_faults, read_ops
+from ..spans import spans_of
 from .svg import Band
 
 NS = 1_000_000_000
@@ -39,27 +40,9 @@ def read_run(directory: Path) -> RunData:
 
 
 def _bands(faults: list[Fault], start_ns: int, end_ns: int) -> list[Band]:
-    """An end closes the faults of its kind: those with its targets, or all if it names none."""
-    open_faults: list[Fault] = []
     bands: list[Band] = []
-
-    def close(fault: Fault, at_ns: int) -> None:
+    for fault, until_ns in spans_of(faults, end_ns):
         detail = fault.detail if fault.effective else f"(met nothing) {fault.detail}"
-        times = ((fault.time_ns - start_ns) / NS, (at_ns - start_ns) / NS)
+        times = ((fault.time_ns - start_ns) / NS, (until_ns - start_ns) / NS)
         bands.append(Band(fault.kind, *times, tuple(fault.targets), detail))
-
-    for fault in sorted(faults, key=lambda fault: fault.time_ns):
-        if fault.action == "start":
-            open_faults.append(fault)
-            continue
-        ended = [
-            other
-            for other in open_faults
-            if other.kind == fault.kind and (not fault.targets or set(other.targets) <= set(fault.targets))
-        ]
-        for other in ended:
-            close(other, fault.time_ns)
-        open_faults = [other for other in open_faults if other not in ended]
-    for fault in open_faults:
-        close(fault, end_ns)
-    return sorted(bands, key=lambda band: band.start_s)
+    return bands

@@ -107,15 +107,18 @@ class Chart:
         for at_s, value, said in points:
             self.parts.append(tag("circle", title=said, cx=self.x(at_s), cy=self.y(value), r=1.8, fill=colour))
 
-    def line(self, name: str, colour: str, points: Sequence[tuple[float, float]], *, steps: bool = False) -> None:
-        """``steps``: each value holds until the next."""
+    def line(
+        self, name: str, colour: str, points: Sequence[tuple[float, float]], *, steps: bool = False, dashes: str = ""
+    ) -> None:
+        """``steps``: each value holds until the next. ``dashes``: lengths of strokes and gaps."""
         self._legend.append((name, colour))
         path: list[str] = []
         for place, (at_s, value) in enumerate(points):
             if steps and place:
                 path.append(f"{self.x(at_s):.1f},{self.y(points[place - 1][1]):.1f}")
             path.append(f"{self.x(at_s):.1f},{self.y(value):.1f}")
-        self.parts.append(tag("polyline", points=" ".join(path), fill="none", stroke=colour, stroke_width=1.4))
+        look = {"fill": "none", "stroke": colour, "stroke_width": 1.4, "stroke_dasharray": dashes or "none"}
+        self.parts.append(tag("polyline", points=" ".join(path), **look))
 
     def finish(self) -> str:
         """The picture with its axes and legend."""
