@@ -12,8 +12,8 @@ Values of the queue's operations; keys and values are ints, and a value is sent 
 - ``assign``: ``{"keys": [...], "from_beginning": bool}``; ``subscribe``: ``{"keys": [...]}``. They replace what was.
 - ``crash``: ends as info; what comes after is another process. ``debug``: judged by nobody.
 
-Values of the metadata's: ``create`` and ``alter``: ``{"topic": name, "config": int}``, ``delete``: ``{"topic": name}``,
-``list``: ``{"current": bool}``, which ends as ``{name: config, ...}``, all the topics there are.
+Values of the metadata's: ``create`` and ``alter``, which raises it: ``{"topic": name, "config": int}``; ``delete``:
+``{"topic": name}``; ``list``: ``{"current": bool}``, which ends as ``{name: config, ...}``, all the topics there are.
 """
 
 from collections.abc import Callable, Iterable

@@ -307,6 +307,20 @@ def _loose() -> list[Planted]:
             "duplicate",
             check,
         ),
+        _planted(
+            "acks=1: twice, the client does not tell of retries",
+            "",
+            final(s().sent(1), (0, 10), (1, 10)),
+            "duplicate",
+            lambda ops: check_acks01(ops, hidden_retries=True),
+        ),
+        _planted(
+            "acks=1: what nobody knows of comes late",
+            "",
+            final(s().send(0, (0, None, 1), type="info").send(0, (0, 0, 2)), (0, 2), (1, 1)),
+            "",
+            check,
+        ),
     ]
 
 
@@ -382,6 +396,13 @@ def _topics() -> list[Planted]:
             "topics: made twice by one that asks again",
             "",
             s().topic(0, "create", "a", 1).topic(1, "create", "a", 2).list(1, a=1),
+            "",
+            hidden,
+        ),
+        _planted(
+            "topics: raised and fallen back",
+            bad,
+            s().topic(0, "create", "a", 1).topic(0, "alter", "a", 3).list(1, a=1),
             "",
             hidden,
         ),

@@ -5,9 +5,11 @@ come from polls alone. What a poll showed was below the high watermark and must 
 ``read-then-changed``. The reads that decide are the *final passes*: assignments from the beginning that began after
 the last send had ended.
 
-Without idempotence a record may be stored twice, and late, only if it was sent again or nobody knows what became of it:
-if its operation ended as info, never ended, or its error says ``retried``. Then both are counted; otherwise, or with
-``idempotent``, they are faults. acks=0 is never sent again.
+Without idempotence a record may be stored twice only if it was sent again, or nobody knows what became of it: if its
+operation ended as info, never ended, or says ``retried`` in its error; with ``hidden_retries``, where the client asks
+again and does not tell, any may. Such copies are counted; others, and all with ``idempotent``, are faults. The first
+copy must be in order all the same, for the next record was sent after the last one's answer; only what nobody knows of
+may come late.
 """
 
 from collections.abc import Iterable
@@ -23,38 +25,38 @@ from .versions import Deed, Versions, deeds_of, versions_of
 RETRIED = "retried"
 
 
-def check_acks01(ops: Iterable[Op], *, idempotent: bool = False) -> QueueResult:
+def check_acks01(ops: Iterable[Op], *, idempotent: bool = False, hidden_retries: bool = False) -> QueueResult:
     """Judge a history of the queue whose sends asked for less than all."""
+    ops = list(ops)
     deeds = deeds_of(ops)
     versions = versions_of(deeds, from_sends=False)
     findings = Findings()
-    retried = frozenset[tuple[int, int]]() if idempotent else _retried(ops)
-    _check_copies(versions, retried, findings)
+    unknown = {deed.number for deed in deeds if deed.type == "info" and not idempotent}
+    allowed = set() if idempotent else _copies_allowed(ops, deeds, unknown, everywhere=hidden_retries)
+    _check_copies(versions, allowed, findings)
     check_reads(deeds, versions, findings)
     check_lost_writes(versions, findings)
     unseen = check_unseen(deeds, findings)
     findings.excuse("lost-write", "unseen")
     check_polls(deeds, versions, findings)
-    check_sends([_without(deed, retried) for deed in deeds], versions, findings)
+    check_sends([deed for deed in deeds if deed.number not in unknown], versions, findings)
     check_cycles(deeds, versions, findings)
     check_stays(deeds, findings)
     return result_of(deeds, versions, findings, unseen)
 
 
-def _retried(ops: Iterable[Op]) -> frozenset[tuple[int, int]]:
-    """Keys and values that may have been sent more than once, or late."""
-    ops = list(ops)
-    surely_once = {
-        deed.index
-        for deed in deeds_of(ops)
-        if deed.type in ("ok", "fail") and RETRIED not in (ops[deed.index].error or "")
+def _copies_allowed(ops: list[Op], deeds: list[Deed], unknown: set[int], *, everywhere: bool) -> set[tuple[int, int]]:
+    """Keys and values that may have been sent more than once."""
+    error_of = {op.index: op.error or "" for op in ops}
+    return {
+        (key, value)
+        for deed in deeds
+        if everywhere or deed.number in unknown or RETRIED in error_of[deed.index]
+        for key, _, value in deed.sent
     }
-    return frozenset(
-        (key, value) for deed in deeds_of(ops) if deed.index not in surely_once for key, _, value in deed.sent
-    )
 
 
-def _check_copies(versions: Versions, retried: frozenset[tuple[int, int]], findings: Findings) -> None:
+def _check_copies(versions: Versions, retried: set[tuple[int, int]], findings: Findings) -> None:
     found = Findings()
     check_versions(versions, found)
     for key, order in versions.orders.items():
@@ -65,14 +67,6 @@ def _check_copies(versions: Versions, retried: frozenset[tuple[int, int]], findi
                 findings.add("duplicate", bad=bad, key=key, value=value, offsets=offsets)
     found.errors.pop("duplicate", None)
     findings.merge(found)
-
-
-def _without(deed: Deed, retried: frozenset[tuple[int, int]]) -> Deed:
-    """The deed with the sends whose place in the log is certain."""
-    if all((key, value) not in retried for key, _, value in deed.sent):
-        return deed
-    sent = [sent for sent in deed.sent if (sent[0], sent[2]) not in retried]
-    return Deed(deed.number, deed.process, deed.type, deed.f, deed.begin_ns, deed.end_ns, deed.index, sent)
 
 
 def check_stays(deeds: list[Deed], findings: Findings) -> None:

@@ -1,13 +1,15 @@
 """Did it come back in time, and did the run test anything at all? Pure."""
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable
-from itertools import pairwise
 from typing import Literal
 
 import msgspec
 
 from ..history import Fault, Op, paired
+from ..spans import spans_of
 from .findings import Findings
+from .meta import META_F
 from .queue import outcomes_of
 from .versions import Deed, deeds_of
 
@@ -80,17 +82,16 @@ def _unseen_ms(deeds: list[Deed], healed_ns: int) -> float | None:
 
 
 def _longest(faults: list[Fault], acks: list[int]) -> float | None:
-    """Only ends after which there was peace until the acknowledgement."""
+    """From each moment at which no fault was left, if nothing else began before the acknowledgement."""
+    spans = spans_of(faults, until_ns=acks[-1] + 1 if acks else 0)
+    starts = [span.fault.time_ns for span in spans]
     times: list[float] = []
-    active = 0
-    for fault, behind in pairwise([*sorted(faults, key=lambda fault: fault.time_ns), None]):
-        assert fault is not None
-        active = max(0, active + (1 if fault.action == "start" else -1))
-        if active:
+    for end_ns in sorted({span.end_ns for span in spans}):
+        if any(span.fault.time_ns <= end_ns < span.end_ns for span in spans):
             continue
-        ack = next((ack for ack in acks if ack >= fault.time_ns), None)
-        if ack is not None and (behind is None or ack <= behind.time_ns):
-            times.append(_ms(ack - fault.time_ns))
+        at = bisect_left(acks, end_ns)
+        if at < len(acks) and not any(end_ns < start_ns < acks[at] for start_ns in starts):
+            times.append(_ms(acks[at] - end_ns))
     return max(times, default=None)
 
 
@@ -101,17 +102,19 @@ def lack_of_progress(
     expected_kinds: Collection[str] = (),
 ) -> list[str]:
     """Why the run proves nothing; empty if it does. At least half of the operations of each f, and one, must be ok;
-    every kind of fault of the run must have met something at least once."""
+    every kind of fault of the run must have met something at least once. Of changes to topics a refusal counts as half
+    an answer: it is as good as ok, but not if there is nothing else of an expected f."""
     reasons: list[str] = []
     pairs = paired(ops)
     outcomes = outcomes_of((pair.begin.f, pair.type) for pair in pairs if pair.begin.f not in UNCOUNTED_F)
     for f in sorted({*outcomes, *expected_f}):
         counts = outcomes.get(f, {})
         ok, total = counts.get("ok", 0), sum(counts.values())
-        if not ok:
+        answered = ok + (counts.get("fail", 0) if f in META_F else 0)
+        if not ok and (f in expected_f or not answered):
             reasons.append(f"no {f} was ok, of {total}")
-        elif ok < total * OK_SHARE_MIN:
-            reasons.append(f"only {ok} of {total} {f} were ok")
+        elif answered < total * OK_SHARE_MIN:
+            reasons.append(f"only {answered} of {total} {f} were ok")
     met = {fault.kind for fault in faults if fault.action == "start" and fault.effective}
     reasons.extend(f"no {kind} was effective" for kind in sorted(set(expected_kinds) - met))
     return reasons

@@ -1,19 +1,21 @@
 """Topics as linearizable registers, one for each name (Herlihy and Wing; the search is Lowe's just-in-time one).
 
-A topic is absent (None) or has a configuration. ``create`` needs it absent and ``delete`` and ``alter`` need it there;
-a ``list`` reads all names. What ended as info may happen at any later time or never. A refusal that tells what there
-was (ALREADY_EXISTS, UNKNOWN_TOPIC) is a read; any other failure never happened. A list with ``current: false`` may be
-old: it must show a state that was at some time before it ended. A client that itself asks again (``hidden_retries``)
-may be told by the second answer what its first attempt had done: then ok, or a refusal, says that the state it wants
-was there, and one of its attempts may have brought it about.
+A topic is absent (None) or has a configuration, a number. ``create`` needs it absent, ``delete`` needs it there, and
+``alter`` needs it lower: it raises it, as partitions are added. A ``list`` reads all names. What ended as info may
+happen at any later time or never. A refusal that tells what there was (ALREADY_EXISTS, UNKNOWN_TOPIC) is a read; any
+other failure never happened. A list with ``current: false`` may be old: it must show a state that was at some time
+before it ended. A client that itself asks again (``hidden_retries``) may be told by the second answer what its first
+attempt had done: then ok, or a refusal, says that the state it wants was there, and one of its attempts may have
+brought it about.
 
 ``not-linearizable``: no order of the operations on this name explains the answers; the example names the first
 operation that nothing explains.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from ..history import Op, Pair, paired
 from .findings import Findings
@@ -24,21 +26,32 @@ UNKNOWN = ("UNKNOWN_TOPIC", "TOPIC_NOT_FOUND", "TopicNotFound")
 STATES_MAX = 100_000
 """At most so many explanations at once; a history that needs more is given up as ``too-hard``, never as good."""
 
-State = Any
+State = int | None
 """None, or the configuration."""
-ANYTHING = object()
+
+
+class Range(NamedTuple):
+    """Configurations from ``low`` to ``high``, both included."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __contains__(self, state: object) -> bool:
+        return isinstance(state, int) and self.low <= state <= self.high
+
+
+ANYTHING = Range()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """One operation on one topic. ``needs``: the state before, None for absent, ANYTHING for any that is there, or a
-    configuration. ``gives``: the state after; ANYTHING leaves it. Optional ones may never happen; those without an end
-    may happen at any time."""
+    """One operation on one topic. ``needs``: the state before it, None for absent. ``gives``: the state after; ANYTHING
+    leaves it as it is. Optional ones may never happen; those without an end may happen at any time."""
 
     begin: int
     end: int | None
-    needs: State
-    gives: State
+    needs: Range | None
+    gives: State | Range
     optional: bool
     op: int
 
@@ -48,8 +61,8 @@ class Step:
 
     def apply(self, state: State) -> tuple[bool, State]:
         """Whether it can happen now, and what there is after it."""
-        fits = state is not None if self.needs is ANYTHING else state == self.needs
-        return fits, state if self.gives is ANYTHING else self.gives
+        fits = state is None if self.needs is None else state in self.needs
+        return fits, state if isinstance(self.gives, Range) else self.gives
 
 
 def check_meta(ops: Iterable[Op], *, hidden_retries: bool = False) -> Findings:
@@ -63,13 +76,15 @@ def check_meta(ops: Iterable[Op], *, hidden_retries: bool = False) -> Findings:
             findings.fault("too-hard", topic=name)
             continue
         if blame is not None:
-            findings.fault("not-linearizable", topic=name, op=blame.op, needs=repr_of(blame.needs))
+            findings.fault("not-linearizable", topic=name, op=blame.op, needs=_told(blame.needs))
     return findings
 
 
-def repr_of(state: State) -> str:
+def _told(needs: Range | None) -> str:
     """For people."""
-    return "absent" if state is None else "present" if state is ANYTHING else f"config {state}"
+    if needs is None:
+        return "absent"
+    return "present" if needs == ANYTHING else f"configuration {needs.low:g} to {needs.high:g}"
 
 
 def _steps(pairs: list[Pair], *, hidden_retries: bool) -> dict[str, list[Step]]:
@@ -83,7 +98,9 @@ def _steps(pairs: list[Pair], *, hidden_retries: bool) -> dict[str, list[Step]]:
         elif pair.type == "ok":
             current = (pair.begin.value or {}).get("current", True)
             for name in names:
-                step = Step(begin if current else -1, end, pair.value.get(name), ANYTHING, False, begin)
+                shown = pair.value.get(name)
+                needs = None if shown is None else Range(shown, shown)
+                step = Step(begin if current else -1, end, needs, ANYTHING, False, begin)
                 steps.setdefault(name, []).append(step)
     return steps
 
@@ -91,8 +108,8 @@ def _steps(pairs: list[Pair], *, hidden_retries: bool) -> dict[str, list[Step]]:
 def _change(pair: Pair, *, hidden_retries: bool) -> list[Step]:
     f, value = pair.begin.f, pair.begin.value
     begin, end = pair.begin.index, pair.end.index if pair.end is not None else None
-    needs = None if f == "create" else ANYTHING
     gives = None if f == "delete" else value["config"]
+    needs = {"create": None, "delete": ANYTHING}.get(f) if f != "alter" else Range(high=gives - 1)
     if pair.type == "info":
         return [Step(begin, None, needs, gives, True, begin)]
     if pair.type == "ok" and not hidden_retries:
@@ -100,7 +117,7 @@ def _change(pair: Pair, *, hidden_retries: bool) -> list[Step]:
     error = (pair.end.error if pair.end is not None else None) or ""
     if pair.type == "ok":
         # It may have done it and been told of its own doing, or of another's.
-        shown = None if f == "delete" else ANYTHING
+        shown = {"create": ANYTHING, "delete": None}.get(f) if f != "alter" else Range(low=gives)
     elif f == "create" and any(word in error for word in EXISTS):
         shown = ANYTHING
     elif f != "create" and any(word in error for word in UNKNOWN):
@@ -146,7 +163,7 @@ def _ended(steps: list[Step], explanations: set[Explanation], under_way: set[int
             found.add((state, happened - {number}))
         if number in happened:
             continue
-        for other in under_way - happened:
+        for other in _worth_trying(steps, under_way - happened):
             fits, behind = steps[other].apply(state)
             explanation = _with_reads(steps, (behind, happened | {other}), reads)
             if fits and explanation not in tried:
@@ -155,6 +172,18 @@ def _ended(steps: list[Step], explanations: set[Explanation], under_way: set[int
         if len(tried) > STATES_MAX:
             raise OverflowError
     return _fewest(steps, found)
+
+
+def _worth_trying(steps: list[Step], waiting: set[int]) -> list[int]:
+    """Of those that do the same and may happen at any time the first will do: they can stand in for each other."""
+    alike: dict[tuple[Range | None, State | Range], int] = {}
+    tried: list[int] = []
+    for number in sorted(waiting):
+        step = steps[number]
+        if step.end is None and alike.setdefault((step.needs, step.gives), number) != number:
+            continue
+        tried.append(number)
+    return tried
 
 
 def _with_reads(steps: list[Step], explanation: Explanation, reads: list[int]) -> Explanation:

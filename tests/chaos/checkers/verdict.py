@@ -36,7 +36,7 @@ class RunFacts(msgspec.Struct):
     healed_ns: int | None = None  # when everything was mended for good; None: nothing ever broke
     loss_allowed: bool = False  # more lost power than is promised to be survived
     idempotent: bool = False  # of acks01: its producers are
-    hidden_retries: bool = False  # of meta: its client asks again by itself
+    hidden_retries: bool = False  # of meta and acks01: the client asks again by itself, and does not tell
 
 
 class Verdict(msgspec.Struct):
@@ -73,7 +73,7 @@ def judge(
 ) -> Verdict:
     """``others``: what was found by those who watch something else than the history, such as invariants."""
     ops, faults = list(ops), list(faults)
-    result = _queue_checker(facts)([op for op in ops if op.f not in META_F])
+    result = _queue_checker(facts, calm=not faults)([op for op in ops if op.f not in META_F])
     findings = Findings(result.errors, result.allowed)
     meta_ops = [op for op in ops if op.f in META_F]
     findings.merge(check_meta(meta_ops, hidden_retries=facts.hidden_retries))
@@ -90,9 +90,10 @@ def judge(
     return _verdict(result, findings, recovery, reasons, faults, facts)
 
 
-def _queue_checker(facts: RunFacts) -> Callable[[Iterable[Op]], QueueResult]:
+def _queue_checker(facts: RunFacts, *, calm: bool) -> Callable[[Iterable[Op]], QueueResult]:
     if facts.workload == "acks01":
-        return partial(check_acks01, idempotent=facts.idempotent)
+        # Where nothing went wrong there was no reason to send again.
+        return partial(check_acks01, idempotent=facts.idempotent, hidden_retries=facts.hidden_retries and not calm)
     if facts.workload == "idem":
         return check_idempotence
     return partial(check_queue, loss_allowed=facts.loss_allowed)
