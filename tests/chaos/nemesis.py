@@ -1,9 +1,9 @@
 """Faults on a schedule that one seed decides: what, when, how long, and whether it is mended before the next.
 
-A schedule is data, so that it can be written down, replayed and made smaller. Periods of 20 s have a random few of the kinds
-each, and one in four has none, so that the cluster recovers. Aims are taken when an act begins: one host, the controller, a
-partition's leader, a minority, all. At most one host at a time loses what its disk had not synced, and the next only
-once everything is whole: more nobody promised to survive with the page cache's flush policy.
+A schedule is data, so that it can be written down, replayed and made smaller. Periods of 20 s have a random few of the
+kinds each, and one in four has none, so that the cluster recovers. Aims are taken when an act begins: one host, the
+controller, a partition's leader, a minority, all. At most one host at a time loses what its disk had not synced, and
+the next only once everything is whole: more nobody promised to survive with the page cache's flush policy.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from .history import Fault
 
 PERIOD_S = 20.0
 QUIET_CHANCE = 0.25
-PAUSE_S = (0.5, 3.0)
+PAUSE_S = (0.2, 2.0)
 """Between two acts."""
 MEND_CHANCE = 0.75
 
@@ -64,10 +64,12 @@ class Nemesis:
         self._targets: tuple[str, ...] = ()
         self._cuts = False  # the present act cut something since the last healing
 
-    async def play(self, acts: Collection[Act]) -> None:
-        """All acts; then everything is mended."""
+    async def play(self, acts: Collection[Act], seconds: float) -> None:
+        """The acts whose turn comes within ``seconds``; then everything is mended."""
         began_s = self._arena.now_s()
         for act in acts:
+            if self._arena.now_s() - began_s > seconds:
+                break
             await asyncio.sleep(max(0.0, began_s + act.at_s - self._arena.now_s()))
             await self._perform(act)
         await self.mend()
@@ -99,7 +101,7 @@ class Nemesis:
 
     async def _kill(self) -> bool:
         done = await self._arena.kill(self._aim(await self._anybody()))
-        await self._wait(0, 6)
+        await self._wait(0, 3)
         return done
 
     async def _kill_all(self) -> bool:
@@ -113,7 +115,7 @@ class Nemesis:
     async def _power(self) -> bool:
         host = self._aim(await self._anybody())
         done = await self._lose_power(host)
-        await self._wait(0, 5)
+        await self._wait(0, 3)
         await self._start(host)
         return done
 
@@ -135,7 +137,7 @@ class Nemesis:
     async def _pause(self) -> bool:
         host = self._aim(await self._anybody())
         done = await self._arena.pause(host)
-        await self._wait(0.2, 9)
+        await self._wait(0.2, 6)
         await self._arena.resume(host)
         return done
 
@@ -146,7 +148,7 @@ class Nemesis:
         hosts.remove(first)
         side = {first, *hosts[: self._chance.randrange(0, (len(hosts) + 1) // 2)]}
         await self._cut({pair for a in side for b in self._arena.hosts if b not in side for pair in _both(a, b)})
-        await self._wait(0.5, 8)
+        await self._wait(0.5, 5)
         return False
 
     async def _one_way(self) -> bool:
@@ -155,7 +157,7 @@ class Nemesis:
         others = others[: self._chance.choice((1, len(others)))]
         outward = self._chance.random() < 0.5
         await self._cut({(first, other) if outward else (other, first) for other in others})
-        await self._wait(0.5, 8)
+        await self._wait(0.5, 5)
         return False
 
     async def _ring(self) -> bool:
@@ -169,7 +171,7 @@ class Nemesis:
         }
         cut = {pair for a in ring for b in ring if a < b and frozenset((a, b)) not in seen for pair in _both(a, b)}
         await self._cut(cut or _both(ring[0], ring[1]))
-        await self._wait(0.5, 8)
+        await self._wait(0.5, 5)
         return False
 
     async def _bridge(self) -> bool:
@@ -179,7 +181,7 @@ class Nemesis:
         self._aim(bridge)
         half = len(rest) // 2
         await self._cut({pair for a in rest[:half] for b in rest[half:] for pair in _both(a, b)})
-        await self._wait(0.5, 8)
+        await self._wait(0.5, 5)
         return False
 
     async def _storm(self) -> bool:
@@ -202,7 +204,7 @@ class Nemesis:
     async def _delay(self) -> bool:
         first, second = self._two()
         await self._arena.slow_link(first, second, self._chance.choice((0.05, 0.5, 2.0)))
-        await self._wait(0.5, 8)
+        await self._wait(0.5, 5)
         await self._arena.heal()
         return True
 

@@ -43,7 +43,7 @@ class SimulatedStage:
 
 
 class SimulatedArena:
-    """``effects``: how often each elementary fault changed something. ``passed``: how often each failpoint was passed."""
+    """``effects``: how often each elementary fault changed something. ``passed``: how often each failpoint was."""
 
     able = frozenset(KINDS)
 

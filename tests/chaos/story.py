@@ -1,7 +1,7 @@
 """One simulated run: a cluster forms, is loaded, suffers by its schedule, is mended, and is read back."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,12 +10,12 @@ from tests.simulation.invariants import Invariants, check_equal_logs
 from tests.simulation.planted import PLANTED
 from tests.simulation.world import Outcome, SimulatedCluster, simulate
 
-from .checkers.verdict import RunFacts, Verdict, judge
+from .checkers.verdict import RunFacts, Verdict
 from .failpoints import armed, names
 from .history import Fault, History
+from .judge import HEAL, judge_run
 from .nemesis import KINDS, Act, Nemesis, plan
 from .sim import SimulatedArena, SimulatedStage
-from .stage import Workload
 from .workloads import WORKLOADS
 
 CHECK_EVERY_S = 0.05
@@ -76,8 +76,6 @@ class _Story:
         self._acts = acts
         self._arena: SimulatedArena | None = None
         self._stage: SimulatedStage | None = None
-        self._workload: Workload | None = None
-        self._healed_ns: int | None = None
 
     def hit(self, place: str) -> None:
         if self._arena is not None:
@@ -87,17 +85,16 @@ class _Story:
         config = self._config
         arena = self._arena = SimulatedArena(cluster)
         stage = self._stage = SimulatedStage(cluster, rate=config.rate, clients=config.clients)
-        workload = self._workload = WORKLOADS[config.workload](stage)
+        workload = WORKLOADS[config.workload](stage)
         nemesis = Nemesis(arena, names(), stage.history.faults.append)
         cluster.loop.every(CHECK_EVERY_S, Invariants(cluster).check)
         cluster.start_all()
         await cluster.until_ready()
         await workload.start()
         await asyncio.sleep(1)
-        await nemesis.play(self._acts)
+        await nemesis.play(self._acts, config.seconds)
         if self._acts:
-            self._healed_ns = int(cluster.loop.now * 1e9)
-            stage.history.faults.append(Fault(self._healed_ns, "heal", "end"))
+            stage.history.faults.append(Fault(int(cluster.loop.now * 1e9), HEAL, "end"))
         await asyncio.sleep(max(CALM_S, config.seconds + 1 - stage.now_s() if not self._acts else 0))
         await workload.stop()
         await cluster.until(cluster.in_sync, "whole again")
@@ -109,20 +106,15 @@ class _Story:
     def judged(self, outcome: Outcome) -> Lived:
         assert self._stage is not None
         assert self._arena is not None
-        assert self._workload is not None
         history, arena = self._stage.history, self._arena
-        facts = RunFacts(
+        known = RunFacts(
             workload=self._config.workload,
             backend="sim",
             seed=outcome.seed,
             trace_hash=outcome.digest,
             config=msgspec.to_builtins(self._config),
-            expected_f=list(self._workload.expected_f),
-            nemeses=_expected(self._acts),
-            healed_ns=self._healed_ns,
-            **self._workload.facts,
         )
-        verdict = judge(history.ops, history.faults, facts)
+        verdict = judge_run(history.ops, history.faults, known)
         if outcome.error is not None:
             verdict.valid = False
             verdict.bad_error_types = [
@@ -142,8 +134,3 @@ class _Story:
             outcome.steps,
             outcome.loop.trace,
         )
-
-
-def _expected(acts: Collection[Act]) -> list[str]:
-    """Kinds whose absence of effect makes a run INVALID: single acts may well meet nothing, all of them may not."""
-    return []
