@@ -8,6 +8,7 @@ class Acks01Workload(QueueWorkload):
     """Every second process asks the leader alone, the others nobody."""
 
     name = "acks01"
+    sends_last = False
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)

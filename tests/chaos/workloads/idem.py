@@ -58,4 +58,5 @@ def _lose(answer: "asyncio.Future[Answer]") -> "asyncio.Future[Answer]":
             instead.set_exception(ConnectionLost("the acknowledgement was lost."))
 
     answer.add_done_callback(came)
+    instead.add_done_callback(lambda lost: lost.cancelled() or lost.exception())  # who gave it up need not hear of it
     return instead

@@ -63,6 +63,7 @@ class QueueWorkload:
     """``producer``: options of the producers beside the Jepsen ones."""
 
     name = "queue"
+    sends_last = True  # what was acknowledged stays, so everybody must see it in the end
     expected_f = ("send", "poll", "assign")
     facts: ClassVar[dict[str, object]] = {}
 
@@ -180,7 +181,7 @@ class _Worker:
             kind = "fail" if isinstance(error, DEFINITE) else "info"
             self._stage.history.complete(op, kind, [["send", key, value]], error=f"{error.code}: {error}"[:200])
             return
-        if offset is not None:
+        if offset is not None and self._load.sends_last:
             self._load.keys.told(key, offset)
         self._stage.history.complete(op, "ok", [["send", key, [offset, value]]])
 

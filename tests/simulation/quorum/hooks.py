@@ -151,7 +151,7 @@ def _watch_roles(ledger: Ledger, around: Callable[..., None]) -> None:
             before = core.commit_index
             original(core, index)
             if index > before:
-                ledger.commits(_host(), before, index)
+                ledger.commits(_host(), before, index, core.term)
             elif index < before:
                 ledger.breaks(f"{PROCESS.get()} took its commit index back from {before} to {index}")
 

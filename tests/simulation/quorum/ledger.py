@@ -42,6 +42,9 @@ class Ledger:
         self.counts: Counter[str] = Counter()
         self.logs = {host: Log() for host in hosts}
         self.committed: dict[int, int] = {1: 0}  # index -> term; every log begins with the same first entry
+        self._committed_in: dict[int, int] = {
+            1: 0
+        }  # index -> the term in which it was committed, its own or a later one
         self.committed_last = 1
         self.results: dict[int, bytes] = {}  # index -> what applying it gave
         self.values: dict[int, list[tuple[int, int]]] = {}  # register -> (index, value) of each change, in order
@@ -153,7 +156,7 @@ class Ledger:
 
     def leads(self, process: str, host: str, node_id: int, term: int) -> None:
         """``process`` took office. One in a term, ever, by a majority's votes; and it holds all that was committed
-        (section 5.4)."""
+        in earlier terms (section 5.4): one whose votes came late may lead when a later term has committed more."""
         if self._leaders.setdefault(term, process) != process:
             self.breaks(f"{self._leaders[term]} and {process} lead in term {term}")
         self.counts["elections won"] += 1
@@ -162,7 +165,7 @@ class Ledger:
         if len(voters) < self._majority or log.durable_vote != (term, node_id):
             self.breaks(f"{process} leads in term {term} by the votes of {voters}, its own is {log.durable_vote}")
         for index in range(min(log.terms) + 1, self.committed_last + 1):
-            if log.terms.get(index) != self.committed[index]:
+            if self._committed_in[index] < term and log.terms.get(index) != self.committed[index]:
                 self.breaks(f"{process} leads in term {term} without committed entry {index}")
                 return
 
@@ -172,7 +175,7 @@ class Ledger:
     def role_of(self, host: str) -> str:
         return self._roles.get(host, "follower")
 
-    def commits(self, host: str, before: int, now: int) -> None:
+    def commits(self, host: str, before: int, now: int, current_term: int) -> None:
         """A voter's commit index rose. What is new to all must be on a majority's platters, be the only one there."""
         log = self.logs[host]
         for index in range(before + 1, now + 1):
@@ -181,18 +184,19 @@ class Ledger:
                 continue  # a snapshot has it, whose state is compared
             known = self.committed.get(index)
             if known is None:
-                self._first_commit(host, index, term)
+                self._first_commit(host, index, term, current_term)
             elif known != term:
                 self.breaks(f"{host} committed entry {index} of term {term}, others of term {known}")
                 return
 
-    def _first_commit(self, host: str, index: int, term: int) -> None:
+    def _first_commit(self, host: str, index: int, term: int, current_term: int) -> None:
         holders = [h for h, log in self.logs.items() if log.durable >= index and log.terms.get(index) == term]
         if len(holders) < self._majority:
             self.breaks(f"{host} committed entry {index} of term {term}, durable only on {holders}")
         if index != self.committed_last + 1:
             self.breaks(f"{host} committed entry {index} where {self.committed_last + 1} is next")
         self.committed[index] = term
+        self._committed_in[index] = current_term
         self.committed_last = max(self.committed_last, index)
 
     # --- states ------------------------------------------------------------------------------------------------------
