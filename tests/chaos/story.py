@@ -112,7 +112,7 @@ class _Story:
             backend="sim",
             seed=outcome.seed,
             trace_hash=outcome.digest,
-            config=msgspec.to_builtins(self._config),
+            config=msgspec.json.decode(msgspec.json.encode(self._config)),
         )
         verdict = judge_run(history.ops, history.faults, known)
         if outcome.error is not None:

@@ -42,9 +42,7 @@ class Ledger:
         self.counts: Counter[str] = Counter()
         self.logs = {host: Log() for host in hosts}
         self.committed: dict[int, int] = {1: 0}  # index -> term; every log begins with the same first entry
-        self._committed_in: dict[int, int] = {
-            1: 0
-        }  # index -> the term that committed it, maybe later than its own
+        self._committed_in: dict[int, int] = {1: 0}  # index -> the term that committed it, maybe later than its own
         self.committed_last = 1
         self.results: dict[int, bytes] = {}  # index -> what applying it gave
         self.values: dict[int, list[tuple[int, int]]] = {}  # register -> (index, value) of each change, in order
