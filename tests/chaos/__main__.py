@@ -15,6 +15,7 @@ from pathlib import Path
 from . import commands
 from .nemesis import KINDS
 from .selftest import main as prove_checkers
+from .suites import SUITES, run_suite
 from .workloads import WORKLOADS
 
 
@@ -52,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
         one = acts.add_parser(name, help=text)
         one.add_argument("directory", type=Path)
         one.set_defaults(act=act)
+    suite = acts.add_parser("suite", help="what there is time for")
+    suite.add_argument("name", nargs="?", default="smoke", choices=sorted(SUITES))
+    suite.set_defaults(act=run_suite)
     acts.add_parser("selftest", help="prove the checkers (its own options: selftest --help)")
     return parser
 
