@@ -84,7 +84,8 @@ class Nemesis:
             effective = await self._arena.heal() > 0 or effective
         started.effective, started.targets = effective, list(self._targets)
         self._report(Fault(int(self._arena.now_s() * 1e9), act.kind, "end", started.targets, effective, started.detail))
-        if act.mend:
+        # Where no majority is left nothing happens any more, and a run in which nothing happens proves nothing.
+        if act.mend or 2 * sum(map(self._arena.is_up, self._arena.hosts)) <= len(self._arena.hosts):
             await self.mend()
 
     async def mend(self) -> None:
