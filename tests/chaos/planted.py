@@ -208,6 +208,11 @@ def _polls() -> list[Planted]:
             allowed="poll-skip nonmonotonic-poll",
         ),
         _planted(
+            "one poll skips though subscribed",
+            "int-poll-skip",
+            s().sent(4).poll(2, (0, good)).assign(1, 0, f="subscribe").poll(1, (0, [good[0], good[2]])),
+        ),
+        _planted(
             "lost and regained while polling",
             "",
             s().sent(4).poll(2, (0, good)).poll(1, (0, [good[0], good[2], good[1]]), rebalanced=[0]),
@@ -352,6 +357,13 @@ def _again() -> list[Planted]:
             check,
         ),
         _planted(
+            "refused, sent again, stored",
+            "",
+            s().send(0, (0, None, 1), type="fail").send(0, (0, 0, 1)).poll(1, (0, [(0, 1)])),
+            "",
+            check,
+        ),
+        _planted(
             "refused each time, and there",
             "G1a",
             s().send(0, (0, None, 1), type="fail").send(0, (0, None, 1), type="fail").poll(1, (0, [(0, 1)])),
@@ -456,6 +468,12 @@ def _others() -> list[Planted]:
         _replicas("replicas: the same", ""),
         _replicas("replicas: another batch", "replica-divergence", batches=[(0, 1, 7), (3, 1, 6), (5, 2, 9)]),
         _replicas("replicas: another epoch", "replica-divergence", batches=[(0, 1, 7), (3, 1, 8), (5, 1, 9)]),
+        _replicas(
+            "replicas: another batch where not all know it is committed",
+            "replica-divergence",
+            batches=[(0, 1, 7), (3, 1, 8), (5, 2, 4)],
+            high_watermark=3,
+        ),
         _replicas("replicas: one missing", "replica-gap", batches=[(0, 1, 7), (5, 2, 9)]),
         _replicas("replicas: left behind", "replica-behind", batches=[(0, 1, 7)], end_offset=3, epochs=[(1, 0)]),
         _replicas("replicas: other epochs", "epochs-differ", epochs=[(1, 0), (2, 4)]),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from .checkers.cycles import _groups
 from .checkers.findings import EXAMPLES_MAX, Findings
 from .checkers.liveness import check_recovery, lack_of_progress
-from .checkers.meta import ANYTHING, Range, Step, first_unexplained
+from .checkers.meta import ANYTHING, Range, Step, _fewest, first_unexplained
 from .checkers.queue import check_queue
 from .checkers.verdict import RunFacts, judge, read_verdict, write_verdict
 from .history import FAULTS_FILE, OPS_FILE, Fault, History, Op, paired, read_faults, read_ops
@@ -108,6 +108,21 @@ def test_many_operations_that_nobody_knows_of_do_not_overwhelm_the_search() -> N
     ]
     reads = [Step(60 + 2 * at, 61 + 2 * at, Range(1, 1) if at % 2 else None, ANYTHING, False, at) for at in range(20)]
     assert first_unexplained([*unknown, *reads]) is None
+
+
+def test_explanations_that_gained_nothing_are_dropped_and_others_kept() -> None:
+    steps = [Step(number, None, None, 1, True, number) for number in range(3)]
+    cheap, other, wasteful = (1, frozenset({0})), (1, frozenset({1, 2})), (1, frozenset({0, 1}))
+    assert _fewest(steps, {cheap, other, wasteful}) == {cheap, other}
+
+
+def test_what_began_as_another_ended_did_not_follow_it() -> None:
+    history = History(lambda: 0)
+    poll = history.invoke(1, "poll", [["poll"]])
+    history.complete(poll, "ok", [["poll", [[0, [[0, 1]]]]]])
+    send = history.invoke(0, "send", [["send", 0, 1]])
+    history.complete(send, "ok", [["send", 0, [0, 1]]])
+    assert check_queue(history.ops).valid
 
 
 @settings(max_examples=100, deadline=None)
