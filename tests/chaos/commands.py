@@ -49,8 +49,11 @@ def run(arguments: argparse.Namespace) -> int:
         _tell(told, config, arguments.out)
     print(json.dumps(tally.summary(config.seconds), indent=1))
     failed, invalid = tally.count(False), tally.count("INVALID")
+    unmet = tally.unmet(config.nemeses)
+    if unmet:
+        print(f"INVALID as a whole: {', '.join(unmet)} never changed anything")
     print(f"{tally.count(True)} passed, {failed} failed, {invalid} invalid")
-    return min(failed + invalid, 100)
+    return min(failed + invalid + len(unmet), 100)
 
 
 def _tell(told: Told, config: Config, out: Path) -> None:

@@ -17,6 +17,7 @@ from .story import Config, Lived, run_seed
 ACTS_FILE = "acts.json"
 CONFIG_FILE = "config.json"
 TRACE_FILE = "trace.txt"
+SEEDS_FOR_EACH_KIND = 40
 CALM = ()
 """The schedule of the run without faults, which every hunt begins with."""
 
@@ -31,6 +32,7 @@ class Told(msgspec.Struct):
     acked: int
     ops: int
     effects: dict[str, int]
+    kinds: dict[str, int]  # acts that changed something
     passed: dict[str, int]
     digest: str
     virtual_s: float
@@ -80,6 +82,7 @@ def run_one(seed: int, config: Config, out: Path, *, calm: bool, keep: bool) -> 
         acked=verdict.acked,
         ops=verdict.ops,
         effects=lived.effects,
+        kinds=verdict.faults,
         passed=lived.passed,
         digest=lived.digest,
         virtual_s=lived.virtual_s,
@@ -111,15 +114,23 @@ class Tally:
     def __init__(self) -> None:
         self.told: list[Told] = []
         self.effects: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
         self.passed: Counter[str] = Counter()
 
     def add(self, told: Told) -> None:
         self.told.append(told)
         self.effects.update(told.effects)
+        self.kinds.update(told.kinds)
         self.passed.update(told.passed)
 
     def count(self, valid: bool | str) -> int:
         return sum(told.valid == valid for told in self.told)
+
+    def unmet(self, kinds: Iterable[str]) -> list[str]:
+        """Kinds of fault that never changed anything, in a hunt long enough to say so."""
+        if len(self.told) <= SEEDS_FOR_EACH_KIND:
+            return []
+        return sorted(kind for kind in kinds if not self.kinds[kind])
 
     def summary(self, fault_s: float) -> dict[str, Any]:
         """``fault_s``: virtual seconds of faults in each run."""
@@ -138,5 +149,6 @@ class Tally:
             "effective_faults_per_hour": round(sum(self.effects.values()) / hours) if hours else 0,
             "faults": dict(sorted(self.effects.items())),
             "first_ack_ms_max": max((told.recovery_ms or 0 for told in self.told), default=0),
+            "acts": dict(sorted(self.kinds.items())),
             "failpoints_passed": len(self.passed),
         }

@@ -1,5 +1,7 @@
 """The queue's workload with acks 0 and 1: loss is allowed; order, and what was once read, is not."""
 
+from typing import ClassVar
+
 from ..stage import Stage
 from .queue import QueueWorkload
 
@@ -9,6 +11,7 @@ class Acks01Workload(QueueWorkload):
 
     name = "acks01"
     sends_last = False
+    facts: ClassVar[dict[str, object]] = {"hidden_retries": True}
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)
