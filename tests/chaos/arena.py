@@ -4,6 +4,7 @@ Every action tells whether it changed anything where that is known at once; what
 message) is told by ``heal``.
 """
 
+from collections.abc import Mapping
 from random import Random
 from typing import NamedTuple, Protocol
 
@@ -20,10 +21,12 @@ class Place(NamedTuple):
 
 
 class Arena(Protocol):
-    """``able``: the fault kinds that this backend can do (nemesis.KINDS)."""
+    """``able``: the fault kinds that this backend can do (nemesis.KINDS). ``passed``: the failpoints that nodes have
+    come by, and how often; empty where nobody counts."""
 
     hosts: list[str]
     able: frozenset[str]
+    passed: Mapping[str, int]
 
     def now_s(self) -> float: ...
 

@@ -34,6 +34,7 @@ class Told(msgspec.Struct):
     effects: dict[str, int]
     kinds: dict[str, int]  # acts that changed something
     passed: dict[str, int]
+    died_at: dict[str, int]
     digest: str
     virtual_s: float
     cpu_s: float
@@ -84,6 +85,7 @@ def run_one(seed: int, config: Config, out: Path, *, calm: bool, keep: bool) -> 
         effects=lived.effects,
         kinds=verdict.faults,
         passed=lived.passed,
+        died_at=lived.died_at,
         digest=lived.digest,
         virtual_s=lived.virtual_s,
         cpu_s=time.process_time() - began,
@@ -116,12 +118,14 @@ class Tally:
         self.effects: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.passed: Counter[str] = Counter()
+        self.died_at: Counter[str] = Counter()
 
     def add(self, told: Told) -> None:
         self.told.append(told)
         self.effects.update(told.effects)
         self.kinds.update(told.kinds)
         self.passed.update(told.passed)
+        self.died_at.update(told.died_at)
 
     def count(self, valid: bool | str) -> int:
         return sum(told.valid == valid for told in self.told)
@@ -151,4 +155,5 @@ class Tally:
             "first_ack_ms_max": max((told.recovery_ms or 0 for told in self.told), default=0),
             "acts": dict(sorted(self.kinds.items())),
             "failpoints_passed": len(self.passed),
+            "killed_at_failpoints": len(+self.died_at),
         }

@@ -51,6 +51,7 @@ class SimulatedArena:
         self.hosts = cluster.hosts
         self.effects: Counter[str] = Counter()
         self.passed: Counter[str] = Counter()
+        self.died_at: Counter[str] = Counter()  # failpoints
         self._cluster = cluster
         self._trap: tuple[str, str, bool] | None = None  # host, place, power
         self._cuts_open = False
@@ -98,6 +99,7 @@ class SimulatedArena:
         while self._cluster.members[host].process == process and self.now_s() < until_s:
             await asyncio.sleep(0.05)
         trapped, self._trap = self._trap is None, None
+        self.died_at[failpoint] += trapped
         return self._count("failpoint", trapped)
 
     def hit(self, place: str) -> None:

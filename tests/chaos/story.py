@@ -48,6 +48,7 @@ class Lived(msgspec.Struct):
     verdict: Verdict
     effects: dict[str, int]
     passed: dict[str, int]  # failpoints
+    died_at: dict[str, int]  # failpoints
     digest: str
     virtual_s: float
     steps: int
@@ -129,6 +130,7 @@ class _Story:
             verdict,
             dict(arena.effects),
             dict(arena.passed),
+            dict(arena.died_at),
             outcome.digest,
             outcome.virtual_s,
             outcome.steps,
