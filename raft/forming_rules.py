@@ -137,7 +137,8 @@ def _join_formed(local: Local, formed: Mapping[str, FormingAnswer], *, listed: b
         return Refuse(
             JOIN_MISMATCH,
             f"this node was started with --join {','.join(local.join)}, but the cluster was formed by "
-            f"{','.join(voter.address for voter in voters)}. Start it with the list of the cluster.",
+            f"{','.join(voter.address for voter in voters)}. Start it with the list of the "
+            "cluster, or leave its own address out, to join as an observer.",
         )
     return AdoptVoters(voters, mine[0]) if mine else Observe(voters)
 
