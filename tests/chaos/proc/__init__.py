@@ -1,0 +1,1 @@
+"""Fault injection on real node processes: the schedules, loads and checkers of the simulation, the kernel's network."""

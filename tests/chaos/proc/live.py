@@ -1,0 +1,169 @@
+"""Inside the room: one run from the first start to the comparison of the files. Started by story.run_real.
+
+python -m tests.chaos.proc.live DIRECTORY
+"""
+
+import asyncio
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from ..checkers.replicas import ReplicaDump
+from ..checkers.verdict import RunFacts, Verdict, judge, write_verdict
+from ..failpoints import names
+from ..history import Fault
+from ..nemesis import Act, Nemesis
+from ..stage import Workload
+from ..story import Config
+from ..workloads import WORKLOADS
+from . import room
+from .arena import ProcessArena
+from .dumps import dump_node
+from .stage import ProcessStage
+
+ORDER_FILE = "run.json"
+RESULT_FILE = "result.json"
+SPARE_S = 110.0
+"""More than this beyond the time of the schedule, and the run has failed."""
+READY_S_MAX = 40.0
+WHOLE_S_MAX = 40.0
+CALM_S = 8.0
+"""Between the last mending and the end of the load: time to start again, and to be acknowledged again."""
+SETTLE_S = 1.5
+
+
+class RunOrder(msgspec.Struct):
+    """What to live through. No act begins later than ``faults_s`` after the first."""
+
+    seed: int
+    config: Config
+    acts: list[Act]
+    faults_s: float
+
+
+class RunResult(msgspec.Struct):
+    """What verdict and history do not tell. ``seconds``: how long it took, by the wall."""
+
+    acts: list[Act]  # that were played
+    effects: dict[str, int]
+    died_at: dict[str, int]
+    surprises: list[str]
+    error: str | None
+    seconds: float
+
+
+class Life:
+    """One run; ``live`` raises what went wrong beyond what checkers find."""
+
+    def __init__(self, order: RunOrder, directory: Path) -> None:
+        config = order.config
+        self._order = order
+        self._directory = directory
+        kinds = frozenset(act.kind for act in order.acts)
+        self.arena = ProcessArena(
+            directory / "nodes", config.nodes, observers=config.observers, kinds=kinds, bug=config.bug
+        )
+        self._stage = ProcessStage(self.arena, order.seed, rate=config.rate, clients=config.clients)
+        self._workload: Workload = WORKLOADS[config.workload](self._stage)
+        self._played: list[Act] = []
+        self._healed_ns: int | None = None
+        self._dumps: list[ReplicaDump] = []
+
+    async def live(self) -> None:
+        """Start, load, suffer, mend, read back, stop, compare."""
+        config, arena, workload = self._order.config, self.arena, self._workload
+        for host in arena.hosts:
+            await arena.start(host)
+        await arena.until_whole(READY_S_MAX)
+        await workload.start()
+        await asyncio.sleep(1)
+        await self._suffer()
+        await asyncio.sleep(CALM_S if self._order.acts else config.seconds)
+        await workload.stop()
+        await arena.until_whole(WHOLE_S_MAX)
+        await workload.verify()
+        await arena.until_whole(WHOLE_S_MAX)
+        await asyncio.sleep(SETTLE_S)
+        await asyncio.gather(*(arena.stop(host) for host in arena.hosts))
+        for host in arena.hosts:
+            self._dumps += dump_node(host, arena.member(host).data)
+        assert self._dumps or config.workload == "meta", "no replica was found in the nodes' files"
+
+    async def _suffer(self) -> None:
+        if not self._order.acts:
+            return
+        faults = self._stage.history.faults
+        await Nemesis(self.arena, names(), faults.append).play(self._in_time())
+        self._healed_ns = int(self.arena.now_s() * 1e9)
+        faults.append(Fault(self._healed_ns, "heal", "end"))
+
+    def _in_time(self) -> Iterator[Act]:
+        """An act may take longer than the schedule says: real time is up when it is up."""
+        until_s = self.arena.now_s() + self._order.faults_s
+        for act in self._order.acts:
+            if self.arena.now_s() < until_s:
+                self._played.append(act)
+                yield act
+
+    def judged(self, error: str | None) -> Verdict:
+        """By all checkers, and by what the nodes did that no fault explains."""
+        history, config = self._stage.history, self._order.config
+        facts = RunFacts(
+            workload=config.workload,
+            backend="proc",
+            seed=self._order.seed,
+            config=msgspec.to_builtins(config),
+            expected_f=list(self._workload.expected_f),
+            healed_ns=self._healed_ns,
+            **self._workload.facts,  # type: ignore[arg-type]
+        )
+        verdict = judge(history.ops, history.faults, facts, self._dumps)
+        strange = [*([error] if error else []), *self.arena.surprises]
+        if strange:
+            verdict.valid = False
+            verdict.bad_error_types = [*verdict.bad_error_types, *(text[:500] for text in strange)]
+        return verdict
+
+    def write(self, error: str | None) -> Verdict:
+        """Everything into the directory."""
+        verdict = self.judged(error)
+        self._stage.history.write(self._directory)
+        arena = self.arena
+        result = RunResult(
+            acts=self._played,
+            effects=dict(arena.effects),
+            died_at=dict(+arena.died_at),
+            surprises=arena.surprises,
+            error=error,
+            seconds=arena.now_s(),
+        )
+        (self._directory / RESULT_FILE).write_bytes(msgspec.json.encode(result))
+        write_verdict(self._directory, verdict)
+        return verdict
+
+
+async def live(directory: Path) -> bool:
+    """The run that is written down in ``directory``; whether its verdict is good."""
+    order = msgspec.json.decode((directory / ORDER_FILE).read_bytes(), type=RunOrder)
+    life, error = Life(order, directory), None
+    async with life.arena:
+        try:
+            async with asyncio.timeout(order.faults_s + SPARE_S):
+                await life.live()
+        except Exception as raised:
+            traceback.print_exc()
+            error = f"{type(raised).__name__}: {raised}"
+        verdict = life.write(error)
+        if verdict.valid is not True:
+            for host in life.arena.hosts:
+                await life.arena.kill(host)
+                life.arena.member(host).keep_data()
+    return verdict.valid is True
+
+
+if __name__ == "__main__":
+    room.enter()
+    sys.exit(0 if asyncio.run(live(Path(sys.argv[1]))) else 1)
