@@ -72,7 +72,7 @@ class ProcessArena:
     async def __aenter__(self) -> "ProcessArena":
         await self._network.open()
         await self._view.__aenter__()
-        self._secret.parent.mkdir(parents=True)
+        self._secret.parent.mkdir(parents=True, exist_ok=True)
         self._secret.write_text(SECRET)
         for member in self._members.values():
             member.prepare()

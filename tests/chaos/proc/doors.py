@@ -17,10 +17,13 @@ import msgspec
 
 from ottla.log.storage import SystemFile, SystemStorage
 
+VITAL = frozenset({".log", ".wal"})
+"""Suffixes of partition logs and of the quorum's log."""
+
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     """``trap``: die as this failpoint is passed; ``slow``: each sync takes so many seconds more; ``fail_sync``: the
-    next sync fails; ``calm``: none of all this any more."""
+    next sync of a log fails; ``calm``: none of all this any more."""
 
     number: int
     do: Literal["trap", "slow", "fail_sync", "calm"]
@@ -53,9 +56,9 @@ class Doors:
         if place == self.trap:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def before_sync(self) -> None:
+    def before_sync(self, *, vital: bool) -> None:
         """A file is synced. Raises OSError (EIO), once, if that was ordered."""
-        if self.fail_sync:
+        if self.fail_sync and vital:
             self.fail_sync = False
             self._tell(Told(failed_sync=True))
             raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -68,10 +71,11 @@ class Doors:
         with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as orders:
             for line in orders:
                 order = decoder.decode(line)
-                self._obey(order)
+                self.obey(order)
                 self._tell(Told(done=order.number))
 
-    def _obey(self, order: Order) -> None:
+    def obey(self, order: Order) -> None:
+        """Do it."""
         match order.do:
             case "trap":
                 self.trap = order.place
@@ -89,12 +93,17 @@ class Doors:
 
 
 class DooredFile(SystemFile):
-    """A file whose syncs ask the doors first."""
+    """A file whose syncs ask the doors first. ``vital``: it holds what was promised, so a node whose sync of it failed
+    must stop; where a checkpoint's sync fails, the old file is still there, and the node may go on."""
 
     doors: Doors
 
+    def __init__(self, descriptor: int, *, vital: bool) -> None:
+        super().__init__(descriptor)
+        self._vital = vital
+
     def sync(self) -> None:
-        self.doors.before_sync()
+        self.doors.before_sync(vital=self._vital)
         super().sync()
 
 
@@ -106,4 +115,4 @@ class DooredStorage(SystemStorage):
 
     def open(self, path: Path, *, create: bool = False) -> DooredFile:
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-        return DooredFile(os.open(path, flags, 0o644))
+        return DooredFile(os.open(path, flags, 0o644), vital=path.suffix in VITAL)

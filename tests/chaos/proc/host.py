@@ -112,6 +112,7 @@ class Host:
                 "FAKETIME_TIMESTAMP_FILE": str(self._clock),
                 "FAKETIME_NO_CACHE": "1",
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+                "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # its "fix" makes every thread spin that waits for Python's lock
             }
         return environment
 

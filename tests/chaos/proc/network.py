@@ -43,7 +43,7 @@ class Network:
 
     async def lose(self, share: float) -> None:
         """Drop this share of all packets from or to nodes."""
-        drop = f"numgen random mod {LOSS_SCALE} < {int(share * LOSS_SCALE)} counter name lost drop"
+        drop = f"numgen random mod {LOSS_SCALE} <= {max(0, int(share * LOSS_SCALE) - 1)} counter name lost drop"
         from_nodes, to_nodes = "ip saddr 127.0.1.0/24", "ip saddr != 127.0.1.0/24 ip daddr 127.0.1.0/24"
         rules = [f"add rule inet chaos loss {those} {drop}" for those in (from_nodes, to_nodes)]
         await _nft("\n".join(["flush chain inet chaos loss", *rules]))
