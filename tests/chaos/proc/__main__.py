@@ -7,8 +7,11 @@ Needs root, unshare and nft. Exits 1 unless the verdict is good; 2 where there c
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from random import Random
 
+from ..nemesis import Act
 from ..story import Config, Lived
 from . import room
 from .arena import ProcessArena
@@ -25,6 +28,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=5)
     parser.add_argument("--workload", default="queue")
     parser.add_argument("--nemesis", default=",".join(sorted(ProcessArena.able)), help="kinds; 'none' for no fault")
+    parser.add_argument("--each", action="store_true", help="one act of each kind, in place of a schedule")
     parser.add_argument("--bug", help="plant one of tests.simulation.planted")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -46,9 +50,17 @@ def main() -> int:
         observers=options.observers,
         bug=options.bug,
     )
-    lived = run_real(options.seed, config, directory=options.out)
+    acts = one_of_each(options.seed, kinds) if options.each else None
+    lived = run_real(options.seed, config, acts, directory=options.out)
     show(lived, options.out)
     return 0 if lived.verdict.valid is True else 1
+
+
+def one_of_each(seed: int, kinds: Iterable[str]) -> list[Act]:
+    """Each kind once, in some order, each mended before the next."""
+    chance = Random(f"each {seed}")
+    names = sorted(kinds)
+    return [Act(0.0, kind, chance.randrange(1 << 30), True) for kind in chance.sample(names, len(names))]
 
 
 def show(lived: Lived, directory: Path) -> None:

@@ -9,12 +9,16 @@ from ottla.log.checkpoint import HIGH_WATERMARK_FILE, OffsetCheckpoint, write_ep
 from ottla.log.model import LeaderEpoch, Offset, TopicId, TopicPartition
 from ottla.log.storage import SystemStorage
 from tests.chaos.checkers.replicas import check_replicas
+from tests.chaos.nemesis import Act
 from tests.chaos.story import Config
 
 from . import room
 from .doors import DooredStorage, Doors, Order, Told
 from .dumps import dump_node
 from .story import run_real
+
+SUFFERED = (("kill", 3), ("pause", 5), ("partition", 37), ("kill", 29))
+"""With seeds that take some 15 s together; the first kill is the quorum leader's."""
 
 
 @pytest.fixture
@@ -26,7 +30,8 @@ def a_room() -> None:
 
 @pytest.mark.processes
 def test_kills_pauses_and_cuts_lose_nothing(a_room, tmp_path):
-    lived = run_real(1, Config(seconds=15, nemeses=("kill", "pause", "partition")), directory=tmp_path / "run")
+    acts = [Act(0.0, kind, seed, True) for kind, seed in SUFFERED]
+    lived = run_real(1, Config(seconds=15), acts, directory=tmp_path / "run")
     assert lived.verdict.valid is True, (lived.verdict.bad_error_types, lived.verdict.invalid_because)
     assert lived.effects["kill"]
     assert lived.effects["pause"]
