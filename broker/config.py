@@ -5,6 +5,7 @@ the environment and a (nested or dotted) key of the file.
 """
 
 import difflib
+import ipaddress
 import tomllib
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -19,7 +20,6 @@ CLIENT_VARIABLES = frozenset({"OTTLA_SERVERS"})
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 WILDCARDS = frozenset({"0.0.0.0", "::"})
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _KINDS = {"int": "a whole number", "bool": "true or false", "str": "a text"}
 
 _Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=86_400_000)]
@@ -183,10 +183,18 @@ def _check(settings: Settings) -> None:
             f"http {settings.http} is every address of this machine, and others must know one.",
             hint="Add --advertise HOST: the name or address that the other nodes and the clients reach.",
         )
-    if host in LOOPBACK or settings.secret_file or settings.insecure:
+    if _is_loopback(host) or settings.secret_file or settings.insecure:
         return
     raise ConfigError(
         f"http {settings.http} can be reached from outside and no secret protects the nodes.",
         code="OTTLA-INSECURE",
         hint="Give --secret-file FILE (the same on every node), or --insecure if the network is yours alone.",
     )
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it: all of 127.0.0.0/8 (RFC 1122), ::1, and the name that means them."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

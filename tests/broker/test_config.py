@@ -83,6 +83,11 @@ def test_beyond_loopback_needs_a_secret_or_a_plain_word(beyond):
     load_settings({**beyond, "secret.file": "key"})
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.1.1", "127.255.0.9", "[::1]", "localhost"])
+def test_on_loopback_no_secret_is_needed(host):
+    load_settings({"http": f"{host}:7080"})
+
+
 def test_an_advertised_node_listens_everywhere_unless_told_where():
     assert load_settings({"advertise": "node1", "insecure": True}).http_address == ("0.0.0.0", 7080)
     settings = load_settings({"advertise": "node1", "http": "127.0.0.1:1"})
