@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,6 +15,7 @@ from ..checkers.replicas import ReplicaDump
 from ..checkers.verdict import RunFacts, Verdict, judge, write_verdict
 from ..failpoints import names
 from ..history import Fault
+from ..judge import HEAL, facts_of
 from ..nemesis import Act, Nemesis
 from ..stage import Workload
 from ..story import Config
@@ -70,8 +70,6 @@ class Life:
         )
         self._stage = ProcessStage(self.arena, order.seed, rate=config.rate, clients=config.clients)
         self._workload: Workload = WORKLOADS[config.workload](self._stage)
-        self._played: list[Act] = []
-        self._healed_ns: int | None = None
         self._dumps: list[ReplicaDump] = []
 
     async def live(self) -> None:
@@ -104,31 +102,17 @@ class Life:
         if not self._order.acts:
             return
         faults = self._stage.history.faults
-        await Nemesis(self.arena, names(), faults.append).play(self._in_time())
-        self._healed_ns = int(self.arena.now_s() * 1e9)
-        faults.append(Fault(self._healed_ns, "heal", "end"))
-
-    def _in_time(self) -> Iterator[Act]:
-        """An act may take longer than the schedule says: real time is up when it is up."""
-        until_s = self.arena.now_s() + self._order.faults_s
-        for act in self._order.acts:
-            if self.arena.now_s() < until_s:
-                self._played.append(act)
-                yield act
+        await Nemesis(self.arena, names(), faults.append).play(self._order.acts, self._order.faults_s)
+        faults.append(Fault(int(self.arena.now_s() * 1e9), HEAL, "end"))
 
     def judged(self, error: str | None) -> Verdict:
         """By all checkers, and by what the nodes did that no fault explains."""
         history, config = self._stage.history, self._order.config
-        facts = RunFacts(
-            workload=config.workload,
-            backend="proc",
-            seed=self._order.seed,
-            config=msgspec.to_builtins(config),
-            expected_f=list(self._workload.expected_f),
-            healed_ns=self._healed_ns,
-            **self._workload.facts,  # type: ignore[arg-type]
+        known = RunFacts(
+            workload=config.workload, backend="proc", seed=self._order.seed, config=msgspec.to_builtins(config)
         )
-        verdict = judge(history.ops, history.faults, facts, self._dumps)
+        faults = [fault for fault in history.faults if fault.kind != HEAL]
+        verdict = judge(history.ops, faults, facts_of(history.faults, known), self._dumps)
         strange = [*([error] if error else []), *self.arena.surprises]
         if strange:
             verdict.valid = False
@@ -140,8 +124,9 @@ class Life:
         verdict = self.judged(error)
         self._stage.history.write(self._directory)
         arena = self.arena
+        begun = sum(fault.action == "start" for fault in self._stage.history.faults)
         result = RunResult(
-            acts=self._played,
+            acts=self._order.acts[:begun],
             effects=dict(arena.effects),
             died_at=dict(+arena.died_at),
             surprises=arena.surprises,
