@@ -36,10 +36,10 @@ GIVE_UP_S = 30.0
 ROUND_LIMIT_S = 120.0
 
 
-async def rounds(times: int, seed: int, directory: Path) -> bool:
+async def rounds(times: int, seed: int, directory: Path, bug: str | None) -> bool:
     """Whether all promises held."""
     chance = Random(f"two at once {seed}")
-    async with ProcessArena(directory, 5) as arena, contextlib.AsyncExitStack() as stack:
+    async with ProcessArena(directory, 5, bug=bug) as arena, contextlib.AsyncExitStack() as stack:
         for host in arena.hosts:
             await arena.start(host)
         await arena.until_whole(WHOLE_S_MAX)
@@ -135,6 +135,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--bug", help="plant one of tests.simulation.planted")
     options = parser.parse_args()
     if not room.inside():
         reason = room.why_not()
@@ -145,7 +146,7 @@ def main() -> int:
         return room.run_inside("tests.chaos.proc.two_at_once", sys.argv[1:], limit_s=limit_s)
     room.enter()
     directory = Path(tempfile.mkdtemp(prefix="ottla-two-"))
-    kept = asyncio.run(rounds(options.times, options.seed, directory))
+    kept = asyncio.run(rounds(options.times, options.seed, directory, options.bug))
     if kept:
         shutil.rmtree(directory)
     else:
