@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -33,17 +34,23 @@ READY_S_MAX = 40.0
 WHOLE_S_MAX = 40.0
 CALM_S = 8.0
 """Between the last mending and the end of the load: time to start again, and to be acknowledged again."""
+LATE_S_MAX = 2.0
 READ_S_MAX = 45.0
 SETTLE_S = 1.5
 
 
 class RunOrder(msgspec.Struct):
-    """What to live through. No act begins later than ``faults_s`` after the first."""
+    """What to live through. No act begins later than ``faults_s`` after the first.
+
+    ``punctual``: an act whose time is past when its turn comes is left out. Acts take longer than the schedule allows
+    for, so that otherwise the kinds of the first few seconds would be all that a run ever sees.
+    """
 
     seed: int
     config: Config
     acts: list[Act]
     faults_s: float
+    punctual: bool
 
 
 class RunResult(msgspec.Struct):
@@ -71,6 +78,7 @@ class Life:
         self._stage = ProcessStage(self.arena, order.seed, rate=config.rate, clients=config.clients)
         self._workload: Workload = WORKLOADS[config.workload](self._stage)
         self._dumps: list[ReplicaDump] = []
+        self._played: list[Act] = []
 
     async def live(self) -> None:
         """Start, load, suffer, mend, read back, stop, compare."""
@@ -102,8 +110,18 @@ class Life:
         if not self._order.acts:
             return
         faults = self._stage.history.faults
-        await Nemesis(self.arena, names(), faults.append).play(self._order.acts, self._order.faults_s)
+        nemesis = Nemesis(self.arena, names(), faults.append)
+        await nemesis.play(self._turns(), self._order.faults_s)  # type: ignore[arg-type]
         faults.append(Fault(int(self.arena.now_s() * 1e9), HEAL, "end"))
+
+    def _turns(self) -> Iterator[Act]:
+        """The acts, each as its turn comes."""
+        began_s = self.arena.now_s()
+        for act in self._order.acts:
+            elapsed_s = self.arena.now_s() - began_s
+            if elapsed_s <= self._order.faults_s and (elapsed_s <= act.at_s + LATE_S_MAX or not self._order.punctual):
+                self._played.append(act)
+                yield act
 
     def judged(self, error: str | None) -> Verdict:
         """By all checkers, and by what the nodes did that no fault explains."""
@@ -124,9 +142,8 @@ class Life:
         verdict = self.judged(error)
         self._stage.history.write(self._directory)
         arena = self.arena
-        begun = sum(fault.action == "start" for fault in self._stage.history.faults)
         result = RunResult(
-            acts=self._order.acts[:begun],
+            acts=self._played,
             effects=dict(arena.effects),
             died_at=dict(+arena.died_at),
             surprises=arena.surprises,

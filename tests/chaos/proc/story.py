@@ -34,7 +34,7 @@ def run_real(seed: int, config: Config, acts: Sequence[Act] | None = None, *, di
         raise RuntimeError(reason)
     chosen = plan(seed, config.seconds, ProcessArena.able & set(config.nemeses)) if acts is None else acts
     faults_s = config.seconds if acts is None else max(config.seconds, ACT_S_MAX * len(acts))
-    order = RunOrder(seed, config, [act for act in chosen if act.kind in ProcessArena.able], faults_s)
+    order = RunOrder(seed, config, [act for act in chosen if act.kind in ProcessArena.able], faults_s, acts is None)
     directory = directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
     for name in (RESULT_FILE, OPS_FILE, FAULTS_FILE, OUTPUT_FILE):

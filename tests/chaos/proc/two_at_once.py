@@ -27,7 +27,7 @@ from .arena import ProcessArena
 TOPICS = ("one", "two", "three", "four")
 PARTITIONS = 6
 PRODUCERS = 3
-SEND_PAUSE_S = 0.02
+SEND_PAUSE_S = 0.005
 LOAD_BETWEEN = 300
 """Records of each topic acknowledged between two rounds."""
 WHOLE_S_MAX = 60.0
