@@ -69,7 +69,7 @@ def show(lived: Lived, directory: Path) -> None:
     print(f"seed {lived.seed}: valid {verdict.valid}; {verdict.ops} operations, {verdict.acked} acknowledged")
     print(f"  faults that met something: {dict(sorted(lived.effects.items()))}")
     print(f"  acts: {verdict.faults}")
-    print(f"  died at: {lived.passed}")
+    print(f"  died at: {lived.died_at}")
     print(f"  recovery: {verdict.recovery}; {lived.virtual_s:.0f} s")
     for found in [*verdict.bad_error_types, *verdict.invalid_because]:
         print(f"  {found}")
