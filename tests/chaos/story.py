@@ -21,6 +21,8 @@ from .workloads import WORKLOADS
 CHECK_EVERY_S = 0.05
 CALM_S = 6.0
 """Between the last mending and the end of the load: time to be acknowledged again."""
+ENDS_ONLY = ("unseen", "slow-unseen", "slow-recovery")
+"""Findings that only a run that came to its end can have."""
 SETTLE_S = 1.5
 """A follower learns of the last high watermark with its next fetch."""
 
@@ -116,12 +118,10 @@ class _Story:
             config=msgspec.json.decode(msgspec.json.encode(self._config)),
         )
         verdict = judge_run(history.ops, history.faults, known)
-        if outcome.error is not None:
+        if outcome.error is not None:  # the run ended there: what it did not come to see says nothing
+            seen = [kind for kind in verdict.bad_error_types if kind not in ENDS_ONLY]
             verdict.valid = False
-            verdict.bad_error_types = [
-                *verdict.bad_error_types,
-                f"{type(outcome.error).__name__}: {outcome.error}"[:500],
-            ]
+            verdict.bad_error_types = [f"{type(outcome.error).__name__}: {outcome.error}"[:500], *seen]
         return Lived(
             outcome.seed,
             self._config,
