@@ -58,6 +58,7 @@ class Host:
         self._watching: asyncio.Task[None] | None = None
         self._orders = 0
         self._obeyed: dict[int, asyncio.Event] = {}
+        self._begins = 0  # where the present process's log begins
 
     def prepare(self) -> None:
         """Make its disk and its clock. Raises CalledProcessError."""
@@ -89,6 +90,7 @@ class Host:
         self.paused = self.excused = False
         self.failed_sync.clear()
         with self.log.open("ab") as log:
+            self._begins = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "tests.chaos.proc.node"),
                 *("--data", str(self.data), "--http", self.address, *self._arguments),
@@ -168,14 +170,20 @@ class Host:
         self.paused = False
 
     async def stop(self, within_s: float) -> bool:
-        """SIGTERM, and wait for the end; whether it was told. An end with another code than 0 is a surprise."""
+        """SIGTERM, and wait for the end; whether it was told. An end with another code than 0 is a surprise, unless
+        the signal came before the process listened for it, or after: while it started, or as a failure ended it."""
         if self._process is None or not self.up or self.paused:
             return False
         self.excused = True
         self._process.terminate()
-        if await self.ended(within_s) and self.returncode:
+        if await self.ended(within_s) and self.returncode and not self._was_deaf():
             self.surprises.append(f"{self.name} was told to stop and ended with {self.returncode}: {self.last_words()}")
         return True
+
+    def _was_deaf(self) -> bool:
+        said = self.log.read_bytes()[self._begins :] if self.log.exists() else b""
+        listened = b"node.ready" in said or b"OTTLA-" in said
+        return self.returncode == -signal.SIGTERM and (not listened or b"node.task.failed" in said)
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
