@@ -6,13 +6,16 @@ check DIRECTORY                                                       judge a hi
 shrink --seed 7                                                       a small schedule that still fails
 report DIRECTORY                                                      pages to look at
 selftest                                                              prove the checkers
+bugs                                                                  hunt what is planted in the product
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from . import commands
+from tests.simulation.planted import PLANTED
+
+from . import bugs, commands
 from .nemesis import KINDS
 from .selftest import main as prove_checkers
 from .suites import SUITES, run_suite
@@ -56,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     suite = acts.add_parser("suite", help="what there is time for")
     suite.add_argument("name", nargs="?", default="smoke", choices=sorted(SUITES))
     suite.set_defaults(act=run_suite)
+    bugs.add_arguments(acts.add_parser("bugs", help="hunt planted bugs"))
     acts.add_parser("selftest", help="prove the checkers (its own options: selftest --help)")
     return parser
 
@@ -69,7 +73,8 @@ def _settings(parser: argparse.ArgumentParser, act: object) -> None:
     parser.add_argument("--clients", type=int, default=5)
     parser.add_argument("--nodes", type=int, default=3, help="voters")
     parser.add_argument("--observers", type=int, default=0)
-    parser.add_argument("--bug", help="plant it (tests.simulation.planted)")
+    parser.add_argument("--bug", choices=sorted(PLANTED), help="plant it (tests.simulation.planted)", metavar="NAME")
+    parser.add_argument("--set", action="append", default=[], help="a number of the nodes' settings, NAME=VALUE")
     parser.add_argument("--out", type=Path, default=Path("store"))
     parser.set_defaults(act=act)
 

@@ -35,6 +35,7 @@ def config_of(arguments: argparse.Namespace) -> Config:
         nodes=arguments.nodes,
         observers=arguments.observers,
         bug=arguments.bug,
+        settings={name: int(value) for name, _, value in (word.partition("=") for word in arguments.set)},
     )
 
 
@@ -95,6 +96,7 @@ def replay_command(seed: int, config: Config) -> str:
         words.append(f"--observers {config.observers}")
     if config.nemeses != tuple(KINDS):
         words.append(f"--nemesis {','.join(config.nemeses) or 'none'}")
+    words += [f"--set {name}={value}" for name, value in config.settings.items()]
     if config.bug:
         words.append(f"--bug {config.bug}")
     return " ".join(words)

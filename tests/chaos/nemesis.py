@@ -7,12 +7,13 @@ the next only once everything is whole: more nobody promised to survive with the
 """
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Collection
 from random import Random
 
 import msgspec
 
-from .arena import Arena, Pair
+from .arena import Arena, Pair, Place
 from .history import Fault
 
 PERIOD_S = 20.0
@@ -343,9 +344,112 @@ class Nemesis:
         await self._wait(0, 4)
         return done
 
+    async def _fall(self) -> bool:
+        """A partition's replicas fall one after the other, its leader last and by its power; they come back in some
+        order, so that the wrong one may be the first."""
+        place = await self._arena.some_place(self._chance)
+        if place is None or place.leader is None:
+            return await self._kill()
+        followers = [host for host in self._some_order() if host in place.replicas and host != place.leader]
+        if self._chance.random() < 0.5:
+            await self._arena.slow_disk(place.leader, 2.0)
+        for host in followers:
+            await self._arena.kill(self._aim(host))
+            await self._wait(0.15, 0.9)
+        done = await self._lose_power(self._aim(place.leader))
+        await self._wait(0, 0.5)
+        for host in (place.leader, *followers) if self._chance.random() < 0.5 else followers:
+            await self._start(host)
+            await self._wait(0.5, 3)
+        await self._start(place.leader)
+        return done
+
+    async def _depose(self) -> bool:
+        """The quorum's leader is cut off from all but its clients, time and again: for a moment two believe to lead."""
+        stopped = 0
+        for _ in range(self._chance.randrange(2, 5)):
+            leader = self._aim((await self._arena.quorum_leader()) or await self._anybody())
+            await self._cut({pair for other in self._arena.hosts if other != leader for pair in _both(leader, other)})
+            await self._wait(0.8, 2)
+            stopped += await self._arena.heal()
+            await self._wait(0.5, 2)
+        return stopped > 0
+
+    async def _slow_election(self) -> bool:
+        """The quorum's leader dies while every message between nodes is slow, and voters die and come back as they are
+        asked: candidates overlap."""
+        leader = self._aim((await self._arena.quorum_leader()) or await self._anybody())
+        others = [host for host in self._some_order() if host != leader]
+        seconds = self._chance.choice((0.2, 0.5, 1.0))
+        for first, second in itertools.permutations(others, 2):
+            await self._arena.slow_link(first, second, seconds)
+        done = await self._arena.kill(leader)
+        for host in others[: self._chance.randrange(0, 4)]:
+            await self._wait(0.2, 1)
+            await self._arena.kill(self._aim(host))
+            await self._start(host)
+        await self._wait(1, 3)
+        await self._arena.heal()
+        await self._start(leader)
+        return done
+
+    async def _stale_join(self) -> bool:
+        """A follower returns to the ISR, and is struck while the leader's request for that, or the answer, is on its
+        way: the quorum and the leader do not know the same."""
+        controller = await self._arena.quorum_leader()
+        place = await self._led_elsewhere(controller)
+        if place is None or place.leader is None or controller is None:
+            return await self._power()
+        leader = self._aim(place.leader)
+        others = [host for host in self._some_order() if host in place.replicas and host != leader]
+        follower = self._aim(next((host for host in others if host != controller), others[0]))
+        await self._cut(_both(follower, leader))
+        await self._wait(5.5, 7)
+        await self._arena.heal()
+        asks = self._chance.random() < 0.5
+        await self._arena.slow_link(*((leader, controller) if asks else (controller, leader)), 3.0)
+        await self._wait(0.1, 1)
+        if asks:
+            done = await self._lose_power(follower)
+            await self._cut(_both(follower, leader))  # what it lost it cannot have again yet
+            await self._start(follower)
+        else:
+            done = await self._arena.pause(follower)
+        await self._wait(1, 4)
+        await self._arena.resume(follower)
+        return done
+
+    async def _led_elsewhere(self, controller: str | None) -> Place | None:
+        """A partition that is led, and not by the controller, if there is one."""
+        for _ in range(8):
+            place = await self._arena.some_place(self._chance)
+            if place is not None and place.leader not in (None, controller) and len(place.replicas) > 1:
+                return place
+        return None
+
+    async def _comeback(self) -> bool:
+        """A partition's leader is deposed with writes that only it has, comes back, and leads again as the next one
+        falls, while whoever sent those writes still waits."""
+        place = await self._arena.some_place(self._chance)
+        if place is None or place.leader is None or len(place.replicas) < 2:
+            return await self._partition()
+        leader = self._aim(place.leader)
+        others = [host for host in place.replicas if host != leader]
+        if len(self._arena.hosts) >= 5:  # a majority is left without it: it misses all of this
+            await self._arena.pause(self._aim(others[-1]))
+        await self._cut({pair for other in self._arena.hosts if other != leader for pair in _both(leader, other)})
+        await self._wait(3.2, 4.5)
+        await self._arena.heal()
+        await self._wait(0.7, 3)
+        done = await self._arena.kill(self._aim(others[0]))
+        await self._wait(0.5, 3)
+        await self._arena.resume(others[-1])
+        return done
+
     async def _swap(self) -> bool:
         """One majority decides, another goes on, and what they have in common is one host that lost its power."""
-        common = self._aim((await self._arena.quorum_leader()) or await self._anybody())
+        leader = await self._arena.quorum_leader()
+        common = self._aim(leader if leader is not None and self._chance.random() < 0.5 else await self._anybody())
         others = [host for host in self._some_order() if host != common]
         first, second = others[: len(others) // 2], others[len(others) // 2 :]
         if self._chance.random() < 0.6:
@@ -479,6 +583,11 @@ KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {
     "lagging-leader": Nemesis._lagging_leader,
     "kill-while-cut": Nemesis._kill_while_cut,
     "last-one": Nemesis._last_one,
+    "fall": Nemesis._fall,
+    "depose": Nemesis._depose,
+    "slow-election": Nemesis._slow_election,
+    "stale-join": Nemesis._stale_join,
+    "comeback": Nemesis._comeback,
     "swap": Nemesis._swap,
     "part-kill": Nemesis._part_kill,
     "pause-kill": Nemesis._pause_kill,

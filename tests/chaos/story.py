@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tests.simulation.invariants import Invariants, check_equal_logs
+from tests.simulation.invariants import Invariants, check_equal_logs, check_producers
 from tests.simulation.planted import PLANTED
 from tests.simulation.world import Outcome, SimulatedCluster, simulate
 
@@ -38,6 +38,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int = 3
     observers: int = 0
     bug: str | None = None
+    settings: dict[str, int] = {}  # of the nodes, beside the defaults
 
 
 class Lived(msgspec.Struct):
@@ -66,7 +67,9 @@ def run_seed(seed: int, config: Config, acts: Sequence[Act] | None = None) -> Li
         planted.__enter__()
     try:
         with armed(story.hit):
-            outcome = simulate(seed, story.live, brokers=config.nodes, observers=config.observers)
+            outcome = simulate(
+                seed, story.live, brokers=config.nodes, settings=config.settings, observers=config.observers
+            )
     finally:
         if planted is not None:
             planted.__exit__(None, None, None)
@@ -105,6 +108,7 @@ class _Story:
         await cluster.until(cluster.in_sync, "whole at the end")
         await asyncio.sleep(SETTLE_S)
         check_equal_logs(cluster)
+        check_producers(cluster)
 
     def judged(self, outcome: Outcome) -> Lived:
         assert self._stage is not None

@@ -1,10 +1,14 @@
 """What must be true at every moment, looked at from outside every node's memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ottla.broker.assembly import Parts
 from ottla.broker.partition_leader import PartitionLeader
+from ottla.broker.replica import Replica
+from ottla.broker.replica_session import ReplicaSession
+from ottla.log.model import BrokerId, TopicIdPartition
+from ottla.log.producer_state import ProducerStateManager
 from ottla.raft.image import MetadataImage
 
 from .world import SimulatedCluster, Violation
@@ -22,16 +26,24 @@ class Invariants:
         self._epochs: dict[Any, dict[int, tuple[int, int]]] = {}  # partition -> epoch -> (start, high watermark)
         self._digests: dict[int, bytes] = {}  # index -> image digest
         self._looked_at: dict[str, int] = {}  # process -> index of the image last digested
+        self._results: dict[Any, Any] = {}  # broker -> its window of results in the newest image
 
     def check(self) -> None:
         """Look at every node once."""
         self.checks += 1
         if self._cluster.violations:
             raise Violation("; ".join(self._cluster.violations))
-        for process, parts in self._nodes():
+        nodes = list(self._nodes())
+        for process, parts in nodes:
             self._check_raft(process, parts)
             self._check_image(process, parts.machine.image)
             self._check_replicas(process, parts)
+        if nodes:
+            by_id = {parts.node_id: parts for _, parts in nodes}
+            newest = max((parts.machine.image for parts in by_id.values()), key=lambda image: image.index)
+            self._check_in_sync(newest, by_id)
+            self._check_unfenced(newest, by_id)
+            self._check_results(newest)
 
     def _nodes(self) -> Iterator[tuple[str, Parts]]:
         for member in self._cluster.running():
@@ -58,6 +70,48 @@ class Invariants:
                 )
                 self._hold(not set(state.isr) & set(state.elr), f"in ISR and in ELR: {where}")
                 self._hold(state.leader is None or state.leader in state.isr, f"led from outside the ISR: {where}")
+                fenced = [member for member in state.isr if image.brokers[member].fenced]
+                self._hold(not fenced, f"fenced and in the ISR: {fenced}: {where}")
+                enough = len(state.isr) >= image.min_insync(topic)
+                self._hold(not (enough and state.elr), f"an ELR beside an ISR that is large enough: {where}")
+
+    def _check_in_sync(self, image: MetadataImage, nodes: Mapping[BrokerId, Parts]) -> None:
+        """Whoever may be elected holds what is committed: the ISR, and the ELR (KIP-966)."""
+        for topic in image.topics.values():
+            for number, state in enumerate(topic.partitions):
+                key = TopicIdPartition(topic.topic_id, number)
+                leading = None if state.leader not in nodes else nodes[state.leader].manager.replicas.get(key)
+                leader = None if leading is None else leading.leader
+                if leader is None or leader.leader_epoch != state.leader_epoch:
+                    continue
+                for member in (*state.isr, *state.elr):
+                    replica = _replica_of(image, nodes, member, key)
+                    self._hold(
+                        replica is None or replica.log.log_end_offset >= leader.high_watermark,
+                        f"{topic.name}-{number}: b{member} may lead and lacks what is committed: {state}",
+                    )
+
+    def _check_unfenced(self, image: MetadataImage, nodes: Mapping[BrokerId, Parts]) -> None:
+        """An unfenced broker has applied what fenced it, so it has dropped the leaderships that it lost."""
+        for broker in image.brokers.values():
+            parts = nodes.get(broker.broker_id)
+            if broker.fenced or parts is None or parts.manager._broker_epoch != broker.broker_epoch:
+                continue
+            self._hold(
+                parts.machine.image.index >= broker.fenced_index,
+                f"b{broker.broker_id} is unfenced, and has not applied its fencing at {broker.fenced_index}",
+            )
+
+    def _check_results(self, image: MetadataImage) -> None:
+        """A request has one result, ever: it is not executed again."""
+        for broker_id, window in image.results.items():
+            before = self._results.get(broker_id)
+            self._results[broker_id] = window
+            if before is None or before is window or before.broker_epoch != window.broker_epoch:
+                continue
+            for sequence, result in before.results.items():
+                again = window.results.get(sequence, result)
+                self._hold(again == result, f"b{broker_id}'s request {sequence} has two results: {result}, {again}")
 
     def _check_replicas(self, process: str, parts: Parts) -> None:
         for replica in parts.manager.replicas.values():
@@ -79,6 +133,16 @@ class Invariants:
             self._hold(leader.high_watermark >= before, f"{where}: high watermark fell from {before}")
             self._high_watermarks[key] = leader.high_watermark
             self._check_complete(where, partition, leader)
+            for session in replica._log_readers:
+                entry = (
+                    session._entries.get(TopicIdPartition(*partition)) if isinstance(session, ReplicaSession) else None
+                )
+                self._hold(
+                    entry is None
+                    or entry.leader is not leader
+                    or entry.asked.current_leader_epoch == leader.leader_epoch,
+                    f"{where}: a fetch of epoch {entry and entry.asked.current_leader_epoch} counts in another",
+                )
 
     def _check_complete(self, where: str, partition: Any, leader: PartitionLeader) -> None:
         """A leader held, when it came to lead, all that any older epoch ever commits."""
@@ -93,10 +157,24 @@ class Invariants:
                 f"{where}: of epochs {epoch} and {leader.leader_epoch} the newer began at {began}, "
                 f"the older committed {reached}",
             )
+            self._hold(
+                not (older and leader.latest_is_known) or leader.high_watermark >= committed,
+                f"{where}: tells {leader.high_watermark} as latest, and epoch {epoch} committed {committed}",
+            )
 
     def _hold(self, condition: bool, text: str) -> None:
         if not condition:
             raise Violation(f"at {self._cluster.loop.now:.3f} s: {text}")
+
+
+def _replica_of(
+    image: MetadataImage, nodes: Mapping[BrokerId, Parts], broker: BrokerId, key: TopicIdPartition
+) -> Replica | None:
+    """What the incarnation that the image knows holds; None while it does not run or has not opened it."""
+    parts = nodes.get(broker)
+    if parts is None or parts.manager._broker_epoch != image.brokers[broker].broker_epoch:
+        return None
+    return parts.manager.replicas.get(key)
 
 
 def check_equal_logs(cluster: SimulatedCluster) -> None:
@@ -113,6 +191,25 @@ def check_equal_logs(cluster: SimulatedCluster) -> None:
         if len(set(contents.values())) != 1:
             sizes = {host: len(content) for host, content in contents.items()}
             raise Violation(f"{key}: replicas differ below {end}: {sizes}")
+
+
+def check_producers(cluster: SimulatedCluster) -> None:
+    """At rest: what a replica remembers of producers is what its log says, so that a batch that is sent again, to
+    whoever leads then, is known where it is stored and not where it is not."""
+    for member in cluster.running():
+        assert member.node is not None
+        assert member.node.parts is not None
+        for replica in member.node.parts.manager.replicas.values():
+            rebuilt = ProducerStateManager()
+            for segment in replica.log._segments:
+                for _, batch in segment.scan():
+                    rebuilt.update(batch, 0)
+            if _remembered(rebuilt) != _remembered(replica.log._producers):
+                raise Violation(f"{member.host} {replica.name}: producers are not those of the log")
+
+
+def _remembered(producers: ProducerStateManager) -> dict[Any, Any]:
+    return {number: (known.epoch, tuple(known.batches)) for number, known in producers._producers.items()}
 
 
 def _bytes_below(log: Any, end: int) -> bytes:

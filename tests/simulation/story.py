@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from .invariants import Invariants, check_equal_logs
+from .invariants import Invariants, check_equal_logs, check_producers
 from .nemesis import Nemesis
 from .workload import Workload
 from .world import Outcome, SimulatedCluster, simulate
@@ -65,6 +65,7 @@ async def _story(cluster: SimulatedCluster, virtual_s: float, only: Collection[s
     await cluster.until(cluster.in_sync, "whole at the end")
     await asyncio.sleep(1.5)  # a follower learns of the last high watermark with its next fetch
     check_equal_logs(cluster)
+    check_producers(cluster)
     report = workload.report
     for refusal in report.errors:
         cluster.loop.trace.note("client", "REFUSED", refusal)

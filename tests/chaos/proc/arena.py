@@ -23,7 +23,7 @@ SYNC_S_MAX = 4.0
 END_S_MAX = 3.0
 LOOK_S = 0.1
 SECRET = "only the nodes of one run know this"
-IMPOSSIBLE = frozenset({"power", "delay", "reconnect-reorder"})
+IMPOSSIBLE = frozenset({"power", "delay", "reconnect-reorder", "stale-join", "slow-election"})
 
 
 class ProcessArena:

@@ -7,10 +7,12 @@ from .acks01 import Acks01Workload
 from .idem import IdemWorkload
 from .meta import MetaWorkload
 from .queue import QueueWorkload
+from .remake import RemakeWorkload
 
 WORKLOADS: dict[str, Callable[[Stage], Workload]] = {
     "queue": QueueWorkload,
     "idem": IdemWorkload,
     "acks01": Acks01Workload,
     "meta": MetaWorkload,
+    "remake": RemakeWorkload,
 }

@@ -8,6 +8,7 @@ from ottla.client.client import Client, connect
 from ottla.client.error_codes import ErrorCode
 from ottla.client.errors import OttlaError, RequestFailed, TopicExists, TopicNotFound
 
+from ..history import Op
 from ..stage import Stage, chance
 
 NAMES = 5
@@ -112,11 +113,11 @@ class MetaWorkload:
         found = {topic.name: len(topic.partitions) for topic in topics if topic.name.startswith("meta-")}
         self._stage.history.complete(op, "ok", found)
 
-    def _end(self, op: object, error: BaseException) -> None:
-        """A refusal that says what there was is one; after any other error nobody knows."""
-        told = isinstance(error, TopicExists | TopicNotFound) or (
+    def _end(self, op: Op, error: BaseException) -> None:
+        """A refusal that says what there was is one; after any other error nobody knows. One who made a topic that is
+        deleted before he sees it is told that there is none: that is no refusal."""
+        told = isinstance(error, TopicExists if op.f == "create" else TopicNotFound) or (
             isinstance(error, RequestFailed) and error.error is ErrorCode.INVALID_PARTITIONS
         )
         with contextlib.suppress(ValueError):
-            kind = "fail" if told else "info"
-            self._stage.history.complete(op, kind, error=f"{type(error).__name__}: {error}"[:200])  # type: ignore[arg-type]
+            self._stage.history.complete(op, "fail" if told else "info", error=f"{type(error).__name__}: {error}"[:200])
