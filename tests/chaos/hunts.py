@@ -49,25 +49,31 @@ HUNTS: dict[str, Hunt] = {
     "read_past_high_watermark": Hunt(
         "kill,partition,frozen-view", seed=1, found_by="duplicate, inconsistent-offsets", median=2.0
     ),
-    "no_maximal_isr": Hunt("stale-join", seconds=30.0, seed=12, found_by="ISR completeness"),
-    "isr_counted_before_committed": Hunt("lagging-leader", seed=1, found_by="leader completeness"),
-    "isr_joins_behind": Hunt("kill-while-cut,kill,slowdisk", seed=0, found_by="ISR completeness"),
-    "truncate_to_high_watermark": Hunt("kill,kill-all,kill-while-cut", seed=0, found_by="leader completeness"),
-    "no_divergence_check": Hunt(
-        "partition,pause,frozen-view", seed=0, found_by="duplicate, inconsistent-offsets, equal logs"
+    "no_maximal_isr": Hunt("stale-join", seconds=30.0, seed=12, found_by="ISR completeness", median=7.0),
+    "isr_counted_before_committed": Hunt("lagging-leader", seed=1, found_by="leader completeness", median=3.0),
+    "isr_joins_behind": Hunt("kill-while-cut,kill,slowdisk", seed=0, found_by="ISR completeness", median=1.0),
+    "truncate_to_high_watermark": Hunt(
+        "kill,kill-all,kill-while-cut", seed=0, found_by="leader completeness", median=1.0
     ),
-    "sent_is_held": Hunt("kill,delay,partition", seed=1, found_by="ISR completeness"),
+    "no_divergence_check": Hunt(
+        "partition,pause,frozen-view", seed=0, found_by="duplicate, inconsistent-offsets, equal logs", median=1.0
+    ),
+    "sent_is_held": Hunt("kill,delay,partition", seed=1, found_by="ISR completeness", median=2.0),
     "truncate_to_zero_epoch": Hunt("partition,pause,frozen-view", seed=0, found_by="whole again in time"),
-    "acks_survive_epochs": Hunt("comeback", seconds=30.0, seed=2, found_by="inconsistent-offsets, lost-write"),
+    "acks_survive_epochs": Hunt(
+        "comeback", seconds=30.0, seed=2, found_by="inconsistent-offsets, lost-write", median=3.0
+    ),
     "no_epoch_fencing": Hunt("comeback", seconds=30.0, nodes=5, seed=6, found_by="a fetch counts in its epoch"),
-    "deposed_leads_on": Hunt("pause,frozen-view", seed=0, found_by="whole again in time"),
+    "deposed_leads_on": Hunt("pause,frozen-view", seed=0, found_by="whole again in time", median=1.0),
     "lease_not_rechecked": Hunt("pause,frozen-view,partition"),
-    "high_watermark_unbounded": Hunt("kill,partition", settings=SMALL_FETCHES, seed=3, found_by="offsets in order"),
-    "latest_before_epoch_start": Hunt("kill,pause,partition", seed=0, found_by="latest offset"),
+    "high_watermark_unbounded": Hunt(
+        "kill,partition", settings=SMALL_FETCHES, seed=3, found_by="offsets in order", median=4.0
+    ),
+    "latest_before_epoch_start": Hunt("kill,pause,partition", seed=0, found_by="latest offset", median=1.0),
     "isr_no_cas": Hunt("lagging-leader,kill-while-cut,stale-join"),
-    "isr_takes_stale_incarnation": Hunt("stale-join", seconds=30.0, seed=1, found_by="ISR completeness"),
-    "isr_takes_fenced": Hunt("kill,pause,stale-join,delay", seed=1, found_by="ISR completeness"),
-    "no_unclean_shutdown_check": Hunt("power,last-one", seed=3, found_by="leader completeness"),
+    "isr_takes_stale_incarnation": Hunt("stale-join", seconds=30.0, seed=1, found_by="ISR completeness", median=3.0),
+    "isr_takes_fenced": Hunt("kill,pause,stale-join,delay", seed=1, found_by="ISR completeness", median=4.0),
+    "no_unclean_shutdown_check": Hunt("power,last-one", seed=3, found_by="leader completeness", median=4.0),
     "boot_id_ignored": Hunt("power,last-one", seed=3, found_by="leader completeness"),
     "elr_not_kept": Hunt("fall", nodes=5, seed=6, found_by="leader completeness"),
     "unclean_election": Hunt("fall", nodes=5, seed=0, found_by="leader completeness"),
