@@ -19,6 +19,9 @@ from .streams import Purpose, Streams, retrieve
 
 METADATA_TIMEOUT_S = 2.5
 CREATE_TIMEOUT_S = 12.0
+ASK_TIMEOUT_S = 5.0
+"""Of one node, where any would do: longer than a controller's failover, shorter than anybody wants to wait for a node
+that lost its power and tells nobody."""
 """A metadata request that may make a topic waits for the quorum."""
 NOT_FOUND_PATIENCE_S = 1.0
 """A topic that another client has just made may not be known everywhere yet."""
@@ -188,7 +191,7 @@ class Cluster:
             for address in self._addresses():
                 left_s = max(0.1, deadline_s - self.clock.monotonic())
                 try:
-                    response = await self._ask_address(address, request, min(left_s, CREATE_TIMEOUT_S))
+                    response = await self._ask_address(address, request, min(left_s, ASK_TIMEOUT_S))
                 except OttlaError as error:
                     problems.append((str(address), str(error)))
                     unsure = unsure or not isinstance(error, _NotConnected)

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 import ottla.client
+import ottla.client.cluster as cluster_module
 from ottla.client.client import connect
 from ottla.client.error_codes import ErrorCode
 from ottla.client.errors import ConfigError, TopicExists, TopicNotFound
@@ -61,6 +62,18 @@ async def test_dead_nodes_are_passed_by() -> None:
         for number in (1, 2):
             await cluster.nodes[number].stop()
             await asyncio.wait_for(client.cluster.refresh(("t",)), 5)
+
+
+async def test_a_node_that_says_nothing_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lost its power: its stream is open still, and nobody says that it is gone."""
+    monkeypatch.setattr(cluster_module, "ASK_TIMEOUT_S", 0.05)
+    async with FakeCluster(2) as cluster, connect(cluster.servers) as client:
+        await client.admin.create_topic("before")
+        for silent in cluster.nodes.values():
+            silent.frozen = True
+            async with asyncio.timeout(10):  # a request has 30 s
+                await client.admin.create_topic(f"without-{silent.number}")
+            silent.frozen = False
 
 
 async def test_topics_are_made_described_and_deleted() -> None:
