@@ -32,6 +32,7 @@ from .protocol import (
 TIMEOUT_S = 30.0
 OFFSETS_TIMEOUT_S = 3.0
 NODE_TIMEOUT_S = 2.0
+CHANGE_TIMEOUT_S = 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ class Admin:
 
     async def _change(self, request: Request, *, done_already: ErrorCode) -> None:
         """``done_already``: what a second attempt meets if the first, unanswered, was carried out after all."""
-        response, unsure = await self._cluster.ask_any(request, timeout_s=TIMEOUT_S)
+        response, unsure = await self._cluster.ask_any(request, timeout_s=TIMEOUT_S, attempt_s=CHANGE_TIMEOUT_S)
         if isinstance(response, TopicChanged):
             self._cluster.saw_index(response.metadata_index)
         elif not (unsure and isinstance(response, ErrorResponse) and response.error is done_already):

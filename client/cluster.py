@@ -20,8 +20,8 @@ from .streams import Purpose, Streams, retrieve
 METADATA_TIMEOUT_S = 2.5
 CREATE_TIMEOUT_S = 12.0
 ASK_TIMEOUT_S = 5.0
-"""Of one node, where any would do: longer than a controller's failover, shorter than anybody wants to wait for a node
-that lost its power and tells nobody."""
+"""Of one node, where any would do and asking twice does no harm: longer than a failover of the controller, shorter than
+anybody wants to wait for a node that lost its power and tells nobody."""
 """A metadata request that may make a topic waits for the quorum."""
 NOT_FOUND_PATIENCE_S = 1.0
 """A topic that another client has just made may not be known everywhere yet."""
@@ -180,9 +180,11 @@ class Cluster:
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
-    async def ask_any(self, request: Request, *, timeout_s: float = 30.0) -> Asked:
+    async def ask_any(self, request: Request, *, timeout_s: float = 30.0, attempt_s: float | None = None) -> Asked:
         """Ask node after node until one does it or refuses for good; the refusal is an answer too. Raises
-        ConnectFailed, at once where no node was ever reached, or the last reason to wait after ``timeout_s``."""
+        ConnectFailed, at once where no node was ever reached, or the last reason to wait after ``timeout_s``.
+        ``attempt_s``: how long one node may take; a request that changes something is given longer, for what was given
+        up may still be carried out, after what others did meanwhile."""
         deadline_s = self.clock.monotonic() + timeout_s
         unsure = False
         for attempt in itertools.count():
@@ -191,7 +193,7 @@ class Cluster:
             for address in self._addresses():
                 left_s = max(0.1, deadline_s - self.clock.monotonic())
                 try:
-                    response = await self._ask_address(address, request, min(left_s, ASK_TIMEOUT_S))
+                    response = await self._ask_address(address, request, min(left_s, attempt_s or ASK_TIMEOUT_S))
                 except OttlaError as error:
                     problems.append((str(address), str(error)))
                     unsure = unsure or not isinstance(error, _NotConnected)
