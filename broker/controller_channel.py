@@ -168,8 +168,11 @@ class ControllerChannel:
         except TimeoutError:
             raise ControllerUnavailable(f"no controller could tell within {timeout_s} s what is current") from None
 
-    async def submit(self, body: Body, timeout_s: float | None = None) -> tuple[Result, int]:
+    async def submit(
+        self, body: Body, timeout_s: float | None = None, *, change_id: str | None = None
+    ) -> tuple[Result, int]:
         """Have the quorum decide ``body`` once. Returns its result and its index in the quorum's log.
+        ``change_id``: the client's, so that another attempt of it by another broker is the same change.
 
         Raises ControllerUnavailable after ``timeout_s``; the command goes on in the background even then, so that its
         sequence is not left open.
@@ -177,7 +180,7 @@ class ControllerChannel:
         assert self._broker_epoch is not None, "registered before anything is submitted"
         if timeout_s is not None and len(self._limited) >= COMMANDS_MAX:
             raise ControllerUnavailable(f"{COMMANDS_MAX} commands wait for a controller already")
-        task = asyncio.create_task(self._resolve(body, self._broker_epoch))
+        task = asyncio.create_task(self._resolve(body, self._broker_epoch, change_id))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if timeout_s is not None:
@@ -189,7 +192,7 @@ class ControllerChannel:
         except TimeoutError:
             raise ControllerUnavailable(f"no controller answered within {timeout_s} s") from None
 
-    async def _resolve(self, body: Body, epoch: BrokerEpoch) -> tuple[Result, int]:
+    async def _resolve(self, body: Body, epoch: BrokerEpoch, change_id: str | None) -> tuple[Result, int]:
         while self._unresolved and self._next_sequence - min(self._unresolved) >= RESULT_WINDOW:
             self._resolved.clear()
             await self._resolved.wait()
@@ -197,7 +200,7 @@ class ControllerChannel:
         self._next_sequence += 1
         self._unresolved.add(sequence)
         try:
-            return await self._until_known(Command(0, Requester(self._local, epoch, sequence), body))
+            return await self._until_known(Command(0, Requester(self._local, epoch, sequence), body, change_id))
         finally:
             self._unresolved.discard(sequence)
             self._resolved.set()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ottla.log.chance import new_id
 from ottla.log.model import BrokerId, Offset, TopicId
 
 from .cluster import Cluster
@@ -93,19 +94,23 @@ class Admin:
     ) -> TopicMetadata:
         """Make a topic. None means the cluster's default. Raises TopicExists, ConfigError, RequestFailed."""
         configs = {key: _text(value) for key, value in (config or {}).items()}
-        request = CreateTopicRequest(name, partitions, replication, configs)
+        request = CreateTopicRequest(name, partitions, replication, configs, self._change_id())
         await self._change(request, done_already=ErrorCode.TOPIC_ALREADY_EXISTS)
         return await self._cluster.topic(name)
 
     async def delete_topic(self, name: str) -> None:
         """Delete a topic with all its records. Raises TopicNotFound."""
-        await self._change(DeleteTopicRequest(name), done_already=ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        await self._change(
+            DeleteTopicRequest(name, self._change_id()), done_already=ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        )
         await self._cluster.refresh((name,))
 
     async def grow_topic(self, name: str, partitions: int) -> TopicMetadata:
         """Raise a topic's partition count; keys map to other partitions from then on. Raises TopicNotFound,
         RequestFailed."""
-        await self._change(CreatePartitionsRequest(name, partitions), done_already=ErrorCode.INVALID_PARTITIONS)
+        await self._change(
+            CreatePartitionsRequest(name, partitions, self._change_id()), done_already=ErrorCode.INVALID_PARTITIONS
+        )
         await self._cluster.refresh((name,))
         return await self._cluster.topic(name)
 
@@ -160,6 +165,9 @@ class Admin:
             self._cluster.saw_index(response.metadata_index)
             return response
         raise _refusal(response)
+
+    def _change_id(self) -> str:
+        return new_id(self._cluster.chance)
 
     async def _change(self, request: Request, *, done_already: ErrorCode) -> None:
         """``done_already``: what a second attempt meets if the first, unanswered, was carried out after all."""

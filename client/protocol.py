@@ -249,6 +249,10 @@ class InitProducerIdResponse(Message, tag="init_producer_id"):
 # --- topics ----------------------------------------------------------------------------------------------------------
 
 
+ChangeId = Annotated[str, msgspec.Meta(max_length=64)]
+"""One for all attempts at a change, so that it is carried out once however often it is asked for. Empty: none."""
+
+
 class CreateTopicRequest(Message, tag="create_topic"):
     """None means the cluster's default: 6 partitions, min(3, brokers) replicas."""
 
@@ -256,10 +260,12 @@ class CreateTopicRequest(Message, tag="create_topic"):
     partitions: int | None = None
     replication_factor: int | None = None
     configs: dict[str, str] = {}
+    change_id: ChangeId = ""
 
 
 class DeleteTopicRequest(Message, tag="delete_topic"):
     name: Name
+    change_id: ChangeId = ""
 
 
 class CreatePartitionsRequest(Message, tag="create_partitions"):
@@ -267,6 +273,7 @@ class CreatePartitionsRequest(Message, tag="create_partitions"):
 
     name: Name
     count: int
+    change_id: ChangeId = ""
 
 
 class TopicChanged(Message, tag="topic_changed"):

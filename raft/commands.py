@@ -22,6 +22,7 @@ _BrokerId = Annotated[BrokerId, msgspec.Meta(ge=1, le=_ID_MAX)]
 _BrokerEpoch = Annotated[BrokerEpoch, msgspec.Meta(ge=0, le=_INDEX_MAX)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=_INDEX_MAX)]
 _TopicId = Annotated[TopicId, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{22}\Z")]
+_ChangeId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 _Short = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 _Replicas = Annotated[tuple[_BrokerId, ...], msgspec.Meta(max_length=MAX_REPLICAS)]
 _Configs = Annotated[dict[str, str], msgspec.Meta(max_length=64)]
@@ -147,6 +148,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proposed_at_ms: int
     requester: Requester | None
     body: Body
+    change_id: _ChangeId | None = None  # a client's, one for all its attempts at this change
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -73,6 +73,13 @@ class ResultRecorded(msgspec.Struct, frozen=True, tag="ResultRecorded/1"):
     result: bytes
 
 
+class ChangeRecorded(msgspec.Struct, frozen=True, tag="ChangeRecorded/1"):
+    """A client's change was decided; another attempt at it gets this result, by whichever broker it comes."""
+
+    change_id: str
+    result: bytes
+
+
 Event = (
     BrokerRegistered
     | BrokerChanged
@@ -83,4 +90,5 @@ Event = (
     | PartitionChanged
     | ProducerIdsAllocated
     | ResultRecorded
+    | ChangeRecorded
 )

@@ -14,6 +14,9 @@ from ottla.log.model import BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, Par
 RESULT_WINDOW = 256
 """How many of a broker's latest request sequences keep their result."""
 
+CHANGES_KEPT = 1_000
+"""How many clients' changes keep their result: a retry that comes later than so many others is a new change."""
+
 MIN_INSYNC_REPLICAS = "min.insync.replicas"
 
 
@@ -85,6 +88,7 @@ class MetadataImage(msgspec.Struct, frozen=True):
     next_producer_id: int = 0
     results: Mapping[BrokerId, ResultWindow] = MappingProxyType({})
     node_ids: Mapping[DirectoryId, BrokerId] = MappingProxyType({})  # of observers; never given to another
+    changes: Mapping[str, bytes] = MappingProxyType({})  # results by the ids of clients' changes, the oldest first
 
     def topic_by_id(self, topic_id: TopicId) -> Topic | None:
         """The topic with this identity, or None."""
@@ -138,5 +142,6 @@ def _canonical(image: MetadataImage) -> list[object]:
         sorted(image.topic_names.items()),
         image.next_producer_id,
         results,
-        *([sorted(image.node_ids.items())] if image.node_ids else []),
+        *([sorted(image.node_ids.items())] if image.node_ids or image.changes else []),
+        *([list(image.changes.items())] if image.changes else []),
     ]

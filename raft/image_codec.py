@@ -1,12 +1,12 @@
 """A MetadataImage as bytes, for snapshots: canonical, so that equal images are equal bytes on every node. Pure.
 
     msgpack   [format, index, cluster id, feature level, [broker ...], [topic ...], next producer id, [window ...],
-              [[directory id, node id] ...]]
+              [[directory id, node id] ...], [[change id, result] ...]]
     broker, topic   maps by field name, sorted by id and by name; a topic's configs are sorted
     window    [broker id, broker epoch, highest sequence, [[sequence, result] ...]], sorted by broker, by sequence
 
 Result windows are part of it: a request that is sent again after a snapshot must find its first answer. Node ids are
-observers', sorted by directory id; format 1 ended before them.
+observers', sorted by directory id; changes are clients', the oldest first. Format 1 ended before both.
 """
 
 from collections.abc import Iterator
@@ -47,6 +47,7 @@ class _Image(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     next_producer_id: int
     results: list[_Window]
     node_ids: list[tuple[DirectoryId, BrokerId]] = []
+    changes: list[tuple[str, bytes]] = []
 
 
 _DECODER = msgspec.msgpack.Decoder(_Image)
@@ -71,7 +72,8 @@ def image_pieces(image: MetadataImage) -> Iterator[bytes]:
     names = sorted(image.topics)
     for first in range(0, len(names), TOPICS_PER_PIECE):
         yield b"".join(encode(_canonical(image.topics[name])) for name in names[first : first + TOPICS_PER_PIECE])
-    yield encode(image.next_producer_id) + encode(windows) + encode(sorted(image.node_ids.items()))
+    after = (image.next_producer_id, windows, sorted(image.node_ids.items()), list(image.changes.items()))
+    yield b"".join(map(encode, after))
 
 
 def _array_header(length: int) -> bytes:
@@ -105,6 +107,7 @@ def decode_image(data: bytes) -> MetadataImage:
             for window in found.results
         },
         node_ids=dict(found.node_ids),
+        changes=dict(found.changes),
     )
 
 

@@ -9,6 +9,7 @@ from ottla.log.model import BrokerId, DirectoryId, TopicId
 from .events import (
     BrokerChanged,
     BrokerRegistered,
+    ChangeRecorded,
     Event,
     NodeIdGiven,
     PartitionChanged,
@@ -18,7 +19,7 @@ from .events import (
     TopicCreated,
     TopicDeleted,
 )
-from .image import RESULT_WINDOW, Broker, MetadataImage, Partition, ResultWindow, Topic
+from .image import CHANGES_KEPT, RESULT_WINDOW, Broker, MetadataImage, Partition, ResultWindow, Topic
 
 
 def replay(image: MetadataImage, event: Event) -> MetadataImage:
@@ -45,6 +46,7 @@ class _Delta:
         self._results: dict[BrokerId, ResultWindow] | None = None
         self._partitions: dict[str, list[Partition]] = {}  # by topic name
         self._node_ids: dict[DirectoryId, BrokerId] | None = None
+        self._changes: dict[str, bytes] | None = None
         self._next_producer_id = image.next_producer_id
 
     def replay(self, event: Event) -> None:
@@ -71,6 +73,10 @@ class _Delta:
                 self._next_producer_id = next_producer_id
             case ResultRecorded():
                 self._record(event)
+            case ChangeRecorded(change_id=change_id, result=result):
+                changes = self._changes = {**(self._changes or self._base.changes), change_id: result}
+                if len(changes) > CHANGES_KEPT:
+                    del changes[next(iter(changes))]
 
     def freeze(self) -> MetadataImage:
         if self._partitions:
@@ -85,6 +91,7 @@ class _Delta:
             topic_names=base.topic_names if self._topic_names is None else self._topic_names,
             results=base.results if self._results is None else self._results,
             node_ids=base.node_ids if self._node_ids is None else self._node_ids,
+            changes=base.changes if self._changes is None else self._changes,
             next_producer_id=self._next_producer_id,
         )
 

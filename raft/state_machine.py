@@ -27,7 +27,7 @@ from .commands import (
 )
 from .decision import Context, Decision, current_broker, refuse
 from .digests import ImageDigest, is_due
-from .events import Event, ProducerIdsAllocated, ResultRecorded
+from .events import ChangeRecorded, Event, ProducerIdsAllocated, ResultRecorded
 from .image import RESULT_WINDOW, MetadataImage, empty_image
 from .partition_decisions import alter_partition
 from .replay import replay, replay_all
@@ -50,14 +50,25 @@ def decide(image: MetadataImage, index: int, command: Command) -> Decision:
     """
     requester = command.requester
     if requester is None:
-        return _decide_body(image, index, command)
+        return _decide_change(image, index, command)
     answered = _answered(image, requester)
     if answered is not None:
         return answered
-    decision = _decide_body(image, index, command)
+    decision = _decide_change(image, index, command)
     recorded = ResultRecorded(
         requester.broker_id, requester.broker_epoch, requester.sequence, encode_result(decision.result)
     )
+    return Decision([*decision.events, recorded], decision.result)
+
+
+def _decide_change(image: MetadataImage, index: int, command: Command) -> Decision:
+    """A client asks again by whichever broker, which cannot know that it does: its id tells (RIFL)."""
+    if command.change_id is None:
+        return _decide_body(image, index, command)
+    if (known := image.changes.get(command.change_id)) is not None:
+        return Decision((), decode_result(known))
+    decision = _decide_body(image, index, command)
+    recorded = ChangeRecorded(command.change_id, encode_result(decision.result))
     return Decision([*decision.events, recorded], decision.result)
 
 

@@ -52,7 +52,8 @@ class TopicsApi:
                 configs=dict(request.configs),
                 placement_seed=self._chance.randbelow(1 << 31),
                 auto_created=auto_created,
-            )
+            ),
+            request.change_id,
         )
         assert isinstance(result, TopicCreation)
         return TopicChanged(result.name, result.topic_id, index)
@@ -60,14 +61,14 @@ class TopicsApi:
     async def delete(self, request: DeleteTopicRequest) -> TopicChanged:
         """Forget a topic. Raises Refused: UNKNOWN_TOPIC_OR_PARTITION."""
         topic = await self._topic(request.name)
-        _, index = await self._decide(DeleteTopic(topic.topic_id))
+        _, index = await self._decide(DeleteTopic(topic.topic_id), request.change_id)
         return TopicChanged(topic.name, topic.topic_id, index)
 
     async def grow(self, request: CreatePartitionsRequest) -> TopicChanged:
         """Add partitions. Raises Refused: UNKNOWN_TOPIC_OR_PARTITION, INVALID_PARTITIONS."""
         topic = await self._topic(request.name)
         seed = self._chance.randbelow(1 << 31)
-        _, index = await self._decide(CreatePartitions(topic.topic_id, request.count, seed))
+        _, index = await self._decide(CreatePartitions(topic.topic_id, request.count, seed), request.change_id)
         return TopicChanged(topic.name, topic.topic_id, index)
 
     async def _topic(self, name: str) -> Topic:
@@ -85,9 +86,9 @@ class TopicsApi:
             raise Refused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"there is no topic {name}")
         return topic
 
-    async def _decide(self, body: Body) -> tuple[Result, int]:
+    async def _decide(self, body: Body, change_id: str) -> tuple[Result, int]:
         try:
-            result, index = await self._channel.submit(body, self._timeout_s)
+            result, index = await self._channel.submit(body, self._timeout_s, change_id=change_id or None)
             if isinstance(result, QuorumRefused):
                 raise Refused(ErrorCode.named(result.code), result.message)
             await self._wait_applied(index, self._timeout_s)

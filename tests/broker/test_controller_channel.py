@@ -242,7 +242,7 @@ class SlowChannel:
         self.bodies: list[object] = []
         self.outcome: asyncio.Future = asyncio.get_running_loop().create_future()
 
-    async def submit(self, body, timeout_s=None):
+    async def submit(self, body, timeout_s=None, *, change_id=None):
         self.bodies.append(body)
         return await asyncio.shield(self.outcome)
 
@@ -289,7 +289,7 @@ async def test_shrinks_are_counted_as_shrinks_even_if_the_image_comes_first():
     broker.clock.seconds += 6
 
     class AtOnce:
-        async def submit(self, body, timeout_s=None):
+        async def submit(self, body, timeout_s=None, *, change_id=None):
             result = quorum.decide(body, A)
             broker.manager.apply_image(quorum.image)
             return result, quorum.index

@@ -24,7 +24,7 @@ class Channel:
     async def commit_index(self) -> int:
         return self.quorum.image.index
 
-    async def submit(self, body, timeout_s=None):
+    async def submit(self, body, timeout_s=None, *, change_id=None):
         self.asked.append(body)
         return (Done() if isinstance(body, DeleteTopic) else PartitionCreation(body.topic_id, body.new_count)), 1
 
