@@ -152,6 +152,32 @@ async def test_nothing_is_told_to_who_cannot_prove_to_belong(tmp_path: Path, opt
             assert not watcher.fatal.done()
 
 
+async def test_a_voter_that_stood_for_a_term_nobody_heard_of_hides_no_leader(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as nodes:
+        leader = await until(nodes, lambda: active(nodes))
+        async with watching(nodes) as watcher:
+            watcher.observer._view = View(0, leader.q.term + 1)  # as a candidate told it that then died
+            found = asyncio.Event()
+            watcher.observer.add_listener(lambda: watcher.observer.leader_id == leader.id and found.set())
+            async with asyncio.timeout(WAIT_S):
+                await found.wait()
+            assert watcher.observer.term == leader.q.term
+
+
+async def test_where_no_voter_answers_nobody_leads(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as nodes:
+        leader = await until(nodes, lambda: active(nodes))
+        async with watching(nodes) as watcher:
+            await watcher.observer.wait_applied(await propose(leader, 1), WAIT_S)
+            assert watcher.observer.leader_id is not None
+            gone = asyncio.Event()
+            watcher.observer.add_listener(lambda: watcher.observer.leader_id is None and gone.set())
+            for node in nodes:
+                node.q._tail._look = lambda after: None  # it answers, and has nothing to tell
+            async with asyncio.timeout(WAIT_S):
+                await gone.wait()
+
+
 async def test_one_whose_history_is_another_stops(tmp_path: Path) -> None:
     async with cluster(tmp_path) as nodes:
         leader = await until(nodes, lambda: active(nodes))
