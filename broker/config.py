@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ottla.client.errors import ConfigError
+from ottla.client.servers import Address
 
 ENVIRONMENT_PREFIX = "OTTLA_"
 CLIENT_VARIABLES = frozenset({"OTTLA_SERVERS"})
@@ -73,7 +74,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def advertised_host(self) -> str:
-        return self.advertise or self.http_address[0]
+        return (self.advertise or self.http_address[0]).strip("[]")
+
+    def advertised_address(self, port: int) -> str:
+        """``HOST:PORT`` of this node on that port, an IPv6 host in brackets."""
+        return str(Address(self.advertised_host, port))
 
     @property
     def join_addresses(self) -> tuple[tuple[str, int], ...]:
