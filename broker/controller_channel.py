@@ -28,6 +28,8 @@ BEATS_MISSED = 4
 controller that hangs costs no broker its place with the next one."""
 COMMANDS_MAX = 1_000
 """Commands with a time-out that are unresolved at once, given up by their callers or not."""
+BARRIERS_MAX = 64
+"""Barriers asked for at once; more wait here. With the commands they stay below what a control stream takes."""
 RETRY_S = 0.05
 """Between attempts, while there is no controller to ask."""
 
@@ -117,6 +119,7 @@ class ControllerChannel:
         self._link: Link | None = None
         self._linked_to: int | None = None
         self._dialing = asyncio.Lock()
+        self._barring = asyncio.Semaphore(BARRIERS_MAX)
         self._broker_epoch: BrokerEpoch | None = None
         self._next_sequence = 0
         self._unresolved: set[int] = set()
@@ -153,7 +156,7 @@ class ControllerChannel:
     async def barrier(self, timeout_s: float) -> int:
         """A metadata index that shows everything committed before this call. Raises ControllerUnavailable."""
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s), self._barring:
                 while True:
                     link = await self._connected()
                     if link is not None:
