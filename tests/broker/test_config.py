@@ -91,6 +91,7 @@ def test_on_loopback_no_secret_is_needed(host):
 
 def test_an_advertised_node_listens_everywhere_unless_told_where():
     assert load_settings({"advertise": "node1", "insecure": True}).http_address == ("0.0.0.0", 7080)
+    assert load_settings({"advertise": "2001:db8::1", "insecure": True}).http_address == ("::", 7080)
     settings = load_settings({"advertise": "node1", "http": "127.0.0.1:1"})
     assert (settings.http_address, settings.advertised_host) == (("127.0.0.1", 1), "node1")
 
