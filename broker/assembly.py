@@ -139,7 +139,7 @@ class Parts:
             handshake_s=settings.handshake_timeout_ms / 1000,
         )
         self.api = self._make_api(metrics, describe)
-        own = f"{settings.advertised_host}:{port}"
+        own = settings.advertised_address(port)
         self.records = RecordsDoor(lambda: connect([own]), formed.cluster_id)
 
     def _make_quorum(

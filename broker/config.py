@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ottla.client.errors import ConfigError
+from ottla.client.servers import Address
 
 ENVIRONMENT_PREFIX = "OTTLA_"
 CLIENT_VARIABLES = frozenset({"OTTLA_SERVERS"})
@@ -32,7 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     data: str = "./ottla-data"
     http: str = "127.0.0.1:7080"  # HOST:PORT to listen on
-    advertise: str | None = None  # host that others reach this node by; binds to 0.0.0.0 unless http is set
+    advertise: str | None = None  # host that others reach this node by; binds to 0.0.0.0, or [::], unless http is set
     join: str | None = None  # HOST:PORT of every voter, comma-separated; None forms alone
     rack: str | None = None
     secret_file: str | None = None  # nodes prove to each other that they know its content
@@ -73,7 +74,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def advertised_host(self) -> str:
-        return self.advertise or self.http_address[0]
+        return (self.advertise or self.http_address[0]).strip("[]")
+
+    def advertised_address(self, port: int) -> str:
+        """``HOST:PORT`` of this node on that port, an IPv6 host in brackets."""
+        return str(Address(self.advertised_host, port))
 
     @property
     def join_addresses(self) -> tuple[tuple[str, int], ...]:
@@ -107,7 +112,7 @@ def load_settings(
     merged.update(_from_environment(environment or {}))
     merged.update({_field(name): value for name, value in flags.items() if value is not None})
     if merged.get("advertise") and "http" not in merged:
-        merged["http"] = "0.0.0.0:7080"
+        merged["http"] = "[::]:7080" if ":" in str(merged["advertise"]) else "0.0.0.0:7080"
     try:
         settings = msgspec.convert(merged, Settings, strict=False)
     except msgspec.ValidationError as error:

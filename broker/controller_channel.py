@@ -28,6 +28,8 @@ BEATS_MISSED = 4
 controller that hangs costs no broker its place with the next one."""
 COMMANDS_MAX = 1_000
 """Commands with a time-out that are unresolved at once, given up by their callers or not."""
+BARRIERS_MAX = 64
+"""Barriers asked for at once; more wait here. With the commands they stay below what a control stream takes."""
 RETRY_S = 0.05
 """Between attempts, while there is no controller to ask."""
 
@@ -117,6 +119,7 @@ class ControllerChannel:
         self._link: Link | None = None
         self._linked_to: int | None = None
         self._dialing = asyncio.Lock()
+        self._barring = asyncio.Semaphore(BARRIERS_MAX)
         self._broker_epoch: BrokerEpoch | None = None
         self._next_sequence = 0
         self._unresolved: set[int] = set()
@@ -153,20 +156,26 @@ class ControllerChannel:
     async def barrier(self, timeout_s: float) -> int:
         """A metadata index that shows everything committed before this call. Raises ControllerUnavailable."""
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s), self._barring:
                 while True:
-                    link = await self._connected()
-                    if link is not None:
-                        try:
-                            index = await link.barrier()
-                        except LinkLost:
-                            index = None
-                        if index is not None:
-                            return index
-                        self._drop(link)
+                    index = await self._ask_barrier()
+                    if index is not None:
+                        return index
                     await asyncio.sleep(RETRY_S)
         except TimeoutError:
             raise ControllerUnavailable(f"no controller could tell within {timeout_s} s what is current") from None
+
+    async def _ask_barrier(self) -> int | None:
+        link = await self._connected()
+        if link is None:
+            return None
+        try:
+            # None may be a commit that is slow: no reason to break off what else is under way on this stream. Whether
+            # it still leads its heartbeats' answers say.
+            return await link.barrier()
+        except LinkLost:
+            self._drop(link)
+            return None
 
     async def submit(
         self, body: Body, timeout_s: float | None = None, *, change_id: str | None = None

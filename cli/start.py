@@ -71,4 +71,4 @@ def _read_config(path: Path, optional: bool) -> bytes | None:
 
 def _announce(node: "Node") -> None:
     settings = node.settings
-    talk(f"Ready: http {settings.advertised_host}:{node.port}, data {settings.data}. Ctrl-C drains and stops.")
+    talk(f"Ready: http {settings.advertised_address(node.port)}, data {settings.data}. Ctrl-C drains and stops.")

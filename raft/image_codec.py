@@ -6,7 +6,8 @@
     window    [broker id, broker epoch, highest sequence, [[sequence, result] ...]], sorted by broker, by sequence
 
 Result windows are part of it: a request that is sent again after a snapshot must find its first answer. Node ids are
-observers', sorted by directory id; changes are clients', the oldest first. Format 1 ended before both.
+observers', sorted by directory id; changes are clients', the oldest first. Format 1 ends before both, and is written
+while there are neither: a voter of the release before can take it.
 """
 
 from collections.abc import Iterator
@@ -67,13 +68,17 @@ def image_pieces(image: MetadataImage) -> Iterator[bytes]:
         for broker, window in sorted(image.results.items())
     ]
     encode = msgspec.msgpack.encode
-    head = (_FORMAT, image.index, image.cluster_id, image.feature_level, brokers)
-    yield _array_header(len(_Image.__struct_fields__)) + b"".join(map(encode, head)) + _array_header(len(image.topics))
+    written = _FORMAT if image.node_ids or image.changes else 1
+    head = (written, image.index, image.cluster_id, image.feature_level, brokers)
+    length = len(_Image.__struct_fields__) - (2 if written == 1 else 0)
+    yield _array_header(length) + b"".join(map(encode, head)) + _array_header(len(image.topics))
     names = sorted(image.topics)
     for first in range(0, len(names), TOPICS_PER_PIECE):
         yield b"".join(encode(_canonical(image.topics[name])) for name in names[first : first + TOPICS_PER_PIECE])
-    after = (image.next_producer_id, windows, sorted(image.node_ids.items()), list(image.changes.items()))
-    yield b"".join(map(encode, after))
+    tail: list[object] = [image.next_producer_id, windows]
+    if written > 1:
+        tail += [sorted(image.node_ids.items()), list(image.changes.items())]
+    yield b"".join(map(encode, tail))
 
 
 def _array_header(length: int) -> bytes:

@@ -77,6 +77,8 @@ class MetadataObserver:
         self._view = View(0, 0)
         self._commit_index = 0
         self._patience = _Patience()
+        self._heard_at = clock.monotonic()
+        self._silent = 0  # voters left in a row since one answered
         # Where to begin: observers spread over the voters.
         self._order = sorted(voters)
         self._turn = local.node_id % len(self._order)
@@ -112,8 +114,17 @@ class MetadataObserver:
                 self._on_fatal(error)
                 return
             self._turn = (self._turn + 1) % len(self._order)
+            self._note_silence()
             retry_s = RETRY_S if self._last != before else min(2 * retry_s, RETRY_MAX_S)
             await asyncio.sleep(retry_s)
+
+    def _note_silence(self) -> None:
+        # Where no voter answers, what the last one said of a leader is no news to wait for, or to hand over to.
+        self._silent += 1
+        silence_s = self._clock.monotonic() - self._heard_at
+        if self._view.leader_id != 0 and self._silent >= len(self._order) and silence_s > BEHIND_S:
+            self._view = View(0, self._view.term)
+            self._applied.changed(self._last.index)
 
     # Following one voter
 
@@ -122,6 +133,7 @@ class MetadataObserver:
         self._patience = _Patience()
         while True:
             answer = await self._asker.ask(url, self._last, self._view)
+            self._heard_at, self._silent = self._clock.monotonic(), 0
             if answer.snapshot is not None:
                 await self._restore(url, answer.snapshot)
             self._take(answer)
@@ -136,7 +148,8 @@ class MetadataObserver:
                 self._apply(index, term, regular)
             self._last = EntryId(index, term)
         self._commit_index = max(self._commit_index, answer.applied_index)
-        if answer.view.term >= self._view.term:
+        # A voter that stood for a later term and was never heard of again must not hide for ever who leads.
+        if answer.view.term >= self._view.term or (self._view.leader_id == 0 and answer.view.leader_id != 0):
             self._view = answer.view
         self._applied.changed(self._last.index)
 

@@ -1,7 +1,9 @@
 """What observers learn of the committed log, and from whom: ``GET /internal/raft/tail`` of any voter.
 
-    request   ?after=<index>&term=<its term>&leader=<id, 0 none>&leader_term=...&wait_ms=...   X-Ottla-Nonce
+    request   ?cluster=<id>&after=<index>&term=<its term>&leader=<id, 0 none>&leader_term=...&wait_ms=...
+              X-Ottla-Nonce
               X-Ottla-Proof: HMAC-SHA256(secret, "tail-request" | cluster id | nonce | the five numbers), as hex
+              403 to one of another cluster, which only this tells apart where there is no secret
     answer    200 and one TailAnswer as msgpack; or 409 and why, where the voter applied another entry at ``after``
               X-Ottla-Proof: HMAC-SHA256(secret, "tail-answer" | nonce | status | body)
 

@@ -35,6 +35,7 @@ class TailAsker:
         numbers = (after.index, after.term, known.leader_id, known.term, WAIT_MS)
         nonce = self._chance.token_bytes(16).hex()
         query = dict(zip(("after", "term", "leader", "leader_term", "wait_ms"), map(str, numbers), strict=True))
+        query["cluster"] = self._cluster_id
         proof = prove(self._secret, "tail-request", self._cluster_id, nonce, *numbers)
         try:
             async with self._session.get(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from .handshake import WRONG_CLUSTER
 from .http_proof import NONCE_HEADER, PROOF_HEADER, prove, proves
 from .tail import ENCODE, WAIT_MS_MAX, Diverged, TailAnswer, View
 from .wal import EntryId
@@ -35,6 +36,8 @@ class TailDesk:
 
     async def handle(self, request: web.Request) -> web.Response:
         """The aiohttp handler of TAIL_PATH."""
+        if request.query.get("cluster", "") != self._cluster_id:  # without a secret nothing else would tell
+            return web.json_response({"code": WRONG_CLUSTER, "detail": f"this is {self._cluster_id}"}, status=403)
         fields = [request.query.get(name, "") for name in _FIELDS]
         if not all(map(_NUMBER.fullmatch, fields)):
             return web.json_response({"code": "OTTLA-BAD-REQUEST"}, status=400)

@@ -189,6 +189,8 @@ class RaftTransport(BarrierTransport):
     async def _dial(self, node_id: int, peer: Endpoint) -> None:
         backoff = BACKOFF_FIRST_S
         while True:
+            # Here, not in the pause: it may come while we still dial where it was not listening yet.
+            self._links[node_id].met.clear()
             try:
                 if await self._converse(node_id, peer):
                     backoff = BACKOFF_FIRST_S
@@ -204,7 +206,6 @@ class RaftTransport(BarrierTransport):
 
     async def _pause(self, link: _Link, seconds: float) -> None:
         # Cut short when the peer dials us: it could not be answered, not even with a vote, until we have dialed it.
-        link.met.clear()
         await asyncio.sleep(min(seconds, BACKOFF_FIRST_S))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds - BACKOFF_FIRST_S):

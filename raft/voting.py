@@ -45,6 +45,7 @@ class Elections(PySyncObjCore):
             return  # the disk is slow; another term would wait behind this one
         if self._others and not self._connected_nodes:
             self._leader = None  # nobody to ask, and nobody to follow either
+            self._transfer = False  # what the leader asked for must not depose a later one
             return
         if self._transfer or not self._others:
             self._campaign()

@@ -4,6 +4,7 @@ import pytest
 
 from ottla.broker.config import Settings, load_settings, parse_address
 from ottla.client.errors import ConfigError
+from ottla.client.servers import parse_servers
 
 
 def test_flags_win_over_the_environment_over_the_file_over_defaults():
@@ -90,5 +91,16 @@ def test_on_loopback_no_secret_is_needed(host):
 
 def test_an_advertised_node_listens_everywhere_unless_told_where():
     assert load_settings({"advertise": "node1", "insecure": True}).http_address == ("0.0.0.0", 7080)
+    assert load_settings({"advertise": "2001:db8::1", "insecure": True}).http_address == ("::", 7080)
     settings = load_settings({"advertise": "node1", "http": "127.0.0.1:1"})
     assert (settings.http_address, settings.advertised_host) == (("127.0.0.1", 1), "node1")
+
+
+@pytest.mark.parametrize("flags", [{"http": "[::1]:7080"}, {"advertise": "::1", "insecure": True}])
+@pytest.mark.parametrize("brackets", [False, True])
+def test_an_ipv6_node_finds_itself(flags, brackets):
+    if brackets and "advertise" in flags:
+        flags = flags | {"advertise": "[::1]"}
+    settings = load_settings(flags)
+    assert settings.advertised_host == "::1", "as it is written in the voter set, and in URLs"
+    assert parse_servers(settings.advertised_address(7)) == (("::1", 7),)

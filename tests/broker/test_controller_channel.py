@@ -6,6 +6,7 @@ import pytest
 
 from ottla.broker import controller_channel
 from ottla.broker.controller_channel import ControllerChannel, ControllerUnavailable, LinkLost
+from ottla.broker.http.internal import CONTROL_REQUESTS_MAX
 from ottla.broker.isr_keeper import IsrKeeper
 from ottla.broker.replica_session import ReplicaSession
 from ottla.client.protocol import FetchPartition, ReplicaFetchRequest
@@ -134,10 +135,33 @@ async def test_a_redirect_is_followed_with_the_same_sequence(channel, controller
 async def test_what_is_current_only_an_active_controller_says(channel, controllers):
     controllers.barriers += [None, LinkLost("broke"), 7]
     assert await channel.barrier(5) == 7
-    assert [link.closed.is_set() for link in controllers.links] == [True, True, False]
+    assert [link.closed.is_set() for link in controllers.links] == [True, False]
     controllers.leader = None
     with pytest.raises(ControllerUnavailable):
         await channel.barrier(0.01)
+
+
+async def test_barriers_do_not_crowd_the_control_stream(channel, controllers):
+    under_way, most, gate = 0, 0, asyncio.Event()
+
+    class Slow(FakeLink):
+        async def barrier(self) -> int | None:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            await gate.wait()
+            under_way -= 1
+            return 7
+
+    async def dial(node: int) -> FakeLink:
+        return Slow(node)
+
+    channel._dial = dial
+    asking = [asyncio.create_task(channel.barrier(60)) for _ in range(CONTROL_REQUESTS_MAX)]
+    await turns(20)
+    assert most <= CONTROL_REQUESTS_MAX - RESULT_WINDOW, "there is room for every command"
+    gate.set()
+    assert await asyncio.gather(*asking) == [7] * CONTROL_REQUESTS_MAX
 
 
 async def test_no_leader_is_waited_for(channel, controllers):

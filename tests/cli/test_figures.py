@@ -15,7 +15,7 @@ from ottla.cli.health import _show, observe
 from ottla.cli.output import Output
 from ottla.cli.problems import UsageProblem
 from ottla.cli.start import name_the_owner, parse_pairs
-from ottla.cli.status import describe_all
+from ottla.cli.status import describe_all, lost_voters
 from ottla.cli.topics import describe
 from ottla.client.admin import ClusterDescription, NodeDescription, PartitionDescription, TopicDescription
 from ottla.client.error_codes import ErrorCode
@@ -69,6 +69,22 @@ def test_status_counts_what_is_in_trouble() -> None:
     assert [node["state"] for node in document["nodes"]] == ["ready", "fenced", "unreachable"]
     assert [node["quorum"] for node in document["nodes"]] == ["leader", None, None]
     assert document["nodes"][0]["free_bytes"] == 200
+
+
+@pytest.mark.parametrize(("answers", "lost"), [(5, [5]), (1, []), (None, [])])
+def test_a_voter_is_lost_only_where_another_node_answers_in_its_place(answers: int | None, lost: list[int]) -> None:
+    voters = ((1, "a", 1), (2, "b", 2))
+    there, told = (
+        None
+        if number is None
+        else DescribeNodeResponse(number, "ready", "0.1.0", 2, 7, 10, 10, voters, 2, 3, 100, 200, 1.25)  # type: ignore[arg-type]
+        for number in (answers, 2)
+    )
+    registered = (BrokerEndpoint(1, "a", 1), BrokerEndpoint(4, "a", 1), BrokerEndpoint(5, "a", 1))  # type: ignore[arg-type]
+    nodes = tuple(NodeDescription(endpoint, there, None) for endpoint in registered)
+    nodes += (NodeDescription(BrokerEndpoint(2, "b", 2), told, None),)  # type: ignore[arg-type]
+    problems = lost_voters(ClusterDescription("id", 9, 2, 1, 7, nodes))  # type: ignore[arg-type]
+    assert [problem.partition(" ")[0] for problem in problems] == [f"n{number}" for number in lost]
 
 
 def test_a_partition_whose_leader_cannot_be_asked_is_shown_all_the_same() -> None:

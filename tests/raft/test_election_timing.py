@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from ottla.raft.codec import TimeoutNow
 from ottla.raft.engine import SafeSyncObj
 
 from .cluster import World
@@ -38,6 +39,25 @@ def test_a_connection_that_breaks_and_comes_back_deposes_nobody(seed: int) -> No
         world.run(0.5)
     assert leader.core.is_leader
     assert {voter.core.term for voter in world.voters.values()} == {term}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_transfer_that_could_not_begin_deposes_nobody_later(seed: int) -> None:
+    world = World(seed, 3)
+    leader = world.run_to_leader()
+    world.run(0.3)
+    term = leader.core.term
+    follower = next(voter for voter in world.voters.values() if voter is not leader)
+    others = [number for number in world.voters if number != follower.id]
+    for number in others:
+        follower.core.connected(number, False)
+    follower.core.receive(leader.id, TimeoutNow(term))
+    follower.core.doTick(0)
+    for number in others:
+        follower.core.connected(number, True)
+    world.run(3)
+    assert leader.core.is_leader
+    assert leader.core.term == term
 
 
 def test_an_idle_quorum_ticks_for_heartbeats_and_nothing_else() -> None:

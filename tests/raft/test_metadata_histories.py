@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ottla.log.model import BrokerId, TopicId
+from ottla.log.model import BrokerId, DirectoryId, TopicId
 from ottla.raft.commands import (
     AllocateProducerIds,
     AlterPartition,
@@ -307,6 +307,14 @@ def test_no_other_bytes_are_taken_for_an_image(data: bytes) -> None:
 def test_an_image_of_a_later_release_is_refused() -> None:
     with pytest.raises(UnreadableImage, match="feature level 2"):
         decode_image(encode_image(replace(empty_image("c"), feature_level=2)))
+
+
+def test_an_image_without_observers_and_changes_is_one_that_the_release_before_can_hold() -> None:
+    image = empty_image("c")
+    assert msgspec.msgpack.decode(encode_image(image)) == [1, image.index, "c", 1, [], [], 0, []]
+    joined = replace(image, node_ids={DirectoryId("d"): BrokerId(4)})
+    assert msgspec.msgpack.decode(encode_image(joined)) == [2, image.index, "c", 1, [], [], 0, [], [["d", 4]], []]
+    assert decode_image(encode_image(joined)) == joined
 
 
 def test_an_alteration_that_changes_nothing_uses_up_its_epoch() -> None:

@@ -152,6 +152,48 @@ async def test_nothing_is_told_to_who_cannot_prove_to_belong(tmp_path: Path, opt
             assert not watcher.fatal.done()
 
 
+async def test_a_voter_that_stood_for_a_term_nobody_heard_of_hides_no_leader(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as nodes:
+        leader = await until(nodes, lambda: active(nodes))
+        async with watching(nodes) as watcher:
+            watcher.observer._view = View(0, leader.q.term + 1)  # as a candidate told it that then died
+            found = asyncio.Event()
+            watcher.observer.add_listener(lambda: watcher.observer.leader_id == leader.id and found.set())
+            async with asyncio.timeout(WAIT_S):
+                await found.wait()
+            assert watcher.observer.term == leader.q.term
+
+
+async def test_where_no_voter_answers_nobody_leads(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as nodes:
+        leader = await until(nodes, lambda: active(nodes))
+        async with watching(nodes) as watcher:
+            await watcher.observer.wait_applied(await propose(leader, 1), WAIT_S)
+            assert watcher.observer.leader_id is not None
+            gone = asyncio.Event()
+            watcher.observer.add_listener(lambda: watcher.observer.leader_id is None and gone.set())
+            for node in nodes:
+                node.q._tail._look = lambda after: None  # it answers, and has nothing to tell
+            async with asyncio.timeout(WAIT_S):
+                await gone.wait()
+
+
+async def test_without_a_secret_another_cluster_is_not_followed_either(tmp_path: Path) -> None:
+    async with cluster(tmp_path, 1, secret=None) as nodes:
+        leader = await until(nodes, lambda: active(nodes))
+        last = await propose(leader, 2)
+        async with watching(nodes, secret=None) as watcher:
+            await watcher.observer.wait_applied(last, WAIT_S)
+        async with watching(nodes, secret=None, cluster_id="another") as watcher:
+            with pytest.raises(TimeoutError):
+                await watcher.observer.wait_applied(last, 0.3)
+            assert watcher.applied == []
+        async with watching(nodes, EntryId(last, 99), secret=None, cluster_id="another") as watcher:
+            with pytest.raises(TimeoutError):
+                await watcher.observer.wait_applied(last + 1, 0.3)
+            assert not watcher.fatal.done()
+
+
 async def test_one_whose_history_is_another_stops(tmp_path: Path) -> None:
     async with cluster(tmp_path) as nodes:
         leader = await until(nodes, lambda: active(nodes))
@@ -172,7 +214,7 @@ async def test_a_question_that_is_none_gets_a_clear_answer(tmp_path: Path, query
     async with (
         cluster(tmp_path, 1) as nodes,
         ClientSession(f"http://127.0.0.1:{nodes[0].port}") as session,
-        session.get(f"{TAIL_PATH}?{query}") as response,
+        session.get(f"{TAIL_PATH}?cluster=c&{query}") as response,
     ):
         assert response.status == 400
 
@@ -182,7 +224,7 @@ async def test_an_old_proof_does_not_fit_another_question(tmp_path: Path) -> Non
         proof = prove(b"s", "tail-request", "c", "nonce", 1, 0, 0, 0, 0)
         headers = {NONCE_HEADER: "nonce", PROOF_HEADER: proof}
         for after, status in ((1, 200), (2, 403)):
-            query = f"after={after}&term=0&leader=0&leader_term=0&wait_ms=0"
+            query = f"cluster=c&after={after}&term=0&leader=0&leader_term=0&wait_ms=0"
             async with session.get(f"http://127.0.0.1:{nodes[0].port}{TAIL_PATH}?{query}", headers=headers) as response:
                 assert response.status == status
 

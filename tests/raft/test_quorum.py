@@ -414,6 +414,34 @@ async def test_a_sync_of_the_log_gets_in_between_the_pieces_of_a_snapshot(tmp_pa
                 await asyncio.sleep(0.01)
 
 
+async def test_a_peer_that_came_while_it_was_dialed_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    local = PeerIdentity(node_id=1, cluster_id="c", directory_id="d1")
+    transport = RaftTransport(local, {2: Endpoint("b", 2)}, None, SystemChance(), lambda: None)
+    pause, dialed, again = RaftTransport._pause, 0, asyncio.Event()
+
+    async def converse(node_id: int, peer: Endpoint) -> bool:
+        nonlocal dialed
+        dialed += 1
+        if dialed > 1:
+            again.set()
+            await asyncio.Event().wait()
+        transport._links[2].met.set()
+        raise OSError("it did not listen yet")
+
+    async def very_long(self: RaftTransport, link: Any, seconds: float) -> None:
+        await pause(self, link, 1000.0)
+
+    monkeypatch.setattr(transport, "_converse", converse)
+    monkeypatch.setattr(RaftTransport, "_pause", very_long)
+    dialing = asyncio.create_task(transport._dial(2, Endpoint("b", 2)))
+    async with asyncio.timeout(WAIT_S):
+        await again.wait()
+    dialing.cancel()
+    await asyncio.gather(dialing, return_exceptions=True)
+
+
 async def test_a_peer_that_dials_ends_the_pause_before_it_is_dialed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
