@@ -19,14 +19,14 @@ SUITES: dict[str, list[list[str]]] = {
     ],
     "nightly": [
         ["selftest", "--operations", "2000", "--injections", "10", "--valid", "20"],
-        ["bugs", "--recorded"],
+        ["bugs", "--recorded", "--jobs", "2"],
         ["run", "--workload", "queue", "--seeds", "1000:1100", "--time", "60", "--jobs", "2"],
         *(["run", "--workload", name, "--seeds", "1000:1017", "--time", "60", "--jobs", "2"] for name in WORKLOADS[1:]),
         ["run", "--backend", "proc", "--seeds", "2", "--time", "60"],
     ],
     "release": [
         ["selftest"],
-        ["bugs", "--recorded"],
+        ["bugs", "--recorded", "--jobs", "2"],
         ["run", "--workload", "queue", "--seeds", "0:300", "--time", "60", "--nodes", "5", "--jobs", "2"],
         *(["run", "--workload", name, "--seeds", "0:50", "--time", "60", "--jobs", "2"] for name in WORKLOADS[1:]),
         ["run", "--backend", "proc", "--seeds", "3", "--time", "600"],
