@@ -19,10 +19,10 @@ from .streams import Purpose, Streams, retrieve
 
 METADATA_TIMEOUT_S = 2.5
 CREATE_TIMEOUT_S = 12.0
+"""A metadata request that may make a topic waits for the quorum."""
 ASK_TIMEOUT_S = 5.0
 """Of one node, where any would do and asking twice does no harm: longer than a failover of the controller, shorter than
 anybody wants to wait for a node that lost its power and tells nobody."""
-"""A metadata request that may make a topic waits for the quorum."""
 NOT_FOUND_PATIENCE_S = 1.0
 """A topic that another client has just made may not be known everywhere yet."""
 TOPICS_MAX = 5_000

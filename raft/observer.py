@@ -170,9 +170,6 @@ class MetadataObserver:
 
     # MetadataQuorum's face
 
-    def add_routes(self, app: web.Application) -> None:
-        """None: nobody asks an observer."""
-
     async def raft_handler(self, request: web.Request) -> web.StreamResponse:
         """Refuses: only voters speak Raft."""
         return _no_voter()
