@@ -40,6 +40,7 @@ class Hunt(msgspec.Struct, frozen=True):
             observers=self.observers,
             settings=self.settings,
             bug=bug,
+            punctual=False,  # with few kinds there is no variety to lose
         )
 
 

@@ -21,6 +21,7 @@ QUIET_CHANCE = 0.25
 PAUSE_S = (0.2, 2.0)
 """Between two acts."""
 MEND_CHANCE = 0.75
+LATE_S_MAX = 2.0
 
 Report = Callable[[Fault], None]
 
@@ -64,14 +65,23 @@ class Nemesis:
         self._chance = Random(0)  # of the present act
         self._targets: tuple[str, ...] = ()
         self._cuts = False  # the present act cut something since the last healing
+        self.played: list[Act] = []
 
-    async def play(self, acts: Collection[Act], seconds: float) -> None:
-        """The acts whose turn comes within ``seconds``; then everything is mended."""
+    async def play(self, acts: Collection[Act], seconds: float, *, punctual: bool) -> None:
+        """The acts whose turn comes within ``seconds``; then everything is mended.
+
+        ``punctual``: an act whose time is past when its turn comes is left out. Acts take longer than the schedule
+        allows for, so that otherwise the kinds of the first few seconds would be all that a run ever sees.
+        """
         began_s = self._arena.now_s()
         for act in acts:
-            if self._arena.now_s() - began_s > seconds:
+            elapsed_s = self._arena.now_s() - began_s
+            if elapsed_s > seconds:
                 break
+            if punctual and elapsed_s > act.at_s + LATE_S_MAX:
+                continue
             await asyncio.sleep(max(0.0, began_s + act.at_s - self._arena.now_s()))
+            self.played.append(act)
             await self._perform(act)
         await self.mend()
 

@@ -38,6 +38,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int = 3
     observers: int = 0
     bug: str | None = None
+    punctual: bool = True  # see Nemesis.play
     settings: dict[str, int] = {}  # of the nodes, beside the defaults
 
 
@@ -61,7 +62,7 @@ class Lived(msgspec.Struct):
 def run_seed(seed: int, config: Config, acts: Sequence[Act] | None = None) -> Lived:
     """Live through one seed; ``acts`` in place of the schedule that the seed decides."""
     schedule = list(plan(seed, config.seconds, config.nemeses) if acts is None else acts)
-    story = _Story(config, schedule)
+    story = _Story(config, schedule, punctual=config.punctual and acts is None)
     planted = PLANTED[config.bug]() if config.bug else None
     if planted is not None:
         planted.__enter__()
@@ -77,9 +78,11 @@ def run_seed(seed: int, config: Config, acts: Sequence[Act] | None = None) -> Li
 
 
 class _Story:
-    def __init__(self, config: Config, acts: Sequence[Act]) -> None:
+    def __init__(self, config: Config, acts: Sequence[Act], *, punctual: bool) -> None:
         self._config = config
         self._acts = acts
+        self._punctual = punctual
+        self._played: Sequence[Act] = []
         self._arena: SimulatedArena | None = None
         self._stage: SimulatedStage | None = None
 
@@ -98,7 +101,8 @@ class _Story:
         await cluster.until_ready()
         await workload.start()
         await asyncio.sleep(1)
-        await nemesis.play(self._acts, config.seconds)
+        self._played = nemesis.played
+        await nemesis.play(self._acts, config.seconds, punctual=self._punctual)
         if self._acts:
             stage.history.faults.append(Fault(int(cluster.loop.now * 1e9), HEAL, "end"))
         await asyncio.sleep(max(CALM_S, config.seconds + 1 - stage.now_s() if not self._acts else 0))
@@ -129,7 +133,7 @@ class _Story:
         return Lived(
             outcome.seed,
             self._config,
-            list(self._acts),
+            list(self._played),
             history,
             verdict,
             dict(arena.effects),

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -34,7 +33,6 @@ READY_S_MAX = 40.0
 WHOLE_S_MAX = 40.0
 CALM_S = 8.0
 """Between the last mending and the end of the load: time to start again, and to be acknowledged again."""
-LATE_S_MAX = 2.0
 READ_S_MAX = 45.0
 SETTLE_S = 1.5
 
@@ -42,8 +40,7 @@ SETTLE_S = 1.5
 class RunOrder(msgspec.Struct):
     """What to live through. No act begins later than ``faults_s`` after the first.
 
-    ``punctual``: an act whose time is past when its turn comes is left out. Acts take longer than the schedule allows
-    for, so that otherwise the kinds of the first few seconds would be all that a run ever sees.
+    ``punctual``: see Nemesis.play.
     """
 
     seed: int
@@ -111,17 +108,10 @@ class Life:
             return
         faults = self._stage.history.faults
         nemesis = Nemesis(self.arena, names(), faults.append)
-        await nemesis.play(self._turns(), self._order.faults_s)  # type: ignore[arg-type]
+        order = self._order
+        self._played = nemesis.played
+        await nemesis.play(order.acts, order.faults_s, punctual=order.punctual)
         faults.append(Fault(int(self.arena.now_s() * 1e9), HEAL, "end"))
-
-    def _turns(self) -> Iterator[Act]:
-        """The acts, each as its turn comes."""
-        began_s = self.arena.now_s()
-        for act in self._order.acts:
-            elapsed_s = self.arena.now_s() - began_s
-            if elapsed_s <= self._order.faults_s and (elapsed_s <= act.at_s + LATE_S_MAX or not self._order.punctual):
-                self._played.append(act)
-                yield act
 
     def judged(self, error: str | None) -> Verdict:
         """By all checkers, and by what the nodes did that no fault explains."""
