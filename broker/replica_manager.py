@@ -61,7 +61,7 @@ class ReplicaManager:
         self._directories: dict[TopicPartition, asyncio.Task[None]] = {}  # last in the queue of what is done to each
         self._broker_epoch: BrokerEpoch | None = None
         self._took_roles = False  # of this incarnation's registration
-        self._run_blocking = run_blocking
+        self.run_blocking = run_blocking
         self._lag_s_max = lag_s_max
 
     # --- lookups -----------------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ class ReplicaManager:
     async def _open_log(self, key: TopicIdPartition, name: TopicPartition, topic: Topic) -> None:
         try:
             config = log_config(self.image, topic, self.local)
-            opened = await self._run_blocking(lambda: self.logs.get_or_create(name, topic.topic_id, config))
+            opened = await self.run_blocking(lambda: self.logs.get_or_create(name, topic.topic_id, config))
         except (LogError, OSError) as error:
             self._opening.pop(key, None)
             self.offline[key] = error if isinstance(error, LogError) else LogError(str(error))
@@ -298,7 +298,7 @@ class ReplicaManager:
     async def _set_aside(self, replica: Replica) -> None:
         """In an executor: it waits for the disk, and this is called from where the quorum's commands are applied."""
         try:
-            await self._run_blocking(lambda: self.logs.remove(replica.name))
+            await self.run_blocking(lambda: self.logs.remove(replica.name))
         except (LogError, OSError) as error:
             log.error("partition.not_set_aside", partition=str(replica.name), problem=str(error))
             return

@@ -164,12 +164,14 @@ class PartitionLog:
         assert self.latest_epoch is None or leader_epoch >= self.latest_epoch
         batch = self._validated(data)
         duplicate = self._producers.check(batch)
+        by_broker = self.config.message_timestamp_type == "LogAppendTime"
         if duplicate is not None:
-            return AppendResult(duplicate.base_offset, duplicate.last_offset, None, self.log_start_offset, True)
-        batch.base_offset, batch.leader_epoch = self.log_end_offset, leader_epoch
-        header = batch.stamped_header(batch.base_offset, leader_epoch)
+            time_ms = duplicate.timestamp if by_broker else None
+            return AppendResult(duplicate.base_offset, duplicate.last_offset, time_ms, self.log_start_offset, True)
+        time_ms = self._clock.now_ms() if by_broker else None
+        header = batch.stamped_header(self.log_end_offset, leader_epoch, time_ms)
         self._append_run([batch], (header, memoryview(data)[HEADER_SIZE:]))
-        return AppendResult(batch.base_offset, batch.last_offset, None, self.log_start_offset, False)
+        return AppendResult(batch.base_offset, batch.last_offset, time_ms, self.log_start_offset, False)
 
     def append_as_follower(self, data: Buffer) -> Offset:
         """Append whole batches exactly as the leader stored them; returns the new log end.
@@ -275,8 +277,7 @@ class PartitionLog:
     # Appending
 
     def _validated(self, data: Buffer) -> RecordBatch:
-        latest = self._clock.now_ms() + self.config.message_timestamp_after_max_ms
-        return validated(data, max_message_bytes=self.config.max_message_bytes, latest_timestamp_ms=latest)
+        return validated(data, self.config, self._clock.now_ms())
 
     def _runs(self, batches: Sequence[RecordBatch]) -> Iterator[list[RecordBatch]]:
         """``batches`` in runs that fit one segment each, as they will be rolled."""
