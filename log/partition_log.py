@@ -6,6 +6,7 @@ All methods but ``sync`` belong to the event loop's thread and wait for nothing 
 exception: truncating what had been synced waits for two small syncs, because a power cut must not bring it back.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from .config import LogConfig
 from .directory import DataDirectory
 from .errors import OffsetOutOfRange, StorageFailed, StorageFull
 from .failpoints import failpoint
+from .flush_promise import FlushPromise
 from .leader_epochs import LeaderEpochCache
 from .model import LeaderEpoch, Offset, OffsetAndEpoch, TopicId, TopicPartition
 from .producer_state import ProducerStateManager
@@ -103,6 +105,8 @@ class PartitionLog:
         unsynced = sum(s.size_bytes for s in recovered.segments if s.next_offset > recovery_point)
         self._sync_point = SyncPoint(max(recovery_point, self.log_start_offset), unsynced)
         self._closed = False
+        self._promise = FlushPromise(storage, directory)
+        self._sync_lock = threading.Lock()  # of the background and of an acknowledgement, in two executors
 
     @property
     def config(self) -> LogConfig:
@@ -149,6 +153,22 @@ class PartitionLog:
     def segment_count(self) -> int:
         """Files of records, at least one."""
         return len(self._segments)
+
+    @property
+    def counts_once_durable(self) -> bool:
+        """Whether what is appended may be acknowledged only below the recovery point: while the topic says so, and
+        after that until the word given for it is durably taken back."""
+        return self.config.flushes_before_ack or self._promise.given
+
+    @property
+    def flush_is_settled(self) -> bool:
+        """Whether the word in the directory is what the topic says."""
+        return self._promise.given == self.config.flushes_before_ack
+
+    @property
+    def survives_power_loss(self) -> bool:
+        """Whether all that this log ever acknowledged is durable."""
+        return self._promise.given
 
     @property
     def unsynced_bytes(self) -> int:
@@ -252,6 +272,10 @@ class PartitionLog:
         """
         if self._shared.failed is not None:
             raise StorageFailed(f"{self.directory}: {self._shared.failed}")
+        with self._sync_lock:
+            return self._sync()
+
+    def _sync(self) -> Offset:
         if self._closed:
             return self.recovery_point
         began = self._sync_point.begin()
@@ -266,6 +290,19 @@ class PartitionLog:
             raise failure from error
         self._sync_point.reached(began, end)
         return self.recovery_point
+
+    @failpoint("log.settle_flush")
+    def settle_flush(self) -> None:
+        """Give, or take back, the word that nothing is acknowledged before it is durable, as the topic says now.
+        Blocks: for executors. To be called after a sync that began under the present setting. Raises StorageFailed
+        or StorageFull."""
+        if self._closed or self.flush_is_settled:
+            return
+        with self._shared.guarded():
+            if self.config.flushes_before_ack:
+                self._promise.give()
+            else:
+                self._promise.take_back()
 
     def close(self) -> None:
         """Write the indexes out and let go of the files. Nothing is synced: ``sync`` first for a clean stop."""

@@ -83,16 +83,17 @@ class PendingProduce:
             log_start_offset=appended.log_start_offset,
             log_append_time_ms=appended.log_append_time_ms,
         )
-        if not need_all or self._over:
+        if self._over or self._request.acks == ACKS_NONE:
             self._results[index] = result
             return
         self._waiting[replica], self._waiting_for[replica] = index, result
-        replica.when_committed(Offset(appended.last_offset + 1), self)
+        wait = replica.when_committed if need_all else replica.when_durable
+        wait(Offset(appended.last_offset + 1), self)
 
     # --- told by the replicas ----------------------------------------------------------------------------------------
 
     def committed(self, replica: Replica) -> None:
-        """The high watermark passed this request's batch."""
+        """The high watermark passed this request's batch, or with acks=1 it counts at the leader."""
         self._resolve(replica, self._waiting_for[replica])
 
     def lost(self, replica: Replica, error: ErrorCode) -> None:
