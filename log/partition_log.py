@@ -261,7 +261,7 @@ class PartitionLog:
         """Write the indexes out and let go of the files. Nothing is synced: ``sync`` first for a clean stop."""
         self._closed = True  # first: a sync that is under way fails from here on, and that is no failure of the disk
         for segment in self._segments:
-            segment.flush_index()
+            segment.try_to_seal()
             segment.close()
 
     # Appending
@@ -298,7 +298,7 @@ class PartitionLog:
                     self._shared.on_flush_wanted()
                 if run[-1].leader_epoch != self.latest_epoch:
                     self._assign_epochs((batch.leader_epoch, batch.base_offset) for batch in run)
-                self._segments.active.append(parts, [Extent(batch.last_offset, batch.size_bytes) for batch in run])
+                self._segments.active.append(parts, [Extent.of(batch) for batch in run])
         except (StorageFull, StorageFailed):
             # In memory only: an epoch in the file that starts at the log's end claims no record.
             self._epochs = epochs_before

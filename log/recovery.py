@@ -16,7 +16,7 @@ from .leader_epochs import LeaderEpochCache
 from .model import Offset
 from .producer_state import ProducerStateManager
 from .records import HEADER_SIZE, MAGIC, RecordBatch
-from .segment import LOG_SUFFIX, VERIFY_BYTES, Segment
+from .segment import LOG_SUFFIX, VERIFY_BYTES, Extent, Segment
 from .storage import Storage
 from .validation import check_stored
 
@@ -106,8 +106,6 @@ class _Recovery:
                 f"{self._segments[-1].path}: the log ends at offset {end}, and had been durable up to "
                 f"{self._recovery_point}; restore the file, or remove the directory to refetch the replica"
             )
-        for segment in self._segments:
-            segment.index.check_file()
         for epoch, start in self._epochs_on_disk[-1:]:  # one that has no batch yet is known to the file only
             if start == end:
                 self._epochs.assign(epoch, start)
@@ -117,7 +115,7 @@ class _Recovery:
         """Take in the segment's batches. Where they end too early: the position, and why."""
         verify = not self._clean and segment.base_offset >= self._verify_from
         position = 0
-        segment.reset_index()
+        segment.reset_indexes()
         try:
             for position, batch in segment.scan(content=verify):
                 self._take(segment, position, batch, verify)
@@ -135,7 +133,7 @@ class _Recovery:
         assert batch.leader_epoch is not None
         self._epochs.assign(batch.leader_epoch, batch.base_offset)
         self._producers.update(batch, self._now_ms)
-        segment.note_batch(batch.last_offset, position, batch.size_bytes)
+        segment.note_batch(Extent.of(batch), position)
         segment.next_offset = batch.next_offset
 
     def _judge(self, number: int, position: int, error: CorruptBatch) -> int:

@@ -56,11 +56,11 @@ class SegmentList:
         if active.size_bytes == 0:  # an empty segment takes a batch of any size
             return False
         old = active.first_append_ms is not None and now_ms - active.first_append_ms >= self._config.segment_ms
-        if not old and active.has_room_for(size_bytes, last_offset, self._config.segment_bytes):
+        has_room = active.has_room_for(size_bytes, last_offset, self._config.segment_bytes)
+        if has_room and not old and not active.indexes_are_full(self._config.segment_index_bytes):
             return False
-        segment = self._new(active.next_offset)
-        active.flush_index()
-        self._segments.append(segment)
+        active.seal()
+        self._segments.append(self._new(active.next_offset))
         return True
 
     def truncate_to(self, offset: Offset) -> None:
