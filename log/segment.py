@@ -2,20 +2,23 @@
 
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from .errors import CorruptBatch, CorruptLog
 from .index import INT32_MAX, IndexedBatch, OffsetIndex
 from .model import Offset
+from .producer_snapshot import SNAPSHOT_SUFFIX
 from .records import HEADER_SIZE, RecordBatch
 from .storage import Buffer, File, Storage
 from .time_index import TimedOffset, TimeIndex
+from .validation import check_stored
 
 LOG_SUFFIX = ".log"
 INDEX_SUFFIX = ".index"
 TIME_INDEX_SUFFIX = ".timeindex"
+TXN_INDEX_SUFFIX = ".txnindex"
 SCAN_BYTES = 4096
 """A header scan reads this much at once: small batches share a read, large ones waste little of it."""
 VERIFY_BYTES = 1 << 20
@@ -77,6 +80,9 @@ class Segment:
         self._starts: dict[Offset, int] = {}  # offsets known to start a batch: where readers at the tail come back to
         self._largest: TimedOffset | None = None
         self._largest_is_known = True
+        self.last_batch: RecordBatch | None = None  # its header, as ``ends_soundly`` found it; None in an empty file
+        self.indexes_unsynced = False  # sealed, and the index files are not known to be durable
+        self.is_sealed = False  # the index files say all there is to say
         if create:
             self.reset_indexes()  # files that an earlier segment of this name may have left say nothing of this one
 
@@ -113,6 +119,7 @@ class Segment:
             self._cut_back(error)
             raise
         self._remember_start(self.next_offset, self.size_bytes)
+        self.is_sealed = False
         for extent in extents:
             self.note_batch(extent, self.size_bytes)
             self.size_bytes += extent.size_bytes
@@ -207,6 +214,19 @@ class Segment:
             raise CorruptLog(str(error)) from error
         return None
 
+    def ends_soundly(self) -> bool:
+        """Look at the tail of an old file only, from the last index entry on: whether it ends with a whole batch, and
+        the index files say what they must. Sets ``next_offset`` and ``last_batch``."""
+        if not (self.index.file.is_whole() and self.time_index.file.is_whole()):
+            return False
+        position = self._indexed_position(self.index.last)
+        if position is None:
+            return False
+        try:
+            return self._take_tail(position)
+        except CorruptBatch:
+            return False
+
     def truncate_to(self, offset: Offset) -> None:
         """Drop the batch that starts at ``offset`` and all after it."""
         if offset < self.next_offset:
@@ -219,6 +239,7 @@ class Segment:
         self.index.truncate_to_position(position)
         self.time_index.truncate_to(next_offset)
         self._largest, self._largest_is_known = None, False
+        self.is_sealed = False
         self.size_bytes = position
         last = self.index.last
         self._unindexed_bytes = position - (last.position if last is not None else 0)
@@ -237,6 +258,18 @@ class Segment:
         if (largest := self._largest_timestamp()) is not None:
             self.time_index.append_if_later(largest)
         self._flush_indexes()
+        self.is_sealed = self.indexes_unsynced = True
+
+    def sync_indexes(self) -> None:
+        """Make the index files of a sealed segment durable. For executors, as ``sync``."""
+        self.indexes_unsynced = False
+        try:
+            for path in (self.index.path, self.time_index.path):
+                with closing(self._storage.open(path)) as file:
+                    file.sync()
+        except OSError:
+            if not self.closed:
+                raise
 
     def try_to_seal(self) -> None:
         """As ``seal``; a full disk must not stop the log for what can be rebuilt."""
@@ -263,7 +296,8 @@ class Segment:
         self.close()
         self._storage.remove(self.path)
         self._storage.remove(self.index.path)
-        self._storage.remove(self.time_index.path)
+        for suffix in (TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX, SNAPSHOT_SUFFIX):
+            self._storage.remove(self.path.with_name(segment_name(self.base_offset, suffix)))
 
     def _cut_back(self, cause: OSError) -> None:
         try:
@@ -273,6 +307,21 @@ class Segment:
             raise CorruptLog(
                 f"{self.path}: a write failed ({cause}) and what it left cannot be cut off ({error}); restart the node"
             ) from error
+
+    def _take_tail(self, position: int) -> bool:
+        unindexed, expected, last = 0, self.base_offset, None
+        for _, last in self.scan(position):
+            check_stored(last)
+            if last.base_offset < expected or unindexed > self._index_interval_bytes:  # it would have an entry
+                return False
+            expected = last.next_offset
+            unindexed += last.size_bytes
+        timed = self.time_index.last
+        if last is not None and last.max_timestamp > (-1 if timed is None else timed.timestamp_ms):
+            return False  # the time index is completed before it is left
+        self.next_offset, self.last_batch, self._unindexed_bytes = expected, last, unindexed
+        self._largest, self._largest_is_known, self.is_sealed = None, False, True
+        return True
 
     def _note_timestamp(self, extent: Extent) -> None:
         largest = self._largest_timestamp()

@@ -1,6 +1,7 @@
 """The segments of one log, in order; the last one is appended to."""
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ class SegmentList:
         self._config = config
         self._segments = list(segments)
         self._names_unsynced = True
+        self._sealed_unsynced = deque(segment for segment in self._segments if segment.indexes_unsynced)
 
     def __iter__(self) -> Iterator[Segment]:
         return iter(self._segments)
@@ -61,6 +63,7 @@ class SegmentList:
             return False
         active.seal()
         self._segments.append(self._new(active.next_offset))
+        self._sealed_unsynced.append(active)
         return True
 
     def truncate_to(self, offset: Offset) -> None:
@@ -79,9 +82,19 @@ class SegmentList:
         self._storage.sync_directory(self._directory)  # a power cut must not leave an old segment beside the new
         self._segments = [self._new(offset)]
 
+    def note_names_changed(self) -> None:
+        """A file of the directory was replaced or removed: the next sync makes that durable."""
+        self._names_unsynced = True
+
+    def durable_up_to(self, end: Offset) -> Offset:
+        """``end``, or less where a segment before it could not write its indexes: recovery must not come to rely on
+        them."""
+        bases = (segment.base_offset for segment in tuple(self._segments)[:-1] if not segment.is_sealed)
+        return min(end, min(bases, default=end))
+
     def sync_above(self, recovery_point: Offset) -> None:
-        """Make durable the names, then what the segments that reach above ``recovery_point`` hold at this moment.
-        Called from executors: everything is captured first."""
+        """Make durable the names, then what the segments that reach above ``recovery_point`` hold at this moment, and
+        the indexes of those that were sealed. Called from executors: everything is captured first."""
         segments, names_unsynced = tuple(self._segments), self._names_unsynced
         if names_unsynced:
             self._names_unsynced = False
@@ -89,6 +102,8 @@ class SegmentList:
         for segment in segments:
             if segment.next_offset > recovery_point:
                 segment.sync()
+        while self._sealed_unsynced:
+            self._sealed_unsynced.popleft().sync_indexes()
 
     @failpoint("log.roll")
     def _new(self, base_offset: Offset) -> Segment:
