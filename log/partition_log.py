@@ -3,7 +3,8 @@
 It knows nothing of replication: whoever reads passes the bound (the high watermark, or the log's end).
 
 All methods but ``sync`` belong to the event loop's thread and wait for nothing but the page cache, with one
-exception: truncating what had been synced waits for two small syncs, because a power cut must not bring it back.
+exception: truncating what had been synced waits for two small syncs, and a roll soon after for one, because a power
+cut must not bring it back among what came later.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

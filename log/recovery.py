@@ -199,9 +199,11 @@ class _Recovery:
         """Where the segment's batches end too early: the position, and why."""
         if segment.base_offset >= self._verify_from:
             return self._scan(segment, verify=True)
-        if not segment.ends_soundly():
-            return self._scan(segment, verify=False)
         later = self._segments[number + 1 :]
+        # Rolled at the recovery point: the sync that would have made its indexes durable has not come.
+        indexes_unsynced = not self._clean and later[0].base_offset >= self._recovery_point
+        if indexes_unsynced or not segment.ends_soundly():
+            return self._scan(segment, verify=False)
         if not later or later[0].base_offset > self._headers_from:
             return self._scan_from(segment, max(self._headers_from, segment.base_offset))
         self._check_epoch(segment)
@@ -212,6 +214,7 @@ class _Recovery:
         position = 0
         segment.reset_indexes()
         segment.next_offset = segment.base_offset
+        segment.cut_unsynced = verify  # a process that died may have cut it without a sync
         try:
             for position, batch in segment.scan(content=verify):
                 self._check_place(segment, batch)

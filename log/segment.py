@@ -22,6 +22,8 @@ TXN_INDEX_SUFFIX = ".txnindex"
 SCAN_BYTES = 4096
 """A header scan reads this much at once: small batches share a read, large ones waste little of it."""
 VERIFY_BYTES = 1 << 20
+ALIGNED_READ_BYTES_MIN = 64 << 10
+"""Below it, a copy of what was read costs less than looking for where a batch ends."""
 KNOWN_STARTS_MAX = 64
 
 # What a read must know of a batch: | base_offset: i64 | length: i32 | 11 bytes | last_offset_delta: i32 |
@@ -81,7 +83,9 @@ class Segment:
         self._largest: TimedOffset | None = None
         self._largest_is_known = True
         self.last_batch: RecordBatch | None = None  # its header, as ``ends_soundly`` found it; None in an empty file
+        self.index_bytes = 0  # of the larger index, were there one entry more
         self.indexes_unsynced = False  # sealed, and the index files are not known to be durable
+        self.cut_unsynced = False  # what was cut off may come back with a power cut
         self.is_sealed = False  # the index files say all there is to say
         if create:
             self.reset_indexes()  # files that an earlier segment of this name may have left say nothing of this one
@@ -97,10 +101,6 @@ class Segment:
         """Last offset of the first batch that has the largest timestamp."""
         largest = self._largest_timestamp()
         return None if largest is None else largest.offset
-
-    def indexes_are_full(self, bytes_max: int) -> bool:
-        """Whether one of the indexes takes no more entry within ``bytes_max``."""
-        return self.index.is_full(bytes_max) or self.time_index.is_full(bytes_max)
 
     def has_room_for(self, size_bytes: int, last_offset: Offset, segment_bytes: int) -> bool:
         """Whether batches of this size, up to ``last_offset``, fit into a segment of ``segment_bytes``."""
@@ -130,11 +130,14 @@ class Segment:
     def note_batch(self, extent: Extent, position: int) -> None:
         """Take the batch at ``position`` into the indexes if their last entries are far enough back (Kafka's
         LogSegment.append)."""
+        if not self._largest_is_known:
+            self._largest_timestamp()
         self._note_timestamp(extent)
         if self._unindexed_bytes > self._index_interval_bytes:
             self.index.append(extent.last_offset, position)
             if self._largest is not None:
                 self.time_index.append_if_later(self._largest)
+            self.index_bytes = max(self.index.bytes_if_grown(), self.time_index.bytes_if_grown())
             self._unindexed_bytes = 0
         self._unindexed_bytes += extent.size_bytes
 
@@ -143,7 +146,7 @@ class Segment:
         self.index.start_anew()
         self.time_index.start_anew()
         self._largest, self._largest_is_known = None, True
-        self._unindexed_bytes = 0
+        self._unindexed_bytes = self.index_bytes = 0
 
     def read(self, offset: Offset, max_bytes: int, upper_bound: Offset) -> bytes:
         """Whole batches from the one that contains ``offset``, all below ``upper_bound``: up to ``max_bytes``, or
@@ -151,7 +154,7 @@ class Segment:
         start = self._find(offset)
         if start is None:
             return b""
-        data = self._file.read(start, min(max(max_bytes, HEADER_SIZE), self.size_bytes - start))
+        data = self._file.read(start, self._bytes_to_read(start, max(max_bytes, HEADER_SIZE)))
         end, next_offset = self._whole_batches(data, start, upper_bound)
         if end == 0:
             return self._read_one(data, start, upper_bound)
@@ -236,6 +239,7 @@ class Segment:
         """Drop the bytes from ``position``, where the batch that starts with ``next_offset`` is or would be."""
         self._starts.clear()
         self._file.truncate(position)
+        self.cut_unsynced = True
         self.index.truncate_to_position(position)
         self.time_index.truncate_to(next_offset)
         self._largest, self._largest_is_known = None, False
@@ -247,6 +251,7 @@ class Segment:
 
     def sync(self) -> None:
         """Make the file durable. Called from executors: a file closed meanwhile has nothing more to lose here."""
+        self.cut_unsynced = False  # first: it may be cut meanwhile
         try:
             self._file.sync()
         except OSError:
@@ -324,8 +329,8 @@ class Segment:
         return True
 
     def _note_timestamp(self, extent: Extent) -> None:
-        largest = self._largest_timestamp()
-        if extent.max_timestamp_ms >= 0 and (largest is None or extent.max_timestamp_ms > largest.timestamp_ms):
+        largest = self._largest
+        if extent.max_timestamp_ms > (-1 if largest is None else largest[0]):
             self._largest = TimedOffset(extent.max_timestamp_ms, extent.last_offset)
 
     def _largest_timestamp(self) -> TimedOffset | None:
@@ -384,6 +389,15 @@ class Segment:
                 cursor += self._checked_size(length, position + cursor)
             position += cursor
         return None
+
+    def _bytes_to_read(self, start: int, max_bytes: int) -> int:
+        """How much to read at ``start``: to where a batch ends, if an index entry tells, or the last one would have to
+        be cut off again, which costs a copy of all."""
+        left = self.size_bytes - start
+        if left <= max_bytes or max_bytes < ALIGNED_READ_BYTES_MIN:
+            return min(left, max_bytes)
+        boundary = self.index.position_not_above(start + max_bytes)
+        return boundary - start if boundary > start else max_bytes
 
     def _whole_batches(self, data: bytes, start: int, upper_bound: Offset) -> tuple[int, Offset]:
         """How many bytes of ``data`` are whole batches below the bound, and the offset after them."""

@@ -59,8 +59,11 @@ class SegmentList:
             return False
         old = active.first_append_ms is not None and now_ms - active.first_append_ms >= self._config.segment_ms
         has_room = active.has_room_for(size_bytes, last_offset, self._config.segment_bytes)
-        if has_room and not old and not active.indexes_are_full(self._config.segment_index_bytes):
+        if has_room and not old and active.index_bytes <= self._config.segment_index_bytes:
             return False
+        if active.cut_unsynced:
+            # Rare, so waited for: else a power cut might leave what was cut off here, and the new segment behind it.
+            active.sync()
         active.seal()
         self._segments.append(self._new(active.next_offset))
         self._sealed_unsynced.append(active)
@@ -100,7 +103,7 @@ class SegmentList:
             self._names_unsynced = False
             self._storage.sync_directory(self._directory)
         for segment in segments:
-            if segment.next_offset > recovery_point:
+            if segment.next_offset > recovery_point or segment.cut_unsynced:
                 segment.sync()
         while self._sealed_unsynced:
             self._sealed_unsynced.popleft().sync_indexes()
