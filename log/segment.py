@@ -55,6 +55,12 @@ def segment_name(base_offset: Offset, suffix: str = LOG_SUFFIX) -> str:
     return f"{base_offset:020d}{suffix}"
 
 
+def follows(expected: Offset, base_offset: Offset, cleaned_to: Offset) -> bool:
+    """Whether a batch, or segment, of ``base_offset`` may come where ``expected`` was due: there, or later where
+    compaction has been, below ``cleaned_to``."""
+    return base_offset == expected or expected < base_offset <= cleaned_to
+
+
 class Segment:
     """Batches from ``base_offset``. Their bytes are the file's; the indexes and a few known starts find them.
 
@@ -217,16 +223,17 @@ class Segment:
             raise CorruptLog(str(error)) from error
         return None
 
-    def ends_soundly(self) -> bool:
+    def ends_soundly(self, cleaned_to: Offset) -> bool:
         """Look at the tail of an old file only, from the last index entry on: whether it ends with a whole batch, and
-        the index files say what they must. Sets ``next_offset`` and ``last_batch``."""
+        the index files say what they must. Sets ``next_offset`` and ``last_batch``. ``cleaned_to``: see
+        ``follows``."""
         if not (self.index.file.is_whole() and self.time_index.file.is_whole()):
             return False
         position = self._indexed_position(self.index.last)
         if position is None:
             return False
         try:
-            return self._take_tail(position)
+            return self._take_tail(position, cleaned_to)
         except CorruptBatch:
             return False
 
@@ -313,12 +320,14 @@ class Segment:
                 f"{self.path}: a write failed ({cause}) and what it left cannot be cut off ({error}); restart the node"
             ) from error
 
-    def _take_tail(self, position: int) -> bool:
+    def _take_tail(self, position: int, cleaned_to: Offset) -> bool:
         unindexed, expected, last = 0, self.base_offset, None
-        for _, last in self.scan(position):
+        for start, last in self.scan(position):
             check_stored(last)
-            if last.base_offset < expected or unindexed > self._index_interval_bytes:  # it would have an entry
-                return False
+            if start and start == position:
+                expected = max(expected, last.base_offset)  # the index vouches for this one
+            if not follows(expected, last.base_offset, cleaned_to) or unindexed > self._index_interval_bytes:
+                return False  # out of place, or without the entry that it would have
             expected = last.next_offset
             unindexed += last.size_bytes
         timed = self.time_index.last
@@ -351,7 +360,10 @@ class Segment:
 
     def _position_of_timed(self, entry: TimedOffset) -> int | None:
         """Where the batch starts that an entry of the time index speaks of; None if there is no such batch."""
-        position = self._find(entry.offset) if entry.offset >= self.base_offset else None
+        try:
+            position = self._find(entry.offset) if entry.offset >= self.base_offset else None
+        except CorruptLog:
+            position = None
         if position is None:
             return None
         batch = self._header_at(position)
@@ -388,7 +400,7 @@ class Segment:
                     return position + cursor
                 cursor += self._checked_size(length, position + cursor)
             position += cursor
-        return None
+        raise CorruptLog(f"{self.path}: no batch holds offset {offset}; restart the node to check the log")
 
     def _bytes_to_read(self, start: int, max_bytes: int) -> int:
         """How much to read at ``start``: to where a batch ends, if an index entry tells, or the last one would have to
@@ -416,6 +428,8 @@ class Segment:
     def _read_one(self, data: bytes, start: int, upper_bound: Offset) -> bytes:
         """The batch at ``start``, larger than what was asked for."""
         base_offset, length, last_delta = EXTENT.unpack_from(data)
+        if base_offset + last_delta >= self.next_offset:  # else whoever reads here would wait for ever
+            raise CorruptLog(f"{self.path}: impossible offsets at byte {start}; restart the node to check the log")
         if base_offset + last_delta >= upper_bound:
             return b""
         size = self._checked_size(length, start)
