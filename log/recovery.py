@@ -40,6 +40,7 @@ class Recovered:
     producers: ProducerStateManager
     snapshots: ProducerSnapshots
     cut_bytes: int  # of a torn tail
+    is_settled: bool  # stopped cleanly, and nothing was missing
 
 
 class _EpochsDisagree(Exception):
@@ -72,7 +73,8 @@ def recover(
         cut_bytes = recovery.run()
         file = EpochFile(storage, directory, recovery.epochs, saved=(saved or ()) == recovery.epochs.entries)
         file.try_to_save()
-        return Recovered(segments, file, recovery.producers, snapshots, cut_bytes)
+        settled = clean and file.is_saved and recovery.is_settled
+        return Recovered(segments, file, recovery.producers, snapshots, cut_bytes, settled)
 
     try:
         try:
@@ -159,6 +161,12 @@ class _Recovery:
         self._check_end(self._segments[-1].next_offset)
         self._settle()
         return cut_bytes
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that a clean stop writes was there."""
+        last = self._segments[-1]
+        return last.is_sealed and not last.indexes_unsynced and self._producers_from == last.next_offset
 
     def _load_producers(self) -> Offset:
         """From the newest snapshot that can be believed; returns the offset from which on batches add to it."""

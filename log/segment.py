@@ -321,7 +321,7 @@ class Segment:
             ) from error
 
     def _take_tail(self, position: int, cleaned_to: Offset) -> bool:
-        unindexed, expected, last = 0, self.base_offset, None
+        unindexed, expected, latest, last = 0, self.base_offset, -1, None
         for start, last in self.scan(position):
             check_stored(last)
             if start and start == position:
@@ -330,8 +330,9 @@ class Segment:
                 return False  # out of place, or without the entry that it would have
             expected = last.next_offset
             unindexed += last.size_bytes
+            latest = max(latest, last.max_timestamp)
         timed = self.time_index.last
-        if last is not None and last.max_timestamp > (-1 if timed is None else timed.timestamp_ms):
+        if latest > (-1 if timed is None else timed.timestamp_ms):
             return False  # the time index is completed before it is left
         self.next_offset, self.last_batch, self._unindexed_bytes = expected, last, unindexed
         self._largest, self._largest_is_known, self.is_sealed = None, False, True

@@ -8,9 +8,11 @@ from ottla.client.error_codes import ErrorCode
 from ottla.client.frames import split_batches
 from ottla.client.protocol import (
     ACKS_NONE,
+    AlterConfigsRequest,
     CreatePartitionsRequest,
     CreateTopicRequest,
     DeleteTopicRequest,
+    DescribeConfigsRequest,
     DescribeNodeRequest,
     DescribeNodeResponse,
     ErrorResponse,
@@ -26,7 +28,9 @@ from ottla.client.protocol import (
 from ..metrics import Metrics
 from ..replica import Refused
 from ..replica_manager import ReplicaManager
+from .configs import ConfigsApi
 from .fetch import fetch
+from .key_gate import KeyGate
 from .list_offsets import list_offsets
 from .metadata import MetadataApi
 from .produce import PendingProduce
@@ -45,6 +49,7 @@ class Api:
         manager: ReplicaManager,
         metadata: MetadataApi,
         topics: TopicsApi,
+        configs: ConfigsApi,
         producer_ids: ProducerIds,
         describe: Callable[[], DescribeNodeResponse],
         metrics: Metrics,
@@ -52,9 +57,11 @@ class Api:
         self._manager = manager
         self._metadata = metadata
         self._topics = topics
+        self._configs = configs
         self._producer_ids = producer_ids
         self._describe = describe
         self._metrics = metrics
+        self._gate = KeyGate(manager.run_blocking)
         self._seconds: dict[str, Histogram] = {}  # finding a labelled metric costs more than using it
 
     def begin(self, request: Request, body: memoryview) -> Awaitable[Answer] | None:
@@ -63,7 +70,7 @@ class Api:
         if isinstance(request, ProduceRequest):
             batches = split_batches(body, [target.size for target in request.partitions])
             self._metrics.bytes_in.inc(len(body))
-            pending = PendingProduce(self._manager, request)
+            pending = PendingProduce(self._manager, self._gate, request)
             pending.append(batches)
             return None if request.acks == ACKS_NONE else self._timed("produce", lambda: _only(pending.response()))
         split_batches(body, ())
@@ -91,6 +98,10 @@ class Api:
                 return await self._topics.delete(request)
             case CreatePartitionsRequest():
                 return await self._topics.grow(request)
+            case AlterConfigsRequest():
+                return await self._configs.alter(request)
+            case DescribeConfigsRequest():
+                return await self._configs.describe(request)
             case DescribeNodeRequest():
                 return self._describe()
         raise Refused(ErrorCode.INVALID_REQUEST, f"{type(request).__name__} does not belong on this stream")
