@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+RECOVERY_LOG_EVERY = 100
+"""So many logs opened are a line in the node's log."""
 RETRY_S = 1.0
 """Between attempts to open a log for which the disk was too full."""
 
@@ -53,6 +55,7 @@ class ReplicaManager:
         self.replicas: dict[TopicIdPartition, Replica] = {}
         self.offline: dict[TopicIdPartition, LogError] = {}  # their logs could not be opened, or failed since
         self.fetchers: Fetchers | None = None
+        self.recovering = 0  # logs that are still to be opened before this broker registers
         self._opening: dict[TopicIdPartition, asyncio.Task[None]] = {}
         self._directories: dict[TopicPartition, asyncio.Task[None]] = {}  # last in the queue of what is done to each
         self._broker_epoch: BrokerEpoch | None = None
@@ -113,7 +116,12 @@ class ReplicaManager:
             for number, state in enumerate(topic.partitions):
                 if self.local in state.replicas:
                     self._open(topic, number)
-        await asyncio.gather(*self._opening.values())
+        opening = list(self._opening.values())
+        for done, task in enumerate(asyncio.as_completed(opening), 1):
+            await task
+            self.recovering = len(opening) - done
+            if done % RECOVERY_LOG_EVERY == 0 or done == len(opening):
+                log.info("log.recovery", done=done, total=len(opening))
 
     def activate(self, broker_epoch: BrokerEpoch) -> None:
         """This incarnation is registered: from its image on, roles are taken. Never before, so that no leader epoch
