@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.simulation.planted import PLANTED
 
 from . import bugs, commands
+from .each_failpoint import die_everywhere
 from .nemesis import ALL_KINDS
 from .selftest import main as prove_checkers
 from .suites import SUITES, run_suite
@@ -59,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     suite = acts.add_parser("suite", help="what there is time for")
     suite.add_argument("name", nargs="?", default="smoke", choices=sorted(SUITES))
     suite.set_defaults(act=run_suite)
+    each = acts.add_parser("failpoints", help="a node dies at every named place of the product")
+    each.add_argument("--only", default="", help="places with this in their name")
+    each.add_argument("--jobs", type=int, default=1)
+    each.set_defaults(act=die_everywhere)
     bugs.add_arguments(acts.add_parser("bugs", help="hunt planted bugs"))
     acts.add_parser("selftest", help="prove the checkers (its own options: selftest --help)")
     return parser

@@ -22,6 +22,8 @@ PAUSE_S = (0.2, 2.0)
 """Between two acts."""
 MEND_CHANCE = 0.75
 LATE_S_MAX = 2.0
+AT = "@"
+"""In a kind, before a failpoint's place: ``failpoint@log.append.before``."""
 
 Report = Callable[[Fault], None]
 
@@ -92,7 +94,7 @@ class Nemesis:
         begin_s = self._arena.now_s()
         started = Fault(int(begin_s * 1e9), act.kind, "start", [], False, f"seed {act.seed}")
         self._report(started)
-        effective = bool(await ALL_KINDS[act.kind](self))
+        effective = bool(await self._play_kind(act.kind))
         if self._cuts:
             effective = await self._arena.heal() > 0 or effective
         started.effective, started.targets = effective, list(self._targets)
@@ -100,6 +102,10 @@ class Nemesis:
         # Where no majority is left nothing happens any more, and a run in which nothing happens proves nothing.
         if act.mend or 2 * sum(map(self._arena.is_up, self._arena.hosts)) <= len(self._arena.hosts):
             await self.mend()
+
+    async def _play_kind(self, kind: str) -> bool:
+        name, _, place = kind.partition(AT)
+        return await self._die_at(place) if place else await ALL_KINDS[name](self)
 
     async def mend(self) -> None:
         """Undo every fault: heal, let stopped processes go on, start what is down."""
@@ -305,6 +311,22 @@ class Nemesis:
         await self._start(leader)
         return done
 
+    async def _die_at(self, place: str) -> bool:
+        """Whoever is likely to come there, dies there; half of the time as it starts."""
+        likely = [await self._arena.quorum_leader(), await self._anybody()]
+        some = await self._arena.some_place(self._chance)
+        likely.append(some.leader if some is not None else None)
+        host = self._aim(self._chance.choice([name for name in likely if name is not None]))
+        waiting = asyncio.ensure_future(self._arena.kill_at(host, place, power=False, within_s=6))
+        if self._chance.random() < 0.5:
+            await self._wait(0, 1)
+            await self._arena.kill(host)
+            await self._start(host)
+        done = await waiting
+        await self._wait(0, 1)
+        await self._start(host)
+        return done
+
     async def _failpoint(self) -> bool:
         """A node dies in the middle of one of the product's own steps."""
         host = self._aim(await self._anybody())
@@ -314,7 +336,8 @@ class Nemesis:
         power = self._chance.random() < 0.3 and (self._durable or self._wounded in (None, host))
         if power and not self._durable:
             self._wounded = host
-        done = await self._arena.kill_at(host, place, power=power, within_s=self._chance.uniform(1, 6))
+        within_s = self._chance.uniform(1, 6)
+        done = self._arena.is_up(host) and await self._arena.kill_at(host, place, power=power, within_s=within_s)
         await self._wait(0, 2)
         await self._start(host)
         return done

@@ -91,12 +91,9 @@ class SimulatedArena:
         return self._count("stop", True)
 
     async def kill_at(self, host: str, failpoint: str, *, power: bool, within_s: float) -> bool:
-        process = self._cluster.members[host].process
-        if process is None:
-            return False
         self._trap = (host, failpoint, power)
         until_s = self.now_s() + within_s
-        while self._cluster.members[host].process == process and self.now_s() < until_s:
+        while self._trap is not None and self.now_s() < until_s:
             await asyncio.sleep(0.05)
         trapped, self._trap = self._trap is None, None
         self.died_at[failpoint] += trapped
