@@ -303,6 +303,24 @@ def test_a_bad_index_is_written_anew(damage: bytes) -> None:
     assert storage.read_bytes(path) == good
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_what_recovery_believes_is_durable_with_the_recovery_point(seed: int) -> None:
+    storage = CrashingStorage(seed)
+    storage.mkdir(DATA)
+    storage.sync_directory(DATA.parent)
+    manager = manager_of(storage)
+    log = manager.get_or_create(PARTITION, TOPIC_ID, MANY_SEGMENTS)
+    for number in range(12):
+        log.append_as_leader(batch(1, value=bytes(50), producer=(1, 0, number)), LeaderEpoch(number // 5))
+    drive(manager.flush(inline))
+    active = f"{log._segments.active.base_offset:020}"
+    believed = [name for name in storage.listdir(DIRECTORY) if not name.startswith(active) or name.endswith("snapshot")]
+    before = {name: storage.read_bytes(DIRECTORY / name) for name in believed}
+    assert {Path(name).suffix for name in believed} == {".log", ".index", ".timeindex", ".snapshot", ".metadata", ""}
+    after = storage.crash(seed)
+    assert {name: after.read_bytes(DIRECTORY / name) for name in believed} == before
+
+
 class CountingStorage(CrashingStorage):
     """Notes what is read of each segment."""
 
