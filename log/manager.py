@@ -127,7 +127,10 @@ class LogManager:
     def _open(self, topic_partition: TopicPartition, topic_id: TopicId, config: LogConfig) -> PartitionLog:
         directory = self.path / str(topic_partition)
         if not self._storage.exists(directory):
-            self._begin_anew(topic_partition, topic_id, directory, f"{directory} is gone")
+            if self._recovery_points.get(topic_partition):
+                self._note_loss(Quarantined(topic_partition, topic_id, directory, f"{directory} is gone"))
+            else:
+                self._forget(topic_partition)
         try:
             log = self._open_as_it_is(directory, topic_partition, topic_id, config)
         except CorruptLog as error:
@@ -197,21 +200,20 @@ class LogManager:
     def _quarantine(self, topic_partition: TopicPartition, topic_id: TopicId, error: CorruptLog) -> None:
         """Every byte is kept, under another name, for whoever wants to look; the replica is fetched anew."""
         target = self._free_path(topic_partition, self._chance.token_bytes(16).hex(), QUARANTINE_SUFFIX)
+        self._note_loss(Quarantined(topic_partition, topic_id, target, str(error)))
         self._storage.replace(self.path / str(topic_partition), target)
         self._storage.sync_directory(self.path)
-        self._begin_anew(topic_partition, topic_id, target, str(error))
 
-    def _begin_anew(self, topic_partition: TopicPartition, topic_id: TopicId, path: Path, reason: str) -> None:
-        """An empty log takes the place of one that is gone. If that had records, its recovery point stays in the
-        checkpoint until the loss has been reported: else a node that dies before would come back as a replica that
-        has everything."""
-        durable = self._recovery_points.get(topic_partition)
-        if durable:
-            self.quarantined.append(Quarantined(topic_partition, topic_id, path, reason))
-            self._unreported[topic_partition] = durable
-            self._closed_cleanly.discard(topic_partition)
-        else:
-            self._forget(topic_partition)
+    def _note_loss(self, lost: Quarantined) -> None:
+        """An empty log is to take the place of one that is lost. A recovery point stays in the checkpoint until that
+        has been reported: else a node that dies before would come back as a replica that has everything."""
+        name = lost.topic_partition
+        self.quarantined.append(lost)
+        self._unreported[name] = self._recovery_points.get(name) or Offset(1)
+        self._closed_cleanly.discard(name)
+        if self._high_watermarks.pop(name, None) is not None:
+            self.checkpoint_high_watermarks({})
+        self._checkpoint_recovery_points()
 
     def damage_reported(self) -> None:
         """The quorum knows what was ``quarantined``: the logs that took their places may be believed. Blocks."""

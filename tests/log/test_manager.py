@@ -113,6 +113,32 @@ def test_a_directory_that_is_gone_starts_anew(storage: CrashingStorage) -> None:
     assert manager.quarantined == []
 
 
+@pytest.mark.parametrize("synced", [True, False])
+def test_a_damaged_log_is_reported_until_the_quorum_knows(synced: bool) -> None:
+    storage = CrashingStorage()
+    manager = manager_of(storage)
+    log = manager.get_or_create(PARTITION, TOPIC_ID)
+    for _ in range(9):
+        log.append_as_leader(batch(1), E0)
+    if synced:
+        asyncio.run(manager.flush(inline))
+    storage.open(log.directory / f"{0:020}.log").truncate(0)
+    storage.open(log.directory / f"{0:020}.log").append(bytes(100) + batch(1, base_offset=7, epoch=0))
+    for _ in range(3):
+        storage = storage.kill()
+        manager = manager_of(storage)
+        manager.power_was_lost = False
+        log = manager.get_or_create(PARTITION, TOPIC_ID)
+        assert [lost.topic_partition for lost in manager.quarantined] == [PARTITION]
+        assert log.log_end_offset == 0
+        asyncio.run(manager.flush(inline))
+    manager.damage_reported()
+    storage = storage.kill()
+    manager = manager_of(storage)
+    assert manager.get_or_create(PARTITION, TOPIC_ID).log_end_offset == 0
+    assert manager.quarantined == []
+
+
 def test_a_clean_stop_is_said_once(storage: CrashingStorage) -> None:
     manager = manager_of(storage)
     assert manager.read_clean_shutdown() is None
