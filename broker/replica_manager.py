@@ -62,7 +62,7 @@ class ReplicaManager:
         self._took_roles = False  # of this incarnation's registration
         self.run_blocking = run_blocking
         self._lag_s_max = lag_s_max
-        self._group_sync = GroupSync(run_blocking)
+        self._group_sync = GroupSync(run_blocking, logs.look_now)
 
     # --- lookups -----------------------------------------------------------------------------------------------------
 
