@@ -16,7 +16,7 @@ from ottla.log.records import RecordBatch
 from ottla.log.validation import check_keys
 
 from ..replica import Refused, Replica
-from ..replica_manager import RunBlocking
+from ..group_sync import RunBlocking
 
 ON_LOOP_BYTES_MAX = 8 << 10
 """An uncompressed batch of this size has at most about a thousand records: they are looked at within a millisecond."""
