@@ -459,6 +459,8 @@ class Node:
         assert epoch is not None
         await self._checkpoint(parts)
         try:
+            # Each waits for the disk a few times, so side by side; what comes then has little left to do.
+            await asyncio.gather(*(self._run_for_logs(each.settle) for each in parts.logs.logs()))
             await self._run_for_logs(lambda: parts.logs.write_clean_shutdown(epoch))
         except (LogError, OSError) as error:
             log.warning("node.stopped", clean=False, problem=str(error))
