@@ -16,9 +16,9 @@ from ottla.log.chance import Chance, SystemChance, new_id
 from ottla.log.clock import Clock, SystemClock
 from ottla.log.errors import CorruptCheckpoint, LogError
 from ottla.log.failpoints import failpoint
-from ottla.log.model import BrokerEpoch, DirectoryId
+from ottla.log.model import BrokerEpoch, DirectoryId, TopicIdPartition
 from ottla.log.storage import Storage, SystemStorage
-from ottla.raft.commands import DrainBroker, RegisterBroker
+from ottla.raft.commands import MAX_DAMAGED, DrainBroker, RegisterBroker2
 from ottla.raft.forming import Formed, FormingDesk, FormingRefused, form
 from ottla.raft.handshake import PeerIdentity
 from ottla.raft.identity import DataDirectory, IdentityRefused, open_directory
@@ -273,22 +273,26 @@ class Node:
 
     @failpoint("node.register")
     async def _register(self, parts: Parts, directory: DataDirectory, unclean: bool) -> None:
-        quarantined = bool(parts.manager.offline or parts.logs.quarantined)
+        damaged = {
+            *parts.manager.offline,
+            *(TopicIdPartition(lost.topic_id, lost.topic_partition.partition) for lost in parts.logs.quarantined),
+        }
         result, index = await parts.channel.register(
-            RegisterBroker(
+            RegisterBroker2(
                 broker_id=parts.node_id,
                 incarnation_id=self._incarnation,
                 directory_id=DirectoryId(directory.identity.directory_id),
                 host=self.settings.advertised_host,
                 port=self.port,
                 rack=self.settings.rack,
-                unclean=unclean or quarantined,
+                unclean=unclean or len(damaged) > MAX_DAMAGED,
+                damaged=tuple(sorted(damaged))[:MAX_DAMAGED],
                 previous_broker_epoch=self._record.broker_epoch if self._record is not None else None,
-                quarantined=quarantined,
             )
         )
         if not isinstance(result, Registered):
             raise NodeStopped(f"the quorum refused this node: {result}", code="OTTLA-REGISTRATION-REFUSED")
+        await self._run_for_logs(parts.logs.damage_reported)
         epoch = self._broker_epoch = result.broker_epoch
         # On disk before any role is taken: the next start must know what this run was.
         record = self._record = RunRecord(epoch, self.storage.boot_id())
@@ -455,6 +459,8 @@ class Node:
         assert epoch is not None
         await self._checkpoint(parts)
         try:
+            # Each waits for the disk a few times, so side by side; what comes then has little left to do.
+            await asyncio.gather(*(self._run_for_logs(each.settle) for each in parts.logs.logs()))
             await self._run_for_logs(lambda: parts.logs.write_clean_shutdown(epoch))
         except (LogError, OSError) as error:
             log.warning("node.stopped", clean=False, problem=str(error))

@@ -84,6 +84,7 @@ class LogManager:
         self._closed_cleanly: set[TopicPartition] = set()
         self.power_was_lost = True  # since the last run, for all that is known; to be set before logs are opened
         self.quarantined: list[Quarantined] = []  # in this run
+        self._unreported: dict[TopicPartition, Offset] = {}  # what these had been durable up to
         self._flush_wanted = asyncio.Event()
         self._flushed = asyncio.Event()
 
@@ -126,7 +127,10 @@ class LogManager:
     def _open(self, topic_partition: TopicPartition, topic_id: TopicId, config: LogConfig) -> PartitionLog:
         directory = self.path / str(topic_partition)
         if not self._storage.exists(directory):
-            self._forget(topic_partition)
+            if self._recovery_points.get(topic_partition):
+                self._note_loss(Quarantined(topic_partition, topic_id, directory, f"{directory} is gone"))
+            else:
+                self._forget(topic_partition)
         try:
             log = self._open_as_it_is(directory, topic_partition, topic_id, config)
         except CorruptLog as error:
@@ -145,7 +149,7 @@ class LogManager:
             topic_id=topic_id,
             config=config,
             clock=self._clock,
-            recovery_point=self._recovery_points.get(topic_partition, Offset(0)),
+            recovery_point=self._recovery_point(topic_partition),
             clean=topic_partition in self._closed_cleanly,
             data_directory=self._shared,
             power_was_lost=self.power_was_lost,
@@ -196,10 +200,30 @@ class LogManager:
     def _quarantine(self, topic_partition: TopicPartition, topic_id: TopicId, error: CorruptLog) -> None:
         """Every byte is kept, under another name, for whoever wants to look; the replica is fetched anew."""
         target = self._free_path(topic_partition, self._chance.token_bytes(16).hex(), QUARANTINE_SUFFIX)
+        self._note_loss(Quarantined(topic_partition, topic_id, target, str(error)))
         self._storage.replace(self.path / str(topic_partition), target)
         self._storage.sync_directory(self.path)
-        self._forget(topic_partition)
-        self.quarantined.append(Quarantined(topic_partition, topic_id, target, str(error)))
+
+    def _note_loss(self, lost: Quarantined) -> None:
+        """An empty log is to take the place of one that is lost. A recovery point stays in the checkpoint until that
+        has been reported: else a node that dies before would come back as a replica that has everything."""
+        name = lost.topic_partition
+        self.quarantined.append(lost)
+        self._unreported[name] = self._recovery_points.get(name) or Offset(1)
+        self._closed_cleanly.discard(name)
+        if self._high_watermarks.pop(name, None) is not None:
+            self.checkpoint_high_watermarks({})
+        self._checkpoint_recovery_points()
+
+    def damage_reported(self) -> None:
+        """The quorum knows what was ``quarantined``: the logs that took their places may be believed. Blocks."""
+        if self._unreported:
+            self._unreported.clear()
+            self._checkpoint_recovery_points()
+
+    def _recovery_point(self, topic_partition: TopicPartition) -> Offset:
+        begun_anew = topic_partition in self._unreported
+        return Offset(0) if begun_anew else self._recovery_points.get(topic_partition, Offset(0))
 
     def _free_path(self, topic_partition: TopicPartition, mark: str, kind: str) -> Path:
         number = 1
@@ -214,6 +238,7 @@ class LogManager:
     def _forget(self, topic_partition: TopicPartition) -> None:
         """A later log of this name starts anew: the checkpoints of the one before must not speak of it."""
         self._closed_cleanly.discard(topic_partition)
+        self._unreported.pop(topic_partition, None)
         if self._recovery_points.pop(topic_partition, None) is not None:
             self._checkpoint_recovery_points()
         if self._high_watermarks.pop(topic_partition, None) is not None:
@@ -237,7 +262,7 @@ class LogManager:
     def _capture_recovery_points(self) -> dict[TopicPartition, Offset]:
         for log in self.logs():
             self._recovery_points[log.topic_partition] = log.recovery_point
-        return dict(self._recovery_points)
+        return {**self._recovery_points, **self._unreported}
 
     def read_clean_shutdown(self) -> BrokerEpoch | None:
         """At start, before any log is opened: the broker epoch of the run that stopped cleanly, or None. The marker

@@ -320,6 +320,7 @@ class PartitionLog:
             self._snapshots.take(self.log_end_offset, self._producers.capture())
         if self.sync() != self.log_end_offset:
             raise StorageFull(f"{self.directory}: the disk is full: what is beside the log could not be written")
+        self._is_settled = True
 
     @failpoint("log.settle_flush")
     def settle_flush(self) -> None:

@@ -2,10 +2,10 @@
 
 from msgspec.structs import replace
 
-from ottla.log.model import BrokerEpoch, BrokerId
+from ottla.log.model import BrokerEpoch, BrokerId, TopicIdPartition
 
-from .commands import AssignNodeId, DrainBroker, FenceBroker, RegisterBroker, UnfenceBroker
-from .decision import Context, Decision, current_broker, moved, refuse
+from .commands import AssignNodeId, DrainBroker, FenceBroker, RegisterBroker, RegisterBroker2, UnfenceBroker
+from .decision import Context, Decision, current_broker, moved, moved_each, refuse
 from .election import Brokers, Step, drained, elected, without, without_unclean
 from .events import BrokerChanged, BrokerRegistered, Event, NodeIdGiven
 from .image import Broker, MetadataImage, Partition
@@ -26,11 +26,14 @@ def assign_node_id(context: Context, body: AssignNodeId) -> Decision:
     return Decision([NodeIdGiven(body.directory_id, node_id)], NodeIdAssigned(node_id))
 
 
-def register(context: Context, body: RegisterBroker) -> Decision:
+Registration = RegisterBroker | RegisterBroker2
+
+
+def register(context: Context, body: Registration) -> Decision:
     """A new incarnation begins fenced and the old one ends fenced in the same step: no broker resumes a leadership.
 
     After an unclean stop it leaves every ISR and ELR before it may lead anything (section "Partitions" of the
-    architecture).
+    architecture), and in any case those of partitions whose data it has lost.
     """
     image = context.image
     old = image.brokers.get(body.broker_id)
@@ -44,10 +47,7 @@ def register(context: Context, body: RegisterBroker) -> Decision:
     events: list[Event] = [BrokerRegistered(broker)]
     if old is not None:
         brokers = _with(image, broker)
-        if _stopped_uncleanly(old, body):
-            events += _drop_unclean(image, old, body, brokers)
-        else:
-            events += _leave(image, broker.broker_id, brokers)
+        events += _come_back(image, old, body, brokers)
     return Decision(events, Registered(broker.broker_epoch))
 
 
@@ -97,7 +97,7 @@ def drain(context: Context, body: DrainBroker) -> Decision:
     return Decision([BrokerChanged(broker), *moved(context.image, broker.broker_id, step)], Done())
 
 
-def _incarnation(body: RegisterBroker, index: int) -> Broker:
+def _incarnation(body: Registration, index: int) -> Broker:
     return Broker(
         broker_id=body.broker_id,
         broker_epoch=BrokerEpoch(index),
@@ -112,11 +112,11 @@ def _incarnation(body: RegisterBroker, index: int) -> Broker:
     )
 
 
-def _stopped_uncleanly(old: Broker, body: RegisterBroker) -> bool:
+def _stopped_uncleanly(old: Broker, body: Registration) -> bool:
     # Another epoch on disk than the last one given: an older copy of the disk, or a stop before it was written.
     return (
         body.unclean
-        or body.quarantined
+        or _lost_everything(body)
         or body.directory_id != old.directory_id
         or body.previous_broker_epoch != old.broker_epoch
     )
@@ -126,13 +126,22 @@ def _leave(image: MetadataImage, broker_id: BrokerId, brokers: Brokers) -> list[
     return moved(image, broker_id, lambda partition, minimum: without(partition, {broker_id}, brokers, minimum))
 
 
-def _drop_unclean(image: MetadataImage, old: Broker, body: RegisterBroker, brokers: Brokers) -> list[Event]:
-    same_data = body.directory_id == old.directory_id and not body.quarantined
+def _lost_everything(body: Registration) -> bool:
+    return isinstance(body, RegisterBroker) and body.quarantined
 
-    def step(partition: Partition, minimum: int) -> Step:
-        return without_unclean(partition, body.broker_id, brokers, minimum, keeps_last_known=same_data)
 
-    return moved(image, body.broker_id, step)
+def _come_back(image: MetadataImage, old: Broker, body: Registration, brokers: Brokers) -> list[Event]:
+    unclean = _stopped_uncleanly(old, body)
+    same_data = body.directory_id == old.directory_id and not _lost_everything(body)
+    damaged = set(body.damaged) if isinstance(body, RegisterBroker2) else set()
+
+    def step(key: TopicIdPartition, partition: Partition, minimum: int) -> Step:
+        if not unclean and key not in damaged:
+            return without(partition, {body.broker_id}, brokers, minimum)
+        keeps = same_data and key not in damaged
+        return without_unclean(partition, body.broker_id, brokers, minimum, keeps_last_known=keeps)
+
+    return moved_each(image, body.broker_id, step)
 
 
 def _with(image: MetadataImage, broker: Broker) -> Brokers:

@@ -14,6 +14,8 @@ MAX_COMMAND_BYTES = 1024 * 1024
 MAX_REPLICAS = 32
 """Replicas of one partition."""
 MAX_PRODUCER_ID_BLOCK = 1_000_000
+MAX_DAMAGED = 20_000
+"""Damaged partitions that a registration names: with more of them the disk is as good as another one."""
 
 _ID_MAX = 2**31 - 1
 _INDEX_MAX = 2**62
@@ -52,6 +54,24 @@ class RegisterBroker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     unclean: bool
     previous_broker_epoch: _BrokerEpoch | None = None  # what it had on disk
     quarantined: bool = False
+
+
+class RegisterBroker2(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="RegisterBroker/2"):
+    """As RegisterBroker, and names the partitions whose data is gone instead of ``quarantined``, which speaks of all.
+
+    ``damaged``: partitions of which the broker may hold less than it did. It leaves their ISR and ELR, and is not taken
+    as their last known leader; of the others only if ``unclean``.
+    """
+
+    broker_id: _BrokerId
+    incarnation_id: _Short
+    directory_id: Annotated[DirectoryId, msgspec.Meta(min_length=1, max_length=255)]
+    host: _Short
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+    rack: _Short | None
+    unclean: bool
+    damaged: Annotated[tuple[tuple[_TopicId, _Count], ...], msgspec.Meta(max_length=MAX_DAMAGED)] = ()
+    previous_broker_epoch: _BrokerEpoch | None = None  # what it had on disk
 
 
 class AssignNodeId(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="AssignNodeId/1"):
@@ -152,6 +172,7 @@ class AllocateProducerIds(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
 Body = (
     RegisterBroker
+    | RegisterBroker2
     | AssignNodeId
     | FenceBroker
     | UnfenceBroker

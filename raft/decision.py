@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ottla.log.model import BrokerEpoch, BrokerId
+from ottla.log.model import BrokerEpoch, BrokerId, TopicIdPartition
 
 from .commands import Requester
 from .election import Step
@@ -51,13 +51,20 @@ def ordered_topics(image: MetadataImage) -> Iterable[Topic]:
 
 def moved(image: MetadataImage, broker_id: BrokerId, step: Callable[[Partition, int], Step]) -> list[Event]:
     """``step(partition, min_insync)`` on every partition this broker has a replica of: events where it moved one."""
+    return moved_each(image, broker_id, lambda key, partition, minimum: step(partition, minimum))
+
+
+def moved_each(
+    image: MetadataImage, broker_id: BrokerId, step: Callable[[TopicIdPartition, Partition, int], Step]
+) -> list[Event]:
+    """As ``moved``, for a step that is told which partition it is."""
     events: list[Event] = []
     for topic in ordered_topics(image):
         minimum = image.min_insync(topic)
         for number, partition in enumerate(topic.partitions):
             if broker_id not in partition.replicas:
                 continue
-            state, elected_from = step(partition, minimum)
+            state, elected_from = step(TopicIdPartition(topic.topic_id, number), partition, minimum)
             if state != partition:
                 events.append(PartitionChanged(topic.topic_id, number, state, elected_from))
     return events

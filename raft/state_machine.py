@@ -22,6 +22,7 @@ from .commands import (
     DrainBroker,
     FenceBroker,
     RegisterBroker,
+    RegisterBroker2,
     Requester,
     UnfenceBroker,
     decode_command,
@@ -136,7 +137,7 @@ def _answered(image: MetadataImage, requester: Requester) -> Decision | None:
 def _decide_body(image: MetadataImage, index: int, command: Command) -> Decision:
     context = Context(image, index, command.requester)
     match command.body:
-        case RegisterBroker() as body:
+        case RegisterBroker() | RegisterBroker2() as body:
             return register(context, body)
         case AssignNodeId() as body:
             return assign_node_id(context, body)

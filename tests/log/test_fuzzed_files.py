@@ -186,6 +186,7 @@ def test_what_is_refused_is_quarantined_and_the_replica_starts_empty(seed: int) 
     assert {name: storage.read_bytes(lost.path / name) for name in before} == before
     assert (log.log_start_offset, log.log_end_offset, manager.high_watermark(PARTITION)) == (0, 0, 0)
     log.append_as_follower(batch(1, base_offset=0, epoch=3))
+    manager.damage_reported()
     manager.write_clean_shutdown(BrokerEpoch(2))
     manager = LogManager(storage, DATA, HandClock(), SeededChance(seed), reserve_bytes=0)
     manager.read_clean_shutdown()

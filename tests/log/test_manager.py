@@ -92,15 +92,51 @@ def test_a_new_topic_of_an_old_name_does_not_inherit_its_checkpoints(storage: Cr
 
 
 def test_a_directory_that_is_gone_starts_anew(storage: CrashingStorage) -> None:
-    """An operator removed it to have the replica refetched."""
+    """An operator removed it to have the replica refetched. The quorum must hear of it before the log is believed."""
     manager = manager_of(storage)
     manager.get_or_create(PARTITION, TOPIC_ID).append_as_leader(batch(9), E0)
     asyncio.run(manager.flush(inline))
     storage = storage.kill()
     storage.remove_tree(DATA / str(PARTITION))
+    for _ in range(2):
+        manager = manager_of(storage)
+        manager.get_or_create(PARTITION, TOPIC_ID).append_as_leader(batch(1), E0)
+        assert [lost.topic_partition for lost in manager.quarantined] == [PARTITION]
+        asyncio.run(manager.flush(inline))
+        storage = storage.kill()
     manager = manager_of(storage)
     manager.get_or_create(PARTITION, TOPIC_ID).append_as_leader(batch(1), E0)
-    assert manager_of(storage.kill()).get_or_create(PARTITION, TOPIC_ID).log_end_offset == 1
+    manager.damage_reported()
+    asyncio.run(manager.flush(inline))
+    manager = manager_of(storage.kill())
+    assert manager.get_or_create(PARTITION, TOPIC_ID).log_end_offset == 1
+    assert manager.quarantined == []
+
+
+@pytest.mark.parametrize("synced", [True, False])
+def test_a_damaged_log_is_reported_until_the_quorum_knows(synced: bool) -> None:
+    storage = CrashingStorage()
+    manager = manager_of(storage)
+    log = manager.get_or_create(PARTITION, TOPIC_ID)
+    for _ in range(9):
+        log.append_as_leader(batch(1), E0)
+    if synced:
+        asyncio.run(manager.flush(inline))
+    storage.open(log.directory / f"{0:020}.log").truncate(0)
+    storage.open(log.directory / f"{0:020}.log").append(bytes(100) + batch(1, base_offset=7, epoch=0))
+    for _ in range(3):
+        storage = storage.kill()
+        manager = manager_of(storage)
+        manager.power_was_lost = False
+        log = manager.get_or_create(PARTITION, TOPIC_ID)
+        assert [lost.topic_partition for lost in manager.quarantined] == [PARTITION]
+        assert log.log_end_offset == 0
+        asyncio.run(manager.flush(inline))
+    manager.damage_reported()
+    storage = storage.kill()
+    manager = manager_of(storage)
+    assert manager.get_or_create(PARTITION, TOPIC_ID).log_end_offset == 0
+    assert manager.quarantined == []
 
 
 def test_a_clean_stop_is_said_once(storage: CrashingStorage) -> None:

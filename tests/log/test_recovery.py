@@ -1,12 +1,13 @@
 """Opening after a crash: power is cut, or the process killed, at every change a workload makes to the disk."""
 
+import errno
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from ottla.log.errors import CorruptLog
+from ottla.log.errors import CorruptLog, StorageFull
 from ottla.log.manager import LogManager
 from ottla.log.model import LeaderEpoch, Offset
 from ottla.log.partition_log import LogConfig, PartitionLog
@@ -301,6 +302,54 @@ def test_a_bad_index_is_written_anew(damage: bytes) -> None:
     assert len(list(batches_in(whole(log)))) == 30
     log.close()
     assert storage.read_bytes(path) == good
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_recovery_believes_is_durable_with_the_recovery_point(seed: int) -> None:
+    storage = CrashingStorage(seed)
+    storage.mkdir(DATA)
+    storage.sync_directory(DATA.parent)
+    manager = manager_of(storage)
+    log = manager.get_or_create(PARTITION, TOPIC_ID, MANY_SEGMENTS)
+    for number in range(12):
+        log.append_as_leader(batch(1, value=bytes(50), producer=(1, 0, number)), LeaderEpoch(number // 5))
+    drive(manager.flush(inline))
+    active = f"{log._segments.active.base_offset:020}"
+    believed = [name for name in storage.listdir(DIRECTORY) if not name.startswith(active) or name.endswith("snapshot")]
+    before = {name: storage.read_bytes(DIRECTORY / name) for name in believed}
+    assert {Path(name).suffix for name in believed} == {".log", ".index", ".timeindex", ".snapshot", ".metadata", ""}
+    after = storage.crash(seed)
+    assert {name: after.read_bytes(DIRECTORY / name) for name in believed} == before
+
+
+def test_all_that_a_clean_stop_writes_is_durable() -> None:
+    for seed in range(6):
+        storage = CrashingStorage(seed)
+        storage.mkdir(DATA)
+        storage.sync_directory(DATA.parent)
+        manager = manager_of(storage)
+        log = manager.get_or_create(PARTITION, TOPIC_ID, ONE_SEGMENT)
+        log.append_as_leader(batch(1, producer=(1, 0, 0)), LeaderEpoch(0))
+        log.sync()
+        log.settle()
+        before = {name: storage.read_bytes(DIRECTORY / name) for name in storage.listdir(DIRECTORY)}
+        assert f"{1:020}.snapshot" in before
+        after = storage.crash(seed)
+        assert {name: after.read_bytes(DIRECTORY / name) for name in after.listdir(DIRECTORY)} == before
+
+
+def test_an_epoch_whose_append_failed_is_not_believed_later() -> None:
+    """It is in the file, and the log went on without it."""
+    storage = CrashingStorage()
+    log = open_log(storage)
+    log.append_as_leader(batch(1), LeaderEpoch(0))
+    storage.fail("write", error=errno.ENOSPC, name_contains=".log")
+    with pytest.raises(StorageFull):
+        log.append_as_leader(batch(1), LeaderEpoch(1))
+    log.append_as_follower(batch(1, base_offset=1, epoch=0))
+    assert log.sync() == 2
+    assert storage.read_bytes(DIRECTORY / "leader-epoch-checkpoint") == b"0\n1\n0 0\n"
+    assert open_log(storage.kill(), recovery_point=2)._epochs.entries == ((0, 0),)
 
 
 class CountingStorage(CrashingStorage):

@@ -116,7 +116,7 @@ def test_a_search_of_many_entries_reads_little_and_keeps_little() -> None:
         if index.file.wants_flush:
             index.flush()
     assert len(index.file._unwritten) < 512
-    for number in (0, 1, 255, 256, 257, 2500, 4607, 4608, 4999):
+    for number in range(5000):
         assert index.lookup(1000 + 2 * number) == (1000 + 2 * number, 100 + number)
         assert index.lookup(1001 + 2 * number) == (1000 + 2 * number, 100 + number)
     assert index.lookup(999) is None

@@ -11,6 +11,7 @@ from ottla.raft.commands import (
     DrainBroker,
     FenceBroker,
     RegisterBroker,
+    RegisterBroker2,
     Requester,
     UnfenceBroker,
     encode_command,
@@ -64,12 +65,18 @@ class Cluster:
         rack: str | None = None,
         previous: int | None = None,
         quarantined: bool = False,
+        damaged: Sequence[tuple[TopicId, int]] | None = None,
     ) -> Result:
         known = self.image.brokers.get(BrokerId(broker))
         before = known.broker_epoch if known is not None and previous is None else previous
         incarnation = f"{broker}-{self.index}"
         where = DirectoryId(directory or f"dir{broker}")
         old = BrokerEpoch(before) if before is not None else None
+        if damaged is not None:
+            lost = tuple(damaged)
+            return self(
+                RegisterBroker2(BrokerId(broker), incarnation, where, f"b{broker}", 7080, rack, unclean, lost, old)
+            )
         return self(
             RegisterBroker(BrokerId(broker), incarnation, where, f"b{broker}", 7080, rack, unclean, old, quarantined)
         )

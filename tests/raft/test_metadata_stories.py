@@ -372,3 +372,35 @@ def test_results_live_as_long_as_the_broker_epoch(three: Cluster) -> None:
     assert code(three(AllocateProducerIds(10), replace(old, broker_id=BrokerId(9)))) == "STALE_BROKER_EPOCH"
     new = replace(old, broker_epoch=three.epoch(1))
     assert three(AllocateProducerIds(10), new) == ProducerIdBlock(10, 10)
+
+
+def test_a_damaged_partition_is_left_and_the_others_stay(cluster: Cluster) -> None:
+    cluster.start(1, 2, 3)
+    cluster.create(1, 2, 3)
+    cluster.create(1, 2, 3, name="other", number=2)
+    cluster.create(1, name="alone", number=3)
+    cluster.create(1, name="alone-and-well", number=4)
+    for broker in (3, 2):
+        cluster.fence(broker)
+    assert cluster.state() == (1, (1,), (2,))
+    cluster.register(1, damaged=[(topic_id(1), 0), (topic_id(3), 0)])
+    assert cluster.state() == (None, (), (2,))
+    assert cluster.partition(topic_id(2)).elr == (1, 2)
+    cluster.unfence(1)
+    assert cluster.partition().leader is None
+    assert cluster.partition(topic_id(2)).leader == 1
+    assert cluster.partition(topic_id(3)).leader is None
+    assert cluster.partition(topic_id(4)).leader == 1
+    assert cluster.partition(topic_id(3)).last_known_leader is None
+    cluster.unfence(2)
+    assert cluster.state() == (2, (2,), ())
+
+
+def test_an_unclean_stop_with_a_damaged_partition_is_both(cluster: Cluster) -> None:
+    cluster.start(1)
+    cluster.create(1)
+    cluster.create(1, name="other", number=2)
+    cluster.register(1, unclean=True, damaged=[(topic_id(1), 0)])
+    cluster.unfence(1)
+    assert cluster.state() == (None, (), ())
+    assert cluster.partition(topic_id(2)).leader == 1  # as last known leader
