@@ -62,6 +62,11 @@ class OffsetIndex:
         slot = bisect_right(self._offsets, offset - self._base_offset)
         return self._positions[slot - 1] if slot else 0
 
+    def position_before(self, position: int) -> int:
+        """Where a batch starts that is below ``position``, the last with an entry; 0 if none has."""
+        slot = bisect_right(self._positions, position - 1)
+        return self._positions[slot - 1] if slot else 0
+
     @property
     def last_position(self) -> int:
         """Position of the last entry's batch; 0 without entries."""

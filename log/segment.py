@@ -14,6 +14,8 @@ from .storage import Buffer, File, Storage
 
 LOG_SUFFIX = ".log"
 INDEX_SUFFIX = ".index"
+CLEANED, SWAP, DELETED = ".cleaned", ".swap", ".deleted"
+"""What follows the suffix of a file that is being made, that replaces others, or that is out of the log (as Kafka's)."""
 SCAN_BYTES = 4096
 """A header scan reads this much at once: small batches share a read, large ones waste little of it."""
 VERIFY_BYTES = 1 << 20
@@ -45,17 +47,27 @@ def segment_name(base_offset: Offset, suffix: str = LOG_SUFFIX) -> str:
 class Segment:
     """Batches from ``base_offset``. Their bytes are the file's; the index and a few known starts find them.
 
-    Invariant: the file holds ``size_bytes`` bytes of whole batches, contiguous up to ``next_offset``.
+    Invariant: the file holds ``size_bytes`` bytes of whole batches, in the order of their offsets, up to
+    ``next_offset``; compaction leaves gaps.
     """
 
     def __init__(
-        self, storage: Storage, directory: Path, base_offset: Offset, *, index_interval_bytes: int, create: bool
+        self,
+        storage: Storage,
+        directory: Path,
+        base_offset: Offset,
+        *,
+        index_interval_bytes: int,
+        create: bool,
+        state: str = "",
     ) -> None:
-        """Open the file, or make it. ``next_offset`` is to be set by whoever scans an old one."""
+        """Open the file, or make it. ``next_offset`` is to be set by whoever scans an old one. ``state``: what is
+        appended to the files' names while they are not, or not any more, part of the log."""
         self.base_offset = base_offset
         self.next_offset = base_offset
-        self.path = directory / segment_name(base_offset)
-        self.index = OffsetIndex(storage, directory / segment_name(base_offset, INDEX_SUFFIX), base_offset)
+        self.path = directory / segment_name(base_offset, LOG_SUFFIX + state)
+        index_path = directory / segment_name(base_offset, INDEX_SUFFIX + state)
+        self.index = OffsetIndex(storage, index_path, base_offset)
         self.first_append_ms: int | None = None  # when this process first appended: the age that rolls a segment
         self.closed = False
         self._storage = storage
@@ -145,15 +157,20 @@ class Segment:
         return self.size_bytes if start is None else start
 
     def batch_start(self, offset: Offset) -> Offset:
-        """First offset of the batch that contains ``offset``; ``offset`` itself above the last batch."""
+        """Where the batches that end at or below ``offset`` end: the first offset of the batch that contains it, or
+        where the gap begins that compaction left there. ``offset`` itself above the last batch."""
         position = self.position_of(offset)
         if position == self.size_bytes:
             return offset
-        base_offset: Offset = EXTENT.unpack(self._file.read(position, EXTENT.size))[0]
-        return base_offset
+        start = self.base_offset
+        for at, batch in self.scan(self.index.position_before(position)):
+            if at >= position:
+                break
+            start = batch.next_offset
+        return start
 
     def truncate_to(self, offset: Offset) -> None:
-        """Drop the batch that starts at ``offset`` and all after it."""
+        """Drop all batches above ``offset``, a ``batch_start``."""
         if offset < self.next_offset:
             self.cut_at(self.position_of(offset), offset)
 
@@ -183,6 +200,17 @@ class Segment:
         """Let go of the file."""
         self.closed = True
         self._file.close()
+
+    def rename(self, state: str) -> None:
+        """Give the files names that end with ``state`` ("": part of the log); durable once the directory is synced.
+        The index first: one without its segment is nothing, and one that is missing is rebuilt."""
+        index_path = self.path.with_name(segment_name(self.base_offset, INDEX_SUFFIX + state))
+        with suppress(FileNotFoundError):  # it is written when the segment is full
+            self._storage.replace(self.index.path, index_path)
+        self.index.path = index_path
+        path = self.path.with_name(segment_name(self.base_offset, LOG_SUFFIX + state))
+        self._storage.replace(self.path, path)
+        self.path = path
 
     def delete(self) -> None:
         """Close and remove both files; durable once the directory is synced."""
