@@ -1,6 +1,7 @@
 """Opening a partition's directory: which batches on disk are whole, and what they say of epochs and producers.
 
-One pass over every batch header checks that offsets run on without a gap and rebuilds index, epochs and producers.
+One pass over every batch header checks that offsets run on (without a gap, unless the log has been compacted) and
+rebuilds index, epochs and producers.
 From the recovery point on, unless the last run ended cleanly, it also reads the records and checks their CRC: there
 a power cut may have torn the tail. A torn tail is cut off. Damage anywhere else, or with a good batch
 behind it, is not a torn tail: it stays as it is, and the log does not open (CorruptLog).
@@ -16,8 +17,9 @@ from .leader_epochs import LeaderEpochCache
 from .model import Offset
 from .producer_state import ProducerStateManager
 from .records import HEADER_SIZE, MAGIC, RecordBatch
-from .segment import LOG_SUFFIX, VERIFY_BYTES, Segment
+from .segment import LOG_SUFFIX, VERIFY_BYTES, Extent, Segment
 from .storage import Storage
+from .swap import finish_swaps, is_compacted
 from .validation import check_stored
 
 BASE_OFFSET_DIGITS = 20
@@ -45,6 +47,7 @@ def recover(
     now_ms: int,
 ) -> Recovered:
     """Read ``directory`` as the module says. Raises CorruptLog, and then has changed nothing."""
+    finish_swaps(storage, directory, index_interval_bytes=index_interval_bytes)
     segments = _open_segments(storage, directory, index_interval_bytes)
     recovery = _Recovery(storage, directory, segments, recovery_point, clean, now_ms)
     try:
@@ -80,6 +83,7 @@ class _Recovery:
         self._segments = segments
         self._recovery_point = recovery_point
         self._clean = clean
+        self._has_gaps = is_compacted(storage, directory)
         self._now_ms = now_ms
         self._producers = ProducerStateManager()
         # Whole segments are checked, from the one that holds the recovery point: its earlier batches are cheap and
@@ -106,8 +110,6 @@ class _Recovery:
                 f"{self._segments[-1].path}: the log ends at offset {end}, and had been durable up to "
                 f"{self._recovery_point}; restore the file, or remove the directory to refetch the replica"
             )
-        for segment in self._segments:
-            segment.index.check_file()
         for epoch, start in self._epochs_on_disk[-1:]:  # one that has no batch yet is known to the file only
             if start == end:
                 self._epochs.assign(epoch, start)
@@ -117,7 +119,7 @@ class _Recovery:
         """Take in the segment's batches. Where they end too early: the position, and why."""
         verify = not self._clean and segment.base_offset >= self._verify_from
         position = 0
-        segment.reset_index()
+        segment.reset_indexes()
         try:
             for position, batch in segment.scan(content=verify):
                 self._take(segment, position, batch, verify)
@@ -128,14 +130,15 @@ class _Recovery:
 
     def _take(self, segment: Segment, position: int, batch: RecordBatch, verify: bool) -> None:
         check_stored(batch)
-        if batch.base_offset < segment.next_offset:  # above it: compaction has been here, or at the leader
+        gap = batch.base_offset - segment.next_offset
+        if gap < 0 or (gap and not self._has_gaps):
             raise CorruptBatch(f"offset {batch.base_offset} follows where {segment.next_offset} was due")
         if verify:
             batch.verify_crc()
         assert batch.leader_epoch is not None
         self._epochs.assign(batch.leader_epoch, batch.base_offset)
         self._producers.update(batch, self._now_ms)
-        segment.note_batch(batch.last_offset, position, batch.size_bytes)
+        segment.note_batch(Extent.of(batch), position)
         segment.next_offset = batch.next_offset
 
     def _judge(self, number: int, position: int, error: CorruptBatch) -> int:

@@ -1,4 +1,4 @@
-"""A segment: consecutive batches in one ``.log`` file named by its base offset, with a sparse index beside it."""
+"""A segment: batches in one ``.log`` file named by its base offset, sparse indexes of offsets and times beside it."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import CorruptBatch, CorruptLog
-from .index import INT32_MAX, OffsetIndex
+from .index import INT32_MAX, IndexedBatch, OffsetIndex
 from .model import Offset
 from .records import HEADER_SIZE, RecordBatch
 from .storage import Buffer, File, Storage
+from .time_index import TimedOffset, TimeIndex
 
 LOG_SUFFIX = ".log"
 INDEX_SUFFIX = ".index"
+TIME_INDEX_SUFFIX = ".timeindex"
 CLEANED, SWAP, DELETED = ".cleaned", ".swap", ".deleted"
 """What follows the suffix of a file that is being made, that replaces others, or that is out of the log (as Kafka's)."""
 SCAN_BYTES = 4096
@@ -26,10 +28,16 @@ EXTENT = struct.Struct(">qi11xi")
 
 
 class Extent(NamedTuple):
-    """A batch about to be appended: its last offset and its size in bytes."""
+    """A batch about to be appended: its last offset, its size in bytes, and its largest timestamp (-1: none)."""
 
     last_offset: Offset
     size_bytes: int
+    max_timestamp_ms: int
+
+    @classmethod
+    def of(cls, batch: RecordBatch) -> "Extent":
+        """That of ``batch``."""
+        return cls(batch.last_offset, batch.size_bytes, batch.max_timestamp)
 
 
 class ScannedBatch(NamedTuple):
@@ -45,10 +53,11 @@ def segment_name(base_offset: Offset, suffix: str = LOG_SUFFIX) -> str:
 
 
 class Segment:
-    """Batches from ``base_offset``. Their bytes are the file's; the index and a few known starts find them.
+    """Batches from ``base_offset``. Their bytes are the file's; the indexes and a few known starts find them.
 
-    Invariant: the file holds ``size_bytes`` bytes of whole batches, in the order of their offsets, up to
-    ``next_offset``; compaction leaves gaps.
+    Invariant: the file holds ``size_bytes`` bytes of whole batches in the order of their offsets, up to
+    ``next_offset``; compaction leaves gaps. What an index says of a batch is checked against the batch; where it is wrong, the search
+    begins at the segment's start: a bad index costs time, never a record.
     """
 
     def __init__(
@@ -66,8 +75,9 @@ class Segment:
         self.base_offset = base_offset
         self.next_offset = base_offset
         self.path = directory / segment_name(base_offset, LOG_SUFFIX + state)
-        index_path = directory / segment_name(base_offset, INDEX_SUFFIX + state)
+        index_path, time_index_path = _index_paths(self.path, base_offset, state)
         self.index = OffsetIndex(storage, index_path, base_offset)
+        self.time_index = TimeIndex(storage, time_index_path, base_offset)
         self.first_append_ms: int | None = None  # when this process first appended: the age that rolls a segment
         self.closed = False
         self._storage = storage
@@ -76,6 +86,26 @@ class Segment:
         self._index_interval_bytes = index_interval_bytes
         self._unindexed_bytes = 0
         self._starts: dict[Offset, int] = {}  # offsets known to start a batch: where readers at the tail come back to
+        self._largest: TimedOffset | None = None
+        self._largest_is_known = True
+        if create:
+            self.reset_indexes()  # files that an earlier segment of this name may have left say nothing of this one
+
+    @property
+    def largest_timestamp_ms(self) -> int | None:
+        """Of all records; None where none has a timestamp."""
+        largest = self._largest_timestamp()
+        return None if largest is None else largest.timestamp_ms
+
+    @property
+    def largest_timestamp_offset(self) -> Offset | None:
+        """Last offset of the first batch that has the largest timestamp."""
+        largest = self._largest_timestamp()
+        return None if largest is None else largest.offset
+
+    def indexes_are_full(self, bytes_max: int) -> bool:
+        """Whether one of the indexes takes no more entry within ``bytes_max``."""
+        return self.index.is_full(bytes_max) or self.time_index.is_full(bytes_max)
 
     def has_room_for(self, size_bytes: int, last_offset: Offset, segment_bytes: int) -> bool:
         """Whether batches of this size, up to ``last_offset``, fit into a segment of ``segment_bytes``."""
@@ -95,20 +125,28 @@ class Segment:
             raise
         self._remember_start(self.next_offset, self.size_bytes)
         for extent in extents:
-            self.note_batch(extent.last_offset, self.size_bytes, extent.size_bytes)
+            self.note_batch(extent, self.size_bytes)
             self.size_bytes += extent.size_bytes
         self.next_offset = Offset(extents[-1].last_offset + 1)
+        if self.index.file.wants_flush:
+            self.try_to_flush_indexes()
 
-    def note_batch(self, last_offset: Offset, position: int, size_bytes: int) -> None:
-        """Give the batch an index entry if the last one is far enough back (Kafka's LogSegment.append)."""
+    def note_batch(self, extent: Extent, position: int) -> None:
+        """Take the batch at ``position`` into the indexes if their last entries are far enough back (Kafka's
+        LogSegment.append)."""
+        self._note_timestamp(extent)
         if self._unindexed_bytes > self._index_interval_bytes:
-            self.index.append(last_offset, position)
+            self.index.append(extent.last_offset, position)
+            if self._largest is not None:
+                self.time_index.append_if_later(self._largest)
             self._unindexed_bytes = 0
-        self._unindexed_bytes += size_bytes
+        self._unindexed_bytes += extent.size_bytes
 
-    def reset_index(self) -> None:
-        """Forget the index, before a scan that calls ``note_batch`` for every batch."""
-        self.index.reset()
+    def reset_indexes(self) -> None:
+        """Forget the indexes, before a scan that calls ``note_batch`` for every batch."""
+        self.index.start_anew()
+        self.time_index.start_anew()
+        self._largest, self._largest_is_known = None, True
         self._unindexed_bytes = 0
 
     def read(self, offset: Offset, max_bytes: int, upper_bound: Offset) -> bytes:
@@ -163,11 +201,27 @@ class Segment:
         if position == self.size_bytes:
             return offset
         start = self.base_offset
-        for at, batch in self.scan(self.index.position_before(position)):
+        for at, batch in self.scan(self._indexed_position(self.index.lookup(Offset(offset - 1))) or 0):
             if at >= position:
                 break
             start = batch.next_offset
         return start
+
+    def find_time(self, timestamp_ms: int) -> ScannedBatch | None:
+        """The first batch that has a record of ``timestamp_ms`` or later; None if there is none. Reads headers from
+        the index entry before it on. Raises CorruptLog on impossible lengths."""
+        largest = self._largest_timestamp()
+        if largest is None or largest.timestamp_ms < timestamp_ms:
+            return None
+        entry = self.time_index.lookup(timestamp_ms)
+        start = None if entry is None else self._position_of_timed(entry)
+        try:
+            for found in self.scan(start or 0):
+                if found.batch.max_timestamp >= timestamp_ms:
+                    return found
+        except CorruptBatch as error:
+            raise CorruptLog(str(error)) from error
+        return None
 
     def truncate_to(self, offset: Offset) -> None:
         """Drop all batches above ``offset``, a ``batch_start``."""
@@ -179,8 +233,11 @@ class Segment:
         self._starts.clear()
         self._file.truncate(position)
         self.index.truncate_to_position(position)
+        self.time_index.truncate_to(next_offset)
+        self._largest, self._largest_is_known = None, False
         self.size_bytes = position
-        self._unindexed_bytes = position - self.index.last_position
+        last = self.index.last
+        self._unindexed_bytes = position - (last.position if last is not None else 0)
         self.next_offset = next_offset
 
     def sync(self) -> None:
@@ -191,10 +248,26 @@ class Segment:
             if not self.closed:
                 raise
 
-    def flush_index(self) -> None:
-        """Write the index out. A full disk must not stop the log for what can be rebuilt."""
+    def seal(self) -> None:
+        """No more is appended: complete the indexes and write them out, unsynced. On OSError, not all is written."""
+        if (largest := self._largest_timestamp()) is not None:
+            self.time_index.append_if_later(largest)
+        self._flush_indexes()
+
+    def try_to_seal(self) -> None:
+        """As ``seal``; a full disk must not stop the log for what can be rebuilt."""
+        with suppress(OSError, CorruptLog):
+            self.seal()
+
+    def try_to_flush_indexes(self) -> None:
+        """Write the indexes out. A full disk must not stop the log for what can be rebuilt."""
         with suppress(OSError):
-            self.index.flush()
+            self._flush_indexes()
+
+    def _flush_indexes(self) -> None:
+        # In this order: up to the last entry of the offset index, the time index on disk has everything.
+        self.time_index.flush()
+        self.index.flush()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -203,20 +276,26 @@ class Segment:
 
     def rename(self, state: str) -> None:
         """Give the files names that end with ``state`` ("": part of the log); durable once the directory is synced.
-        The index first: one without its segment is nothing, and one that is missing is rebuilt."""
-        index_path = self.path.with_name(segment_name(self.base_offset, INDEX_SUFFIX + state))
-        with suppress(FileNotFoundError):  # it is written when the segment is full
-            self._storage.replace(self.index.path, index_path)
-        self.index.path = index_path
+        The indexes first: one without its segment is nothing, and one that is missing is rebuilt."""
+        paths = _index_paths(self.path, self.base_offset, state)
+        for index, path in zip((self.index, self.time_index), paths, strict=True):
+            with suppress(FileNotFoundError):
+                self._storage.replace(index.path, path)
+            index.path = index.file.path = path
         path = self.path.with_name(segment_name(self.base_offset, LOG_SUFFIX + state))
         self._storage.replace(self.path, path)
         self.path = path
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Its files, as they are called now."""
+        return self.path, self.index.path, self.time_index.path
+
     def delete(self) -> None:
-        """Close and remove both files; durable once the directory is synced."""
+        """Close and remove its files; durable once the directory is synced."""
         self.close()
-        self._storage.remove(self.path)
-        self._storage.remove(self.index.path)
+        for path in self.paths:
+            self._storage.remove(path)
 
     def _cut_back(self, cause: OSError) -> None:
         try:
@@ -227,13 +306,57 @@ class Segment:
                 f"{self.path}: a write failed ({cause}) and what it left cannot be cut off ({error}); restart the node"
             ) from error
 
+    def _note_timestamp(self, extent: Extent) -> None:
+        largest = self._largest_timestamp()
+        if extent.max_timestamp_ms >= 0 and (largest is None or extent.max_timestamp_ms > largest.timestamp_ms):
+            self._largest = TimedOffset(extent.max_timestamp_ms, extent.last_offset)
+
+    def _largest_timestamp(self) -> TimedOffset | None:
+        """Looked for when it is first asked for: the time index has it but for the batches after the last entry of the
+        offset index, because it is written first."""
+        if not self._largest_is_known:
+            self._largest_is_known = True
+            self._largest = entry = self.time_index.last
+            position = self._indexed_position(self.index.last)
+            if position is None or (entry is not None and self._position_of_timed(entry) is None):
+                self._largest, position = None, 0
+            try:
+                for found in self.scan(position):
+                    self._note_timestamp(Extent.of(found.batch))
+            except CorruptBatch as error:
+                raise CorruptLog(str(error)) from error
+        return self._largest
+
+    def _position_of_timed(self, entry: TimedOffset) -> int | None:
+        """Where the batch starts that an entry of the time index speaks of; None if there is no such batch."""
+        position = self._find(entry.offset) if entry.offset >= self.base_offset else None
+        if position is None:
+            return None
+        batch = self._header_at(position)
+        if batch is None or batch.last_offset != entry.offset or batch.max_timestamp != entry.timestamp_ms:
+            return None
+        return position
+
+    def _indexed_position(self, entry: IndexedBatch | None) -> int | None:
+        """The position of an entry of the offset index, 0 if there is no entry; None if it is not true."""
+        if entry is None:
+            return 0
+        batch = self._header_at(entry.position) if 0 <= entry.position < self.size_bytes else None
+        return entry.position if batch is not None and batch.last_offset == entry.last_offset else None
+
+    def _header_at(self, position: int) -> RecordBatch | None:
+        try:
+            return RecordBatch.parse_header(self._file.read(position, HEADER_SIZE))
+        except CorruptBatch:
+            return None
+
     def _find(self, offset: Offset) -> int | None:
         """Where the batch with the first last offset >= ``offset`` starts."""
         if offset >= self.next_offset:
             return None
         if (known := self._starts.get(offset)) is not None:
             return known
-        position = self.index.lookup(offset)
+        position = self._indexed_position(self.index.lookup(offset)) or 0
         while position < self.size_bytes:
             window = self._file.read(position, max(self._index_interval_bytes, EXTENT.size))
             cursor = 0
@@ -282,3 +405,10 @@ class Segment:
         starts[offset] = position
         if len(starts) > KNOWN_STARTS_MAX:
             del starts[next(iter(starts))]
+
+
+def _index_paths(path: Path, base_offset: Offset, state: str) -> tuple[Path, Path]:
+    """Those of the segment at ``path``: its offset index and its time index."""
+    names = (segment_name(base_offset, suffix + state) for suffix in (INDEX_SUFFIX, TIME_INDEX_SUFFIX))
+    index, time_index = (path.with_name(name) for name in names)
+    return index, time_index

@@ -56,7 +56,8 @@ class SegmentList:
         if active.size_bytes == 0:  # an empty segment takes a batch of any size
             return False
         old = active.first_append_ms is not None and now_ms - active.first_append_ms >= self._config.segment_ms
-        if not old and active.has_room_for(size_bytes, last_offset, self._config.segment_bytes):
+        has_room = active.has_room_for(size_bytes, last_offset, self._config.segment_bytes)
+        if has_room and not old and not active.indexes_are_full(self._config.segment_index_bytes):
             return False
         self.roll()
         return True
@@ -81,9 +82,8 @@ class SegmentList:
         """Start a new segment where the active one ends, which has batches. OSError leaves all as it was."""
         active = self.active
         assert active.size_bytes > 0
-        segment = self._new(active.next_offset)
-        active.flush_index()
-        self._segments.append(segment)
+        active.seal()
+        self._segments.append(self._new(active.next_offset))
 
     def set_aside_first(self, count: int) -> list[Segment]:
         """Take the first ``count`` out of the log, never all. Their files keep their bytes, under names that the next

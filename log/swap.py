@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from .model import Offset
-from .segment import CLEANED, DELETED, LOG_SUFFIX, SWAP, Segment
+from .segment import CLEANED, DELETED, LOG_SUFFIX, SWAP, Extent, Segment
 from .storage import Storage
 
 COMPACTED_FILE = "compacted"
@@ -38,9 +38,12 @@ def finish_swaps(storage: Storage, directory: Path, *, index_interval_bytes: int
 def _finish(storage: Storage, directory: Path, base: Offset, index_interval_bytes: int) -> None:
     segment = Segment(storage, directory, base, index_interval_bytes=index_interval_bytes, create=False, state=SWAP)
     end = base
+    segment.reset_indexes()
     try:
-        for _, batch in segment.scan():
+        for position, batch in segment.scan():
+            segment.note_batch(Extent.of(batch), position)
             end = batch.next_offset
+        segment.try_to_seal()
     finally:
         segment.close()
     assert end > base
