@@ -71,8 +71,9 @@ class Rewriting:
                     changed = changed or changed_here
                     yield
             if changed:
+                target.seal()
                 target.sync()
-                target.try_to_seal()
+                target.sync_indexes()
                 self.segment = target
             else:
                 target.delete()

@@ -52,6 +52,11 @@ class EntryFile:
         except OSError:
             return None
 
+    def is_whole(self) -> bool:
+        """Whether there is a file, and it ends with an entry."""
+        size = self.file_size()
+        return size is not None and size % self._entry.size == 0
+
     def start_anew(self) -> None:
         """Forget all entries. What the file holds goes with the next ``flush``."""
         self._written = 0

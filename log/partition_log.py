@@ -7,26 +7,24 @@ exception: truncating what had been synced waits for two small syncs, because a 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from .checkpoint import bind_to_topic, write_epochs
+from .checkpoint import bind_to_topic
 from .clock import Clock
 from .config import LogConfig
 from .directory import DataDirectory
 from .errors import OffsetOutOfRange, StorageFailed, StorageFull
 from .failpoints import failpoint
-from .leader_epochs import LeaderEpochCache
 from .model import LeaderEpoch, Offset, OffsetAndEpoch, ProducerId, TopicId, TopicPartition
 from .producer_state import ProducerStateManager
 from .records import HEADER_SIZE, RecordBatch
-from .recovery import Recovered, recover
+from .recovery import OFFSET_MAX, Recovered, recover
 from .retention import SegmentFacts
 from .segment import SWAP, Extent, Segment
 from .segments import SegmentList
 from .storage import Buffer, Storage
-from .swap import is_compacted, mark_compacted
+from .swap import finish_swaps, is_compacted, mark_compacted
 from .sync_point import SyncPoint
 from .validation import validated, validated_from_leader
 
@@ -60,15 +58,18 @@ class PartitionLog:
         log_start_offset: Offset = Offset(0),  # noqa: B008
         first_dirty_offset: Offset = Offset(0),  # noqa: B008
         data_directory: DataDirectory | None = None,
+        power_was_lost: bool = False,
     ) -> "PartitionLog":
         """Open the log in ``directory``, or make it. Blocks for as long as recovery takes.
 
         ``recovery_point``: up to where a sync had made it durable. ``clean``: the last run closed it and synced all.
-        ``log_start_offset``, ``first_dirty_offset``: as checkpointed.
+        ``log_start_offset``, ``first_dirty_offset``: as checkpointed. ``power_was_lost``: since it was written, for
+        all that is known.
         Raises InconsistentTopicId if the directory is another topic's, CorruptLog if it is damaged beyond a torn
         tail; in both cases it has changed nothing.
         """
         bind_to_topic(storage, directory, topic_id)
+        finish_swaps(storage, directory, index_interval_bytes=config.index_interval_bytes)
         recovered = recover(
             storage,
             directory,
@@ -76,6 +77,8 @@ class PartitionLog:
             recovery_point=recovery_point,
             clean=clean,
             now_ms=clock.now_ms(),
+            cleaned_to=OFFSET_MAX if is_compacted(storage, directory) else Offset(0),
+            power_was_lost=power_was_lost,
         )
         end = recovered.segments[-1].next_offset
         shared = data_directory or DataDirectory(storage, directory, clock)
@@ -117,6 +120,7 @@ class PartitionLog:
         self._swap: Segment | None = None  # about to replace others: named so on disk, not yet in the log
         self._epochs = recovered.epochs
         self._producers: ProducerStateManager = recovered.producers
+        self._snapshots = recovered.snapshots
         unsynced = sum(s.size_bytes for s in recovered.segments if s.next_offset > recovery_point)
         self._sync_point = SyncPoint(max(recovery_point, self.log_start_offset), unsynced)
         self._closed = False
@@ -139,13 +143,13 @@ class PartitionLog:
     @property
     def latest_epoch(self) -> LeaderEpoch | None:
         """The highest leader epoch that has begun in this log, be it without records."""
-        return self._epochs.latest
+        return self._epochs.cache.latest
 
     @property
     def last_offset_and_epoch(self) -> OffsetAndEpoch | None:
         """The last record's offset and leader epoch; None in an empty log."""
         last = Offset(self.log_end_offset - 1)
-        epoch = self._epochs.epoch_of(last)
+        epoch = self._epochs.cache.epoch_of(last)
         return None if last < self.log_start_offset or epoch is None else OffsetAndEpoch(last, epoch)
 
     @property
@@ -209,19 +213,19 @@ class PartitionLog:
     def end_offset_for_epoch(self, epoch: LeaderEpoch) -> OffsetAndEpoch | None:
         """The largest epoch here that is not above ``epoch``, and where it ends (KIP-101, KIP-279). None if
         ``epoch`` is above or below all epochs here."""
-        return self._epochs.end_offset_for(epoch, self.log_end_offset)
+        return self._epochs.cache.end_offset_for(epoch, self.log_end_offset)
 
     def assign_epoch_start(self, epoch: LeaderEpoch) -> None:
         """A new leader's epoch starts at the log's end. Raises StorageFailed.
 
         On a full disk the epoch is known in memory only: a leader must be able to serve reads and to lead again once
-        there is room, and recovery takes epochs from the batches in any case.
+        there is room. The file follows with the next record, before the recovery point does.
         """
         try:
             with self._shared.guarded():
                 self._assign_epochs([(epoch, self.log_end_offset)])
         except StorageFull:
-            self._epochs.assign(epoch, self.log_end_offset)
+            self._epochs.assign_in_memory(epoch, self.log_end_offset)
 
     @failpoint("log.truncate")
     def truncate_to(self, offset: Offset) -> None:
@@ -255,6 +259,7 @@ class PartitionLog:
             self._segments.start_anew_at(offset)
             self._log_start = self.first_dirty_offset = offset
             self._sync_point.set(offset)
+            self._snapshots.drop_all()
             self._forget_from(Offset(0))
 
     # What the log keeps
@@ -276,7 +281,7 @@ class PartitionLog:
             return False
         self._log_start = offset
         self.first_dirty_offset = max(self.first_dirty_offset, offset)
-        self._epochs.truncate_from_start(offset)
+        self._epochs.cache.truncate_from_start(offset)
         return True
 
     @failpoint("log.delete_segments")
@@ -350,7 +355,11 @@ class PartitionLog:
             return self.recovery_point
         began = self._sync_point.begin()
         end = self.log_end_offset
+        if not self._epochs.is_saved:  # a full disk: recovery must not come to believe the file
+            return self.recovery_point
+        end = self._segments.durable_up_to(end)
         try:
+            self._sync_beside()
             self._segments.sync_above(self.recovery_point)
         except OSError as error:
             if self._closed:
@@ -361,8 +370,19 @@ class PartitionLog:
         self._sync_point.reached(began, end)
         return self.recovery_point
 
+    def settle(self) -> None:
+        """Before a clean stop, when nothing is appended any more: write and sync all that lets the log be opened
+        without reading it. Blocks. Raises StorageFull or StorageFailed: then the stop is not a clean one."""
+        with self._shared.guarded():
+            self._epochs.try_to_save()
+            self._segments.active.seal()
+            self._segments.active.sync_indexes()
+            self._snapshots.take(self.log_end_offset, self._producers.capture())
+        if self.sync() != self.log_end_offset:
+            raise StorageFull(f"{self.directory}: the disk is full: what is beside the log could not be written")
+
     def close(self) -> None:
-        """Write the indexes out and let go of the files. Nothing is synced: ``sync`` first for a clean stop."""
+        """Write the indexes out and let go of the files. Nothing is synced: ``settle`` first for a clean stop."""
         self._closed = True  # first: a sync that is under way fails from here on, and that is no failure of the disk
         for segment in self._segments:
             segment.try_to_seal()
@@ -411,18 +431,18 @@ class PartitionLog:
         size = sum(batch.size_bytes for batch in run)
         now_ms = self._clock.now_ms()
         self._shared.admit(size)
-        epochs_before = self._epochs
+        epochs_before = self._epochs.cache
         try:
             with self._shared.guarded():
                 if self._segments.roll_if_needed(size, run[-1].last_offset, now_ms):
+                    self._snapshots.take(self.log_end_offset, self._producers.capture())
                     # Recovery cannot tell a torn segment with another behind it from damage: keep that time short.
                     self._shared.on_flush_wanted()
-                if run[-1].leader_epoch != self.latest_epoch:
+                if run[-1].leader_epoch != self.latest_epoch or not self._epochs.is_saved:
                     self._assign_epochs((batch.leader_epoch, batch.base_offset) for batch in run)
                 self._segments.active.append(parts, [Extent.of(batch) for batch in run])
         except (StorageFull, StorageFailed):
-            # In memory only: an epoch in the file that starts at the log's end claims no record.
-            self._epochs = epochs_before
+            self._epochs.take_back(epochs_before)
             raise
         self._note_appended(run, size, now_ms)
 
@@ -438,14 +458,15 @@ class PartitionLog:
     @failpoint("log.epoch")
     def _assign_epochs(self, starts: Iterable[tuple[LeaderEpoch | None, Offset]]) -> None:
         """New epochs are in their file before a batch of theirs is in the log. Copy, persist, publish."""
-        epochs = LeaderEpochCache(self._epochs.entries)
-        for epoch, start in starts:
-            assert epoch is not None
-            epochs.assign(epoch, start)
-        if epochs.entries == self._epochs.entries:
-            return
-        write_epochs(self._storage, self.directory, epochs.entries)
-        self._epochs = epochs
+        self._epochs.assign((epoch, start) for epoch, start in starts if epoch is not None)
+
+    def _sync_beside(self) -> None:
+        """What recovery takes from beside the segments, before the recovery point passes it."""
+        if not self._epochs.is_synced:
+            self._segments.note_names_changed()
+            self._epochs.sync()
+        if self._snapshots.write():
+            self._segments.note_names_changed()
 
     # Truncating
 
@@ -458,18 +479,22 @@ class PartitionLog:
             self._shared.before_recovery_point_falls()
 
     def _forget_from(self, end: Offset) -> None:
-        """The log was cut to ``end``: epochs and producers follow. An epoch file that a full disk leaves stale does
-        no harm: recovery takes epochs from the batches."""
+        """The log was cut to ``end``: epochs and producers follow."""
         self._epochs.truncate_from_end(end)
-        with suppress(OSError):
-            write_epochs(self._storage, self.directory, self._epochs.entries)
-        if not self._producers.holds_from(end):
-            return
+        with self._shared.guarded(fatal=True):
+            if self._snapshots.drop_above(end):
+                self._segments.note_names_changed()
+        if self._producers.holds_from(end):
+            self._rebuild_producers(end)
+
+    def _rebuild_producers(self, end: Offset) -> None:
         now_ms = self._clock.now_ms()
-        self._producers.clear()
+        start, entries = self._snapshots.newest(end) or (Offset(0), [])
+        self._producers.restore(entries, now_ms)
         for segment in self._segments:
-            for _, batch in segment.scan():
-                self._producers.update(batch, now_ms)
+            if segment.next_offset > start:
+                for _, batch in segment.scan(segment.position_of(max(start, segment.base_offset))):
+                    self._producers.update(batch, now_ms)
 
 
 __all__ = ["AppendResult", "LogConfig", "PartitionLog"]

@@ -2,20 +2,23 @@
 
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from .errors import CorruptBatch, CorruptLog
 from .index import INT32_MAX, IndexedBatch, OffsetIndex
 from .model import Offset
+from .producer_snapshot import SNAPSHOT_SUFFIX
 from .records import HEADER_SIZE, RecordBatch
 from .storage import Buffer, File, Storage
 from .time_index import TimedOffset, TimeIndex
+from .validation import check_stored
 
 LOG_SUFFIX = ".log"
 INDEX_SUFFIX = ".index"
 TIME_INDEX_SUFFIX = ".timeindex"
+TXN_INDEX_SUFFIX = ".txnindex"
 CLEANED, SWAP, DELETED = ".cleaned", ".swap", ".deleted"
 """What follows the suffix of a file that is being made, that replaces others, or that is out of the log (as Kafka's)."""
 SCAN_BYTES = 4096
@@ -74,10 +77,10 @@ class Segment:
         appended to the files' names while they are not, or not any more, part of the log."""
         self.base_offset = base_offset
         self.next_offset = base_offset
+        self._state = state
         self.path = directory / segment_name(base_offset, LOG_SUFFIX + state)
-        index_path, time_index_path = _index_paths(self.path, base_offset, state)
-        self.index = OffsetIndex(storage, index_path, base_offset)
-        self.time_index = TimeIndex(storage, time_index_path, base_offset)
+        self.index = OffsetIndex(storage, self._named(INDEX_SUFFIX), base_offset)
+        self.time_index = TimeIndex(storage, self._named(TIME_INDEX_SUFFIX), base_offset)
         self.first_append_ms: int | None = None  # when this process first appended: the age that rolls a segment
         self.closed = False
         self._storage = storage
@@ -88,6 +91,9 @@ class Segment:
         self._starts: dict[Offset, int] = {}  # offsets known to start a batch: where readers at the tail come back to
         self._largest: TimedOffset | None = None
         self._largest_is_known = True
+        self.last_batch: RecordBatch | None = None  # its header, as ``ends_soundly`` found it; None in an empty file
+        self.indexes_unsynced = False  # sealed, and the index files are not known to be durable
+        self.is_sealed = False  # the index files say all there is to say
         if create:
             self.reset_indexes()  # files that an earlier segment of this name may have left say nothing of this one
 
@@ -124,6 +130,7 @@ class Segment:
             self._cut_back(error)
             raise
         self._remember_start(self.next_offset, self.size_bytes)
+        self.is_sealed = False
         for extent in extents:
             self.note_batch(extent, self.size_bytes)
             self.size_bytes += extent.size_bytes
@@ -223,6 +230,19 @@ class Segment:
             raise CorruptLog(str(error)) from error
         return None
 
+    def ends_soundly(self) -> bool:
+        """Look at the tail of an old file only, from the last index entry on: whether it ends with a whole batch, and
+        the index files say what they must. Sets ``next_offset`` and ``last_batch``."""
+        if not (self.index.file.is_whole() and self.time_index.file.is_whole()):
+            return False
+        position = self._indexed_position(self.index.last)
+        if position is None:
+            return False
+        try:
+            return self._take_tail(position)
+        except CorruptBatch:
+            return False
+
     def truncate_to(self, offset: Offset) -> None:
         """Drop all batches above ``offset``, a ``batch_start``."""
         if offset < self.next_offset:
@@ -235,6 +255,7 @@ class Segment:
         self.index.truncate_to_position(position)
         self.time_index.truncate_to(next_offset)
         self._largest, self._largest_is_known = None, False
+        self.is_sealed = False
         self.size_bytes = position
         last = self.index.last
         self._unindexed_bytes = position - (last.position if last is not None else 0)
@@ -253,6 +274,18 @@ class Segment:
         if (largest := self._largest_timestamp()) is not None:
             self.time_index.append_if_later(largest)
         self._flush_indexes()
+        self.is_sealed = self.indexes_unsynced = True
+
+    def sync_indexes(self) -> None:
+        """Make the index files of a sealed segment durable. For executors, as ``sync``."""
+        self.indexes_unsynced = False
+        try:
+            for path in (self.index.path, self.time_index.path):
+                with closing(self._storage.open(path)) as file:
+                    file.sync()
+        except OSError:
+            if not self.closed:
+                raise
 
     def try_to_seal(self) -> None:
         """As ``seal``; a full disk must not stop the log for what can be rebuilt."""
@@ -277,25 +310,29 @@ class Segment:
     def rename(self, state: str) -> None:
         """Give the files names that end with ``state`` ("": part of the log); durable once the directory is synced.
         The indexes first: one without its segment is nothing, and one that is missing is rebuilt."""
-        paths = _index_paths(self.path, self.base_offset, state)
-        for index, path in zip((self.index, self.time_index), paths, strict=True):
-            with suppress(FileNotFoundError):
-                self._storage.replace(index.path, path)
-            index.path = index.file.path = path
-        path = self.path.with_name(segment_name(self.base_offset, LOG_SUFFIX + state))
-        self._storage.replace(self.path, path)
-        self.path = path
+        before, self._state = self.paths, state
+        self.index.path = self.index.file.path = self._named(INDEX_SUFFIX)
+        self.time_index.path = self.time_index.file.path = self._named(TIME_INDEX_SUFFIX)
+        self.path = self._named(LOG_SUFFIX)
+        for old, new in reversed(tuple(zip(before, self.paths, strict=True))):
+            with suppress(FileNotFoundError) if old != before[0] else nullcontext():
+                self._storage.replace(old, new)
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Its files, as they are called now."""
-        return self.path, self.index.path, self.time_index.path
+        """Its files, as they are called now, that of the records first."""
+        return tuple(map(self._named, (LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX)))
+
+    def _named(self, suffix: str) -> Path:
+        return self.path.with_name(segment_name(self.base_offset, suffix + self._state))
 
     def delete(self) -> None:
         """Close and remove its files; durable once the directory is synced."""
         self.close()
         for path in self.paths:
             self._storage.remove(path)
+        if not self._state:
+            self._storage.remove(self._named(SNAPSHOT_SUFFIX))
 
     def _cut_back(self, cause: OSError) -> None:
         try:
@@ -305,6 +342,21 @@ class Segment:
             raise CorruptLog(
                 f"{self.path}: a write failed ({cause}) and what it left cannot be cut off ({error}); restart the node"
             ) from error
+
+    def _take_tail(self, position: int) -> bool:
+        unindexed, expected, last = 0, self.base_offset, None
+        for _, last in self.scan(position):
+            check_stored(last)
+            if last.base_offset < expected or unindexed > self._index_interval_bytes:  # it would have an entry
+                return False
+            expected = last.next_offset
+            unindexed += last.size_bytes
+        timed = self.time_index.last
+        if last is not None and last.max_timestamp > (-1 if timed is None else timed.timestamp_ms):
+            return False  # the time index is completed before it is left
+        self.next_offset, self.last_batch, self._unindexed_bytes = expected, last, unindexed
+        self._largest, self._largest_is_known, self.is_sealed = None, False, True
+        return True
 
     def _note_timestamp(self, extent: Extent) -> None:
         largest = self._largest_timestamp()
@@ -405,10 +457,3 @@ class Segment:
         starts[offset] = position
         if len(starts) > KNOWN_STARTS_MAX:
             del starts[next(iter(starts))]
-
-
-def _index_paths(path: Path, base_offset: Offset, state: str) -> tuple[Path, Path]:
-    """Those of the segment at ``path``: its offset index and its time index."""
-    names = (segment_name(base_offset, suffix + state) for suffix in (INDEX_SUFFIX, TIME_INDEX_SUFFIX))
-    index, time_index = (path.with_name(name) for name in names)
-    return index, time_index

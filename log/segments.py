@@ -1,6 +1,7 @@
 """The segments of one log, in order; the last one is appended to."""
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ class SegmentList:
         self._config = config
         self._segments = list(segments)
         self._names_unsynced = True
+        self._sealed_unsynced = deque(segment for segment in self._segments if segment.indexes_unsynced)
 
     def __iter__(self) -> Iterator[Segment]:
         return iter(self._segments)
@@ -84,6 +86,7 @@ class SegmentList:
         assert active.size_bytes > 0
         active.seal()
         self._segments.append(self._new(active.next_offset))
+        self._sealed_unsynced.append(active)
 
     def set_aside_first(self, count: int) -> list[Segment]:
         """Take the first ``count`` out of the log, never all. Their files keep their bytes, under names that the next
@@ -91,9 +94,9 @@ class SegmentList:
         assert 0 <= count < len(self._segments)
         gone: list[Segment] = []
         while len(gone) < count:
+            self._segments[0].close()  # first: a sync under way, which opens files by name, must know
             self._segments[0].rename(DELETED)
             gone.append(self._segments.pop(0))
-            gone[-1].close()
         return gone
 
     def replace(self, old: Sequence[Segment], new: Segment) -> None:
@@ -104,15 +107,24 @@ class SegmentList:
         assert first + len(old) < len(self._segments)
         assert (new.base_offset, new.next_offset) == (old[0].base_offset, old[-1].next_offset)
         for segment in old:
+            segment.close()
             segment.rename(DELETED)
         new.rename("")
         self._segments[first : first + len(old)] = [new]
-        for segment in old:
-            segment.close()
+
+    def note_names_changed(self) -> None:
+        """A file of the directory was replaced or removed: the next sync makes that durable."""
+        self._names_unsynced = True
+
+    def durable_up_to(self, end: Offset) -> Offset:
+        """``end``, or less where a segment before it could not write its indexes: recovery must not come to rely on
+        them."""
+        bases = (segment.base_offset for segment in tuple(self._segments)[:-1] if not segment.is_sealed)
+        return min(end, min(bases, default=end))
 
     def sync_above(self, recovery_point: Offset) -> None:
-        """Make durable the names, then what the segments that reach above ``recovery_point`` hold at this moment.
-        Called from executors: everything is captured first."""
+        """Make durable the names, then what the segments that reach above ``recovery_point`` hold at this moment, and
+        the indexes of those that were sealed. Called from executors: everything is captured first."""
         segments, names_unsynced = tuple(self._segments), self._names_unsynced
         if names_unsynced:
             self._names_unsynced = False
@@ -120,6 +132,8 @@ class SegmentList:
         for segment in segments:
             if segment.next_offset > recovery_point:
                 segment.sync()
+        while self._sealed_unsynced:
+            self._sealed_unsynced.popleft().sync_indexes()
 
     @failpoint("log.roll")
     def _new(self, base_offset: Offset) -> Segment:

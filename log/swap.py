@@ -10,6 +10,7 @@ be), so its own batches tell which segments it stands for.
 """
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from .model import Offset
@@ -43,7 +44,9 @@ def _finish(storage: Storage, directory: Path, base: Offset, index_interval_byte
         for position, batch in segment.scan():
             segment.note_batch(Extent.of(batch), position)
             end = batch.next_offset
-        segment.try_to_seal()
+        with suppress(OSError):  # what is missing of an index is made anew
+            segment.seal()
+            segment.sync_indexes()
     finally:
         segment.close()
     assert end > base

@@ -82,7 +82,10 @@ class LogMachine(RuleBasedStateMachine):
             data = builder.build(ProducerId(1), ProducerEpoch(0), self.sequence)
         else:
             data = builder.build()
+        segments = self.log.segment_count
         result = self.log.append_as_leader(data, EPOCH)
+        if self.log.segment_count > segments:
+            self.sync()  # as the flusher is asked to
         assert not result.is_duplicate
         self.ends = sorted({*(end for end in self.ends if end <= result.base_offset), result.last_offset + 1})
         self.sequence += len(records) if idempotent else 0
