@@ -5,6 +5,7 @@ import msgspec
 from ottla.log.model import BrokerId
 from ottla.raft.commands import (
     AllocateProducerIds,
+    AlterConfigs,
     AlterPartition,
     AssignNodeId,
     Command,
@@ -59,7 +60,14 @@ Ask = Submit | Beat | Barrier
 Answer = SubmitAnswer | BeatAnswer | BarrierAnswer
 
 _OF_BROKERS = (
-    AllocateProducerIds | AlterPartition | AssignNodeId | CreatePartitions | CreateTopic | DeleteTopic | DrainBroker
+    AllocateProducerIds
+    | AlterConfigs
+    | AlterPartition
+    | AssignNodeId
+    | CreatePartitions
+    | CreateTopic
+    | DeleteTopic
+    | DrainBroker
 )
 
 

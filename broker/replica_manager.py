@@ -16,9 +16,9 @@ from ottla.log.directory import NO_SPACE
 from ottla.log.errors import LogError, StorageFull
 from ottla.log.manager import LogManager
 from ottla.log.model import BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicId, TopicIdPartition, TopicPartition
-from ottla.log.partition_log import LogConfig
 from ottla.raft.image import MetadataImage, Partition, Topic, empty_image
 
+from .log_configs import log_config
 from .partition_leader import PartitionLeader
 from .replica import Refused, Replica
 
@@ -164,8 +164,9 @@ class ReplicaManager:
         everything, self._took_roles = not self._took_roles, True
         if everything:
             self._remove_forgotten()
-        elif before.topics is image.topics:
+        elif before.topics is image.topics and before.broker_configs is image.broker_configs:
             return
+        everything = everything or before.broker_configs is not image.broker_configs  # a default is of every topic
         for name, topic in before.topics.items():
             newer = image.topics.get(name)
             if newer is None or newer.topic_id != topic.topic_id:
@@ -201,7 +202,7 @@ class ReplicaManager:
 
     def _apply_state(self, replica: Replica, topic: Topic, state: Partition) -> None:
         min_insync = self.image.min_insync(topic)
-        replica.log.config = log_config(topic)
+        replica.log.config = log_config(self.image, topic, self.local)
         if state.leader_epoch <= replica.leader_epoch:
             if replica.leader is not None:
                 replica.isr_committed(state, min_insync)
@@ -252,7 +253,8 @@ class ReplicaManager:
 
     async def _open_log(self, key: TopicIdPartition, name: TopicPartition, topic: Topic) -> None:
         try:
-            opened = await self._run_blocking(lambda: self.logs.get_or_create(name, topic.topic_id, log_config(topic)))
+            config = log_config(self.image, topic, self.local)
+            opened = await self._run_blocking(lambda: self.logs.get_or_create(name, topic.topic_id, config))
         except (LogError, OSError) as error:
             self._opening.pop(key, None)
             self.offline[key] = error if isinstance(error, LogError) else LogError(str(error))
@@ -315,9 +317,3 @@ class ReplicaManager:
         self.replicas.pop(key, None)
         self.offline[key] = error
         log.error("partition.offline", partition=str(replica.name), problem=str(error))
-
-
-def log_config(topic: Topic) -> LogConfig:
-    """A log's settings from its topic's."""
-    names = {"segment.bytes": "segment_bytes", "max.message.bytes": "max_message_bytes"}
-    return LogConfig(**{field: int(topic.configs[key]) for key, field in names.items() if key in topic.configs})

@@ -22,7 +22,7 @@ class SegmentList:
         assert segments
         self._storage = storage
         self._directory = directory
-        self._config = config
+        self.config = config
         self._segments = list(segments)
         self._names_unsynced = True
         self._sealed_unsynced = deque(segment for segment in self._segments if segment.indexes_unsynced)
@@ -57,9 +57,9 @@ class SegmentList:
         active = self.active
         if active.size_bytes == 0:  # an empty segment takes a batch of any size
             return False
-        old = active.first_append_ms is not None and now_ms - active.first_append_ms >= self._config.segment_ms
-        has_room = active.has_room_for(size_bytes, last_offset, self._config.segment_bytes)
-        if has_room and not old and not active.indexes_are_full(self._config.segment_index_bytes):
+        old = active.first_append_ms is not None and now_ms - active.first_append_ms >= self.config.segment_ms
+        has_room = active.has_room_for(size_bytes, last_offset, self.config.segment_bytes)
+        if has_room and not old and not active.indexes_are_full(self.config.segment_index_bytes):
             return False
         self.roll()
         return True
@@ -137,7 +137,7 @@ class SegmentList:
 
     @failpoint("log.roll")
     def _new(self, base_offset: Offset) -> Segment:
-        interval = self._config.index_interval_bytes
+        interval = self.config.index_interval_bytes
         segment = Segment(self._storage, self._directory, base_offset, index_interval_bytes=interval, create=True)
         assert segment.size_bytes == 0
         self._names_unsynced = True

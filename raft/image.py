@@ -19,6 +19,9 @@ CHANGES_KEPT = 1_000
 
 MIN_INSYNC_REPLICAS = "min.insync.replicas"
 
+ALL_BROKERS = ""
+"""In place of a broker's number: the configs of every broker that does not set its own."""
+
 
 class Broker(msgspec.Struct, frozen=True):
     """One registered node."""
@@ -89,6 +92,7 @@ class MetadataImage(msgspec.Struct, frozen=True):
     results: Mapping[BrokerId, ResultWindow] = MappingProxyType({})
     node_ids: Mapping[DirectoryId, BrokerId] = MappingProxyType({})  # of observers; never given to another
     changes: Mapping[str, bytes] = MappingProxyType({})  # results by the ids of clients' changes, the oldest first
+    broker_configs: Mapping[str, dict[str, str]] = MappingProxyType({})  # by number, or ALL_BROKERS; only what was set
 
     def topic_by_id(self, topic_id: TopicId) -> Topic | None:
         """The topic with this identity, or None."""
@@ -104,16 +108,18 @@ class MetadataImage(msgspec.Struct, frozen=True):
 
     def min_insync(self, topic: Topic) -> int:
         """How large the ISR must be before the high watermark may advance: min.insync.replicas, at most RF."""
-        return min_insync(topic.configs, topic.replication_factor)
+        defaults = self.broker_configs.get(ALL_BROKERS, {})
+        return min_insync(topic.configs, topic.replication_factor, defaults)
 
     def digest(self) -> bytes:
         """32 bytes that are equal exactly when two images are (however their mappings are ordered)."""
         return hashlib.blake2b(msgspec.msgpack.encode(_canonical(self)), digest_size=32).digest()
 
 
-def min_insync(configs: Mapping[str, str], replication_factor: int) -> int:
-    """The effective min.insync.replicas of a topic: default 2 where RF >= 3, else 1; never above RF."""
-    configured = configs.get(MIN_INSYNC_REPLICAS)
+def min_insync(configs: Mapping[str, str], replication_factor: int, defaults: Mapping[str, str]) -> int:
+    """The effective min.insync.replicas of a topic: its own, else the cluster's, else 2 where RF >= 3 and 1 below;
+    never above RF."""
+    configured = configs.get(MIN_INSYNC_REPLICAS, defaults.get(MIN_INSYNC_REPLICAS))
     wanted = int(configured) if configured is not None else (2 if replication_factor >= 3 else 1)
     return min(wanted, replication_factor)
 
@@ -133,6 +139,13 @@ def _canonical(image: MetadataImage) -> list[object]:
         (broker, window.broker_epoch, window.highest, sorted(window.results.items()))
         for broker, window in sorted(image.results.items())
     ]
+    later = [  # a part that came with a later format is there only where it, or one after it, says something
+        sorted(image.node_ids.items()),
+        list(image.changes.items()),
+        sorted((name, sorted(configs.items())) for name, configs in image.broker_configs.items()),
+    ]
+    while later and not later[-1]:
+        later.pop()
     return [
         image.index,
         image.cluster_id,
@@ -142,6 +155,5 @@ def _canonical(image: MetadataImage) -> list[object]:
         sorted(image.topic_names.items()),
         image.next_producer_id,
         results,
-        *([sorted(image.node_ids.items())] if image.node_ids or image.changes else []),
-        *([list(image.changes.items())] if image.changes else []),
+        *later,
     ]

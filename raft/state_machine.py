@@ -12,6 +12,7 @@ from .commands import (
     MAX_COMMAND_BYTES,
     MAX_PRODUCER_ID_BLOCK,
     AllocateProducerIds,
+    AlterConfigs,
     AlterPartition,
     AssignNodeId,
     Command,
@@ -25,6 +26,7 @@ from .commands import (
     UnfenceBroker,
     decode_command,
 )
+from .config_decisions import alter_configs
 from .decision import Context, Decision, current_broker, refuse
 from .digests import ImageDigest, is_due
 from .events import ChangeRecorded, Event, ProducerIdsAllocated, ResultRecorded
@@ -146,6 +148,8 @@ def _decide_body(image: MetadataImage, index: int, command: Command) -> Decision
             return drain(context, body)
         case CreateTopic() as body:
             return create_topic(context, body)
+        case AlterConfigs() as body:
+            return alter_configs(context, body)
         case DeleteTopic() as body:
             return delete_topic(context, body)
         case CreatePartitions() as body:

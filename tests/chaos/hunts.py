@@ -128,8 +128,8 @@ WHY_NOT: dict[str, str] = {
     "vote_not_persisted": "A voter must die and come back between two candidates of one term, and whole nodes take "
     "longer to come back than an election does. The quorum's own simulation catches it at seed 0 "
     "(`vote_forgotten`); here 25 seeds did not.",
-    "term_not_persisted": "As for the vote: whole nodes come back too slowly to be asked twice in one term, and a client "
-    "that changes a topic again is known by its change id. The quorum's own simulation catches it at seed 0 "
+    "term_not_persisted": "As for the vote: whole nodes come back too slowly to be asked twice in one term, and who "
+    "changes a topic again is known by a change id. The quorum's own simulation catches it at seed 0 "
     "(`hard_state_forgotten`); here 200 seeds did not.",
 }
 """What keeps a bug from being caught."""
