@@ -88,6 +88,7 @@ class Segment:
         self.size_bytes = self._file.size()
         self._index_interval_bytes = index_interval_bytes
         self._unindexed_bytes = 0
+        self.has_unsynced_cut = False  # a power cut may bring back what was cut off
         self._starts: dict[Offset, int] = {}  # offsets known to start a batch: where readers at the tail come back to
         self._largest: TimedOffset | None = None
         self._largest_is_known = True
@@ -251,6 +252,7 @@ class Segment:
     def cut_at(self, position: int, next_offset: Offset) -> None:
         """Drop the bytes from ``position``, where the batch that starts with ``next_offset`` is or would be."""
         self._starts.clear()
+        self.has_unsynced_cut = True
         self._file.truncate(position)
         self.index.truncate_to_position(position)
         self.time_index.truncate_to(next_offset)
@@ -263,6 +265,7 @@ class Segment:
 
     def sync(self) -> None:
         """Make the file durable. Called from executors: a file closed meanwhile has nothing more to lose here."""
+        self.has_unsynced_cut = False  # first: the loop may cut again meanwhile
         try:
             self._file.sync()
         except OSError:

@@ -130,7 +130,7 @@ class SegmentList:
             self._names_unsynced = False
             self._storage.sync_directory(self._directory)
         for segment in segments:
-            if segment.next_offset > recovery_point:
+            if segment.next_offset > recovery_point or segment.has_unsynced_cut:
                 segment.sync()
         while self._sealed_unsynced:
             self._sealed_unsynced.popleft().sync_indexes()

@@ -55,9 +55,10 @@ class LogMachine(RuleBasedStateMachine):
         )
         self.open()
 
-    def open(self) -> None:
+    def open(self, power: bool = False) -> None:
         self.manager = manager_of(self.storage, self.clock)
         self.manager.read_clean_shutdown()
+        self.manager.power_was_lost = power
         self.log = self.manager.get_or_create(PARTITION, TOPIC_ID, self.config)
         self.keeper = housekeeper_of(
             self.manager,
@@ -158,7 +159,8 @@ class LogMachine(RuleBasedStateMachine):
     def crash(self, power: bool, seed: int) -> None:
         before = self.log
         self.storage = self.storage.crash(seed) if power else self.storage.kill()
-        self.open()
+        self.open(power)
+        assert not self.manager.quarantined
         assert self.log.log_end_offset >= before.recovery_point
         assert self.log.log_start_offset >= min(self.deleted_to, self.log.log_end_offset)
         if power:
