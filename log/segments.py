@@ -24,6 +24,7 @@ class SegmentList:
         self._directory = directory
         self.config = config
         self._segments = list(segments)
+        self.active.has_unsynced_cut = True  # by recovery just now, or by a run that was killed before its sync
         self._names_unsynced = True
         self._sealed_unsynced = deque(segment for segment in self._segments if segment.indexes_unsynced)
 

@@ -24,6 +24,8 @@ def test_a_torn_tail_does_not_come_back_behind_a_new_segment(seed: int) -> None:
     log.sync()
     log.append_as_leader(batch(1, value=bytes(150)), EPOCH)
     storage = storage.crash(seed)
+    open_log(storage, segment_bytes=300, recovery_point=1)
+    storage = storage.kill()
     log = open_log(storage, segment_bytes=300, recovery_point=1)
     log.append_as_leader(batch(1, value=bytes(280)), EPOCH)
     log.sync()
