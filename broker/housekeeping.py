@@ -71,7 +71,7 @@ class Housekeeper:
         storage: Storage,
         clock: Clock,
         chance: Chance,
-        high_watermark: Callable[[TopicPartition], Offset | None],
+        high_watermark: Callable[[PartitionLog], Offset | None],
         run_blocking: RunBlocking,
         settings: HousekeepingSettings,
     ) -> None:
@@ -113,13 +113,13 @@ class Housekeeper:
     async def retain(self) -> None:
         """Take what is too old or too much out of every log."""
         for partition_log in self._logs.logs():
-            while partition_log is not self._cleaning and self._retain_some(partition_log):
-                await asyncio.sleep(0)
+            while partition_log is not self._cleaning and self._retain_some(partition_log):  # noqa: ASYNC110
+                await asyncio.sleep(0)  # others have a turn between the steps
         await self.checkpoint()
 
     def _retain_some(self, partition_log: PartitionLog) -> bool:
         """One step; whether another may follow."""
-        high_watermark = self._high_watermark(partition_log.topic_partition)
+        high_watermark = self._high_watermark(partition_log)
         if high_watermark is None or not _may_expire(partition_log):
             return False
         try:
@@ -202,7 +202,7 @@ class Housekeeper:
         return max(due, key=lambda found: found[1].dirty_ratio, default=None)
 
     def _plan(self, partition_log: PartitionLog) -> CleaningPlan | None:
-        high_watermark = self._high_watermark(partition_log.topic_partition)
+        high_watermark = self._high_watermark(partition_log)
         if high_watermark is None or self._logs.failed is not None:
             return None
         return plan_cleaning(
@@ -225,7 +225,7 @@ class Housekeeper:
         except LogError as error:
             log.warning("cleaning.failed", partition=str(name), problem=str(error))
         except OSError as error:
-            if self._high_watermark(name) is not None and not isinstance(error, FileNotFoundError):
+            if self._high_watermark(partition_log) is not None and not isinstance(error, FileNotFoundError):
                 log.warning("cleaning.failed", partition=str(name), problem=str(error))
                 partition_log.storage_failed(error)
         return False
@@ -266,12 +266,12 @@ class Housekeeper:
         new = rewriting.segment
         if new is None:
             return True
-        if self._high_watermark(partition_log.topic_partition) is None or not partition_log.prepare_swap(group, new):
+        if self._high_watermark(partition_log) is None or not partition_log.prepare_swap(group, new):
             new.close()
             await self._run_blocking(new.delete)
             return False
         await self._run_blocking(lambda: self._storage.sync_directory(partition_log.directory))
-        if self._high_watermark(partition_log.topic_partition) is None or not partition_log.swap(group, new):
+        if self._high_watermark(partition_log) is None or not partition_log.swap(group, new):
             return False
         self._throw_away(partition_log, group)
         return True

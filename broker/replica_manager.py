@@ -16,6 +16,7 @@ from ottla.log.directory import NO_SPACE
 from ottla.log.errors import LogError, StorageFull
 from ottla.log.manager import LogManager
 from ottla.log.model import BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicId, TopicIdPartition, TopicPartition
+from ottla.log.partition_log import PartitionLog
 from ottla.raft.image import MetadataImage, Partition, Topic, empty_image
 
 from .log_configs import log_config
@@ -64,6 +65,11 @@ class ReplicaManager:
         self._run_blocking = run_blocking
         self._lag_s_max = lag_s_max
 
+    @property
+    def run_blocking(self) -> RunBlocking:
+        """Runs a blocking call in an executor."""
+        return self._run_blocking
+
     # --- lookups -----------------------------------------------------------------------------------------------------
 
     def find(self, key: TopicIdPartition) -> Replica | None:
@@ -94,6 +100,12 @@ class ReplicaManager:
     def led(self) -> list[Replica]:
         """The replicas that this broker leads."""
         return [replica for replica in self.replicas.values() if replica.leader is not None]
+
+    def high_watermark_of(self, partition_log: PartitionLog) -> Offset | None:
+        """Up to where the replica of this log is committed; None where there is none, or not any more."""
+        key = TopicIdPartition(partition_log.topic_id, partition_log.topic_partition.partition)
+        replica = self.replicas.get(key)
+        return None if replica is None or replica.log is not partition_log else replica.high_watermark
 
     def may_join_isr(self, broker: BrokerId) -> bool:
         """Whether a broker may enter an ISR now (KIP-841)."""

@@ -96,9 +96,7 @@ def _cleaned_data(batch: RecordBatch, rules: CompactionRules, stats: CleaningSta
         span
         for span in spans
         if (offset := base + span.offset_delta) >= end
-        or (
-            span.key is not None and is_newest(span.key, Offset(offset)) and not (tombstones_go and span.is_tombstone)
-        )
+        or (span.key is not None and is_newest(span.key, Offset(offset)) and not (tombstones_go and span.is_tombstone))
     ]
     stats.kept_records += len(kept)
     if not kept:

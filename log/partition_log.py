@@ -7,6 +7,7 @@ exception: truncating what had been synced waits for two small syncs, because a 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -220,7 +221,7 @@ class PartitionLog:
 
     def end_offset_for_epoch(self, epoch: LeaderEpoch) -> OffsetAndEpoch | None:
         """The largest epoch here that is not above ``epoch``, and where it ends (KIP-101, KIP-279). None if
-        ``epoch`` is above or below all epochs here."""
+        ``epoch`` is above all epochs here; one below them all ended where they begin."""
         return self._epochs.cache.end_offset_for(epoch, self.log_end_offset)
 
     def assign_epoch_start(self, epoch: LeaderEpoch) -> None:
@@ -277,9 +278,30 @@ class PartitionLog:
         """All of them; the last one is appended to."""
         return tuple(self._segments)
 
+    def epoch_of(self, offset: Offset) -> LeaderEpoch | None:
+        """The leader epoch in which ``offset`` was, or will be, written."""
+        return self._epochs.cache.epoch_of(offset)
+
+    def first_batch_at_time(self, timestamp_ms: int) -> Offset | None:
+        """Where to read from for the first record of ``timestamp_ms`` or later: it is in that batch or in a later one.
+        None: there is no such record. Raises CorruptLog."""
+        for segment in self._segments:
+            found = segment.find_time(timestamp_ms) if segment.next_offset > self._log_start else None
+            if found is not None:
+                return max(found.batch.base_offset, self._log_start)
+        return None
+
+    @property
+    def largest_timestamp_offset(self) -> Offset | None:
+        """Last offset of the first batch that has the largest timestamp of all; None where no record has one."""
+        newest = max(self._segments, key=lambda segment: segment.largest_timestamp_ms or -1)
+        return newest.largest_timestamp_offset
+
     def facts(self) -> list[SegmentFacts]:
         """What retention and cleaning ask of each segment."""
-        return [SegmentFacts(s.base_offset, s.next_offset, s.size_bytes, s.largest_timestamp_ms) for s in self._segments]
+        return [
+            SegmentFacts(s.base_offset, s.next_offset, s.size_bytes, s.largest_timestamp_ms) for s in self._segments
+        ]
 
     def advance_log_start(self, offset: Offset) -> bool:
         """Nothing below ``offset`` is read any more. Returns whether that is new. In memory: the checkpoint and the

@@ -20,7 +20,7 @@ INDEX_SUFFIX = ".index"
 TIME_INDEX_SUFFIX = ".timeindex"
 TXN_INDEX_SUFFIX = ".txnindex"
 CLEANED, SWAP, DELETED = ".cleaned", ".swap", ".deleted"
-"""What follows the suffix of a file that is being made, that replaces others, or that is out of the log (as Kafka's)."""
+"""What ends the name of a file that is being made, that replaces others, or that is out of the log (as Kafka's)."""
 SCAN_BYTES = 4096
 """A header scan reads this much at once: small batches share a read, large ones waste little of it."""
 VERIFY_BYTES = 1 << 20
@@ -59,8 +59,8 @@ class Segment:
     """Batches from ``base_offset``. Their bytes are the file's; the indexes and a few known starts find them.
 
     Invariant: the file holds ``size_bytes`` bytes of whole batches in the order of their offsets, up to
-    ``next_offset``; compaction leaves gaps. What an index says of a batch is checked against the batch; where it is wrong, the search
-    begins at the segment's start: a bad index costs time, never a record.
+    ``next_offset``; compaction leaves gaps. What an index says of a batch is checked against the batch; where it is
+    wrong, the search begins at the segment's start: a bad index costs time, never a record.
     """
 
     def __init__(

@@ -148,7 +148,12 @@ def test_the_last_batch_of_a_producer_stays_as_a_header(compression: Compression
     assert [batch.base_offset for batch in kept] == [0, 3], "producer 8 has a later batch elsewhere"
     empty = kept[0]
     assert (empty.record_count, empty.size_bytes, list(empty.records())) == (0, HEADER_SIZE, [])
-    assert (empty.base_sequence, empty.last_sequence, empty.last_offset, empty.max_timestamp) == (0, 1, 1, NOW_MS + 1000)
+    assert (empty.base_sequence, empty.last_sequence, empty.last_offset, empty.max_timestamp) == (
+        0,
+        1,
+        1,
+        NOW_MS + 1000,
+    )
     empty.verify_crc()
     assert [bytes(b.buffer) for b in clean(kept, last={7: 1})] == [bytes(b.buffer) for b in kept]
 

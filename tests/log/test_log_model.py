@@ -1,7 +1,8 @@
-"""What a log keeps, against a model in memory: appends, truncation, retention, deletion and compaction in any order, with
-restarts, kills and power cuts between them, and in the middle of cleaning."""
+"""What a log keeps, against a model in memory: appends, truncation, retention, deletion and compaction in any order,
+with restarts, kills and power cuts between them, and in the middle of cleaning."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -63,7 +64,7 @@ class LogMachine(RuleBasedStateMachine):
         self.keeper = housekeeper_of(
             self.manager,
             self.storage,
-            lambda name: Offset(self.high_watermark),
+            lambda log: Offset(self.high_watermark),
             self.clock,
             memory_bytes=800,
         )
@@ -79,10 +80,8 @@ class LogMachine(RuleBasedStateMachine):
         builder = BatchBuilder(compression)
         for key, value in records:
             builder.append(key, value, timestamp_ms=self.clock.now_ms())
-        if idempotent:
-            data = builder.build(ProducerId(1), ProducerEpoch(0), self.sequence)
-        else:
-            data = builder.build()
+        producer = (ProducerId(1), ProducerEpoch(0), self.sequence) if idempotent else ()
+        data = builder.build(*producer)
         segments = self.log.segment_count
         result = self.log.append_as_leader(data, EPOCH)
         if self.log.segment_count > segments:
@@ -237,7 +236,7 @@ class LogMachine(RuleBasedStateMachine):
         if not hasattr(self, "log"):
             return
         segments = self.log.segments
-        for one, next_one in zip(segments, segments[1:], strict=False):
+        for one, next_one in pairwise(segments):
             assert one.next_offset == next_one.base_offset
         assert segments[0].base_offset <= self.log.log_start_offset
 
@@ -257,4 +256,3 @@ LogMachine.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestLog = LogMachine.TestCase
-

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 from ottla.broker.housekeeping import Housekeeper, HousekeepingSettings
 from ottla.log.chance import Chance
 from ottla.log.manager import LogManager
-from ottla.log.model import Offset, TopicPartition
+from ottla.log.model import Offset
+from ottla.log.partition_log import PartitionLog
 from ottla.log.records import Record, RecordBatch, batches_in
 from tests.log.builders import DATA, HandClock
 from tests.simulation.crashing_storage import CrashingStorage, SeededChance
@@ -34,7 +35,7 @@ def manager_of(storage: CrashingStorage, clock: HandClock | None = None) -> LogM
 def housekeeper_of(
     manager: LogManager,
     storage: CrashingStorage,
-    high_watermark: Callable[[TopicPartition], Offset | None],
+    high_watermark: Callable[[PartitionLog], Offset | None],
     clock: HandClock | None = None,
     *,
     memory_bytes: int = 1 << 20,
