@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from ottla.broker.housekeeping import Housekeeper, HousekeepingSettings
+from ottla.broker.housekeeping import Housekeeper, HousekeepingSettings, RunBlocking
 from ottla.log.chance import Chance
 from ottla.log.manager import LogManager
 from ottla.log.model import Offset
@@ -40,6 +40,7 @@ def housekeeper_of(
     *,
     memory_bytes: int = 1 << 20,
     chance: Chance | None = None,
+    run_blocking: RunBlocking = inline,
 ) -> Housekeeper:
     return Housekeeper(
         logs=manager,
@@ -47,7 +48,7 @@ def housekeeper_of(
         clock=clock or HandClock(),
         chance=chance or SeededChance(),
         high_watermark=high_watermark,
-        run_blocking=inline,
+        run_blocking=run_blocking,
         settings=HousekeepingSettings(dedupe_buffer_bytes=memory_bytes),
     )
 
