@@ -33,10 +33,13 @@ def keyed(*pairs: tuple[str, str], sequence: int | None = None) -> bytes:
     return builder.build(*(() if sequence is None else (ProducerId(5), ProducerEpoch(0), sequence)))
 
 
-def filled(storage: CrashingStorage, *, flush: bool = True) -> tuple[LogManager, PartitionLog]:
+def filled(storage: CrashingStorage, *, flush: bool = True, twice: bool = False) -> tuple[LogManager, PartitionLog]:
     manager = manager_of(storage)
     log = manager.get_or_create(PARTITION, TOPIC_ID, CONFIG)
-    for number in range(14):
+    for number in range(28 if twice else 14):
+        if number == 14:  # small segments now, of which the next cleaning makes larger ones
+            drive(manager.flush(inline))
+            clean(manager, storage, log.log_end_offset)
         log.append_as_leader(keyed((f"k{number % 3}", f"{number}"), (f"only{number // 5}", "x")), EPOCH)
         if number == 2:
             log.append_as_leader(keyed(("k0", "idempotent"), sequence=0), EPOCH)
@@ -65,7 +68,7 @@ def test_a_cleaning_interrupted_anywhere(power: bool, seed: int) -> None:
     interrupted = 0
     for change in range(1, 400):
         storage = CrashingStorage(seed)
-        manager, log = filled(storage)
+        manager, log = filled(storage, twice=True)
         before, end = newest(log), log.log_end_offset
         storage.cut_power_at(change)
         try:
