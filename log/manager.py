@@ -257,12 +257,15 @@ class LogManager:
         offset_of: Callable[[PartitionLog], Offset],
     ) -> None:
         def capture() -> dict[TopicPartition, Offset]:
-            return known | {log.topic_partition: offset_of(log) for log in self.logs()}
+            now = known | {log.topic_partition: offset_of(log) for log in self.logs()}
+            return {name: offset for name, offset in now.items() if offset}
 
-        moved = {name: offset for name, offset in capture().items() if known.get(name, 0) != offset}
-        if moved:
+        now = capture()
+        if now != known:
             file.write(capture)
-            known.update(moved)
+            known.update(now)
+            for name in known.keys() - now.keys():
+                known.pop(name, None)
 
     def room_bytes(self) -> int:
         """What may be written before the reserve is touched."""
