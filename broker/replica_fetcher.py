@@ -73,6 +73,10 @@ class ReplicaFetcher:
             self._ask.pop(key, None)
             self._forget[key] = None
 
+    def durable(self, key: TopicIdPartition) -> None:
+        """All that its log holds is durable: it may be asked for again, if it still follows here."""
+        self._name(key)
+
     async def stop(self) -> None:
         for handle in self._retries:
             handle.cancel()
@@ -141,11 +145,15 @@ class ReplicaFetcher:
                 await self._send(link)
 
     async def _send(self, link: ReplicaLink) -> None:
-        changed = tuple(self._question(self._replicas[key]) for key in self._ask if key in self._replicas)
+        asked = [(key, self._replicas[key]) for key in self._ask if key in self._replicas]
+        changed = tuple(self._question(replica) for key, replica in asked if replica.is_durable)
         forgotten = tuple((key.topic_id, key.partition) for key in self._forget)
         self._ask.clear()
         self._forget.clear()
         self._changed.clear()
+        for key, replica in asked:
+            if not replica.is_durable:
+                self._acknowledge(key, replica)
         self._outstanding += 1
         if self._watchdog is not None:
             self._watchdog.guard()
@@ -193,7 +201,14 @@ class ReplicaFetcher:
             log.debug("replica.waits", partition=str(replica.name), error=result.error.name, why=result.message)
             self._later(key)
         elif step.append or step.truncate_to is not None or replica.log.log_start_offset != log_start:
-            self._ask[key] = None  # the leader is to know what moved
+            self._acknowledge(key, replica)  # the leader is to know what moved
+
+    def _acknowledge(self, key: TopicIdPartition, replica: Replica) -> None:
+        """To ask again is to acknowledge, so it waits for the sync where the topic's records must be durable."""
+        if replica.is_durable:
+            self._ask[key] = None
+        else:
+            replica.when_durable(replica.log.log_end_offset, _AskOnce(self, key))
 
     def _later(self, key: TopicIdPartition) -> None:
         def again() -> None:
@@ -202,6 +217,20 @@ class ReplicaFetcher:
 
         handle = asyncio.get_running_loop().call_later(RETRY_S, again)
         self._retries.add(handle)
+
+
+class _AskOnce:
+    """Waits for what a follower has appended to be durable; a role that ends meanwhile asks for nothing."""
+
+    def __init__(self, fetcher: ReplicaFetcher, key: TopicIdPartition) -> None:
+        self._fetcher = fetcher
+        self._key = key
+
+    def committed(self, replica: Replica) -> None:
+        self._fetcher.durable(self._key)
+
+    def lost(self, replica: Replica, error: ErrorCode) -> None:
+        pass
 
 
 class Fetchers:

@@ -12,6 +12,7 @@ import structlog
 
 from ottla.client.error_codes import ErrorCode
 from ottla.log.clock import Clock
+from ottla.log.config import LogConfig
 from ottla.log.directory import NO_SPACE
 from ottla.log.errors import LogError, StorageFull
 from ottla.log.manager import LogManager
@@ -19,6 +20,7 @@ from ottla.log.model import BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicId,
 from ottla.log.partition_log import PartitionLog
 from ottla.raft.image import MetadataImage, Partition, Topic, empty_image
 
+from .group_sync import GroupSync, RunBlocking
 from .log_configs import log_config
 from .partition_leader import PartitionLeader
 from .replica import Refused, Replica
@@ -27,14 +29,10 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+RECOVERY_LOG_EVERY = 100
+"""So many logs opened are a line in the node's log."""
 RETRY_S = 1.0
 """Between attempts to open a log for which the disk was too full."""
-
-
-class RunBlocking(Protocol):
-    """Runs a blocking call in an executor."""
-
-    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
 
 
 class Fetchers(Protocol):
@@ -58,17 +56,14 @@ class ReplicaManager:
         self.replicas: dict[TopicIdPartition, Replica] = {}
         self.offline: dict[TopicIdPartition, LogError] = {}  # their logs could not be opened, or failed since
         self.fetchers: Fetchers | None = None
+        self.recovering = 0  # logs that are still to be opened before this broker registers
         self._opening: dict[TopicIdPartition, asyncio.Task[None]] = {}
         self._directories: dict[TopicPartition, asyncio.Task[None]] = {}  # last in the queue of what is done to each
         self._broker_epoch: BrokerEpoch | None = None
         self._took_roles = False  # of this incarnation's registration
-        self._run_blocking = run_blocking
+        self.run_blocking = run_blocking
         self._lag_s_max = lag_s_max
-
-    @property
-    def run_blocking(self) -> RunBlocking:
-        """Runs a blocking call in an executor."""
-        return self._run_blocking
+        self._group_sync = GroupSync(run_blocking, logs.look_now)
 
     # --- lookups -----------------------------------------------------------------------------------------------------
 
@@ -128,7 +123,12 @@ class ReplicaManager:
             for number, state in enumerate(topic.partitions):
                 if self.local in state.replicas:
                     self._open(topic, number)
-        await asyncio.gather(*self._opening.values())
+        opening = list(self._opening.values())
+        for done, task in enumerate(asyncio.as_completed(opening), 1):
+            await task
+            self.recovering = len(opening) - done
+            if done % RECOVERY_LOG_EVERY == 0 or done == len(opening):
+                log.info("log.recovery", done=done, total=len(opening))
 
     def activate(self, broker_epoch: BrokerEpoch) -> None:
         """This incarnation is registered: from its image on, roles are taken. Never before, so that no leader epoch
@@ -214,7 +214,7 @@ class ReplicaManager:
 
     def _apply_state(self, replica: Replica, topic: Topic, state: Partition) -> None:
         min_insync = self.image.min_insync(topic)
-        replica.log.config = log_config(self.image, topic, self.local)
+        self._configure(replica, log_config(self.image, topic, self.local))
         if state.leader_epoch <= replica.leader_epoch:
             if replica.leader is not None:
                 replica.isr_committed(state, min_insync)
@@ -223,6 +223,11 @@ class ReplicaManager:
             self._take_role(replica, state, min_insync)
         except LogError as error:
             self.fail(replica, error)
+
+    def _configure(self, replica: Replica, config: LogConfig) -> None:
+        replica.log.config = config
+        if not replica.log.flush_is_settled:
+            self._group_sync.want(replica)
 
     def _take_role(self, replica: Replica, state: Partition, min_insync: int) -> None:
         self._unfollow(replica)
@@ -266,7 +271,7 @@ class ReplicaManager:
     async def _open_log(self, key: TopicIdPartition, name: TopicPartition, topic: Topic) -> None:
         try:
             config = log_config(self.image, topic, self.local)
-            opened = await self._run_blocking(lambda: self.logs.get_or_create(name, topic.topic_id, config))
+            opened = await self.run_blocking(lambda: self.logs.get_or_create(name, topic.topic_id, config))
         except (LogError, OSError) as error:
             self._opening.pop(key, None)
             self.offline[key] = error if isinstance(error, LogError) else LogError(str(error))
@@ -283,6 +288,7 @@ class ReplicaManager:
             await self._set_aside(replica)  # deleted, or moved away, while it opened
             return
         self.replicas[key] = replica
+        replica.on_growth = self._group_sync.appended
         if self.active:
             self._apply_state(replica, current, state)
 
@@ -310,11 +316,15 @@ class ReplicaManager:
     async def _set_aside(self, replica: Replica) -> None:
         """In an executor: it waits for the disk, and this is called from where the quorum's commands are applied."""
         try:
-            await self._run_blocking(lambda: self.logs.remove(replica.name))
+            await self.run_blocking(lambda: self.logs.remove(replica.name))
         except (LogError, OSError) as error:
             log.error("partition.not_set_aside", partition=str(replica.name), problem=str(error))
             return
         log.info("partition.set_aside", partition=str(replica.name), topic_id=replica.topic_id)
+
+    async def stop_syncing(self) -> None:
+        """The node stops: whoever waits for a sync is not acknowledged."""
+        await self._group_sync.stop()
 
     async def settled(self) -> None:
         """Until no log is being opened or set aside."""

@@ -59,9 +59,14 @@ class OffsetIndex:
         """Forget the batches that start at or after ``position``."""
         self.file.truncate(self.file.search(position, column=1)[0])
 
-    def is_full(self, bytes_max: int) -> bool:
-        """Whether another entry would make the file larger than ``bytes_max``."""
-        return (len(self.file) + 1) * ENTRY.size > bytes_max
+    def position_not_above(self, position: int) -> int:
+        """The largest position of an entry up to this one; 0 if there is none."""
+        entry = self.file.search(position + 1, column=1)[1]
+        return 0 if entry is None else entry[1]
+
+    def bytes_if_grown(self) -> int:
+        """Size of the file with one entry more."""
+        return (len(self.file) + 1) * ENTRY.size
 
     def start_anew(self) -> None:
         """Forget everything, to be rebuilt."""

@@ -343,6 +343,10 @@ class LogManager:
         if self.failed is not None:
             raise StorageFailed(f"{self.path}: {self.failed}")
 
+    def look_now(self) -> None:
+        """Have the flusher look at once: somebody else's sync has failed."""
+        self._want_flush()
+
     def _want_flush(self) -> None:
         self._flush_wanted.set()
 

@@ -3,9 +3,11 @@
 It knows nothing of replication: whoever reads passes the bound (the high watermark, or the log's end).
 
 All methods but ``sync`` belong to the event loop's thread and wait for nothing but the page cache, with one
-exception: truncating what had been synced waits for two small syncs, because a power cut must not bring it back.
+exception: truncating what had been synced waits for two small syncs, and a roll soon after for one, because a power
+cut must not bring it back among what came later.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,9 +16,10 @@ from typing import NamedTuple
 from .checkpoint import bind_to_topic
 from .clock import Clock
 from .config import LogConfig
-from .directory import DataDirectory
+from .directory import NO_SPACE, DataDirectory
 from .errors import OffsetOutOfRange, StorageFailed, StorageFull
 from .failpoints import failpoint
+from .flush_promise import FlushPromise
 from .model import LeaderEpoch, Offset, OffsetAndEpoch, ProducerId, TopicId, TopicPartition
 from .producer_state import ProducerStateManager
 from .records import HEADER_SIZE, RecordBatch
@@ -121,9 +124,12 @@ class PartitionLog:
         self._epochs = recovered.epochs
         self._producers: ProducerStateManager = recovered.producers
         self._snapshots = recovered.snapshots
+        self._is_settled = recovered.is_settled  # nothing has changed since it was stopped cleanly
         unsynced = sum(s.size_bytes for s in recovered.segments if s.next_offset > recovery_point)
         self._sync_point = SyncPoint(max(recovery_point, self.log_start_offset), unsynced)
         self._closed = False
+        self._promise = FlushPromise(storage, directory)
+        self._sync_lock = threading.Lock()  # of the background and of an acknowledgement, in two executors
 
     @property
     def config(self) -> LogConfig:
@@ -172,6 +178,22 @@ class PartitionLog:
         return len(self._segments)
 
     @property
+    def counts_once_durable(self) -> bool:
+        """Whether what is appended may be acknowledged only below the recovery point: while the topic says so, and
+        after that until the word given for it is durably taken back."""
+        return self.config.flushes_before_ack or self._promise.given
+
+    @property
+    def flush_is_settled(self) -> bool:
+        """Whether the word in the directory is what the topic says."""
+        return self._promise.given == self.config.flushes_before_ack
+
+    @property
+    def survives_power_loss(self) -> bool:
+        """Whether all that this log ever acknowledged is durable."""
+        return self._promise.given
+
+    @property
     def unsynced_bytes(self) -> int:
         """Appended and not yet known to be durable."""
         return self._sync_point.unsynced_bytes
@@ -185,12 +207,14 @@ class PartitionLog:
         assert self.latest_epoch is None or leader_epoch >= self.latest_epoch
         batch = self._validated(data)
         duplicate = self._producers.check(batch)
+        by_broker = self.config.message_timestamp_type == "LogAppendTime"
         if duplicate is not None:
-            return AppendResult(duplicate.base_offset, duplicate.last_offset, None, self.log_start_offset, True)
-        batch.base_offset, batch.leader_epoch = self.log_end_offset, leader_epoch
-        header = batch.stamped_header(batch.base_offset, leader_epoch)
+            time_ms = duplicate.timestamp if by_broker else None
+            return AppendResult(duplicate.base_offset, duplicate.last_offset, time_ms, self.log_start_offset, True)
+        time_ms = self._clock.now_ms() if by_broker else None
+        header = batch.stamped_header(self.log_end_offset, leader_epoch, time_ms)
         self._append_run([batch], (header, memoryview(data)[HEADER_SIZE:]))
-        return AppendResult(batch.base_offset, batch.last_offset, None, self.log_start_offset, False)
+        return AppendResult(batch.base_offset, batch.last_offset, time_ms, self.log_start_offset, False)
 
     def append_as_follower(self, data: Buffer) -> Offset:
         """Append whole batches exactly as the leader stored them; returns the new log end.
@@ -381,6 +405,10 @@ class PartitionLog:
         """
         if self._shared.failed is not None:
             raise StorageFailed(f"{self.directory}: {self._shared.failed}")
+        with self._sync_lock:
+            return self._sync()
+
+    def _sync(self) -> Offset:
         if self._closed:
             return self.recovery_point
         began = self._sync_point.begin()
@@ -402,14 +430,34 @@ class PartitionLog:
 
     def settle(self) -> None:
         """Before a clean stop, when nothing is appended any more: write and sync all that lets the log be opened
-        without reading it. Blocks. Raises StorageFull or StorageFailed: then the stop is not a clean one."""
+        without reading it. Blocks. Raises StorageFull or StorageFailed: then the stop is not a clean one.
+
+        On a full disk, indexes or the snapshot may be missing: the next opening reads the records instead.
+        """
+        if self._is_settled:
+            return
         with self._shared.guarded():
             self._epochs.try_to_save()
-            self._segments.active.seal()
-            self._segments.active.sync_indexes()
+            active = self._segments.active
+            active.try_to_seal()
+            if active.is_sealed:
+                active.sync_indexes()
             self._snapshots.take(self.log_end_offset, self._producers.capture())
         if self.sync() != self.log_end_offset:
             raise StorageFull(f"{self.directory}: the disk is full: what is beside the log could not be written")
+
+    @failpoint("log.settle_flush")
+    def settle_flush(self) -> None:
+        """Give, or take back, the word that nothing is acknowledged before it is durable, as the topic says now.
+        Blocks: for executors. To be called after a sync that began under the present setting. Raises StorageFailed
+        or StorageFull."""
+        if self._closed or self.flush_is_settled:
+            return
+        with self._shared.guarded():
+            if self.config.flushes_before_ack:
+                self._promise.give()
+            else:
+                self._promise.take_back()
 
     def close(self) -> None:
         """Write the indexes out and let go of the files. Nothing is synced: ``settle`` first for a clean stop."""
@@ -421,8 +469,7 @@ class PartitionLog:
     # Appending
 
     def _validated(self, data: Buffer) -> RecordBatch:
-        latest = self._clock.now_ms() + self.config.message_timestamp_after_max_ms
-        return validated(data, max_message_bytes=self.config.max_message_bytes, latest_timestamp_ms=latest)
+        return validated(data, self.config, self._clock.now_ms())
 
     def _start_inside_first(self, data: Buffer) -> None:
         """The leader's log starts in the middle of a batch, and so does ours, being empty: begin with all of it."""
@@ -477,6 +524,7 @@ class PartitionLog:
         self._note_appended(run, size, now_ms)
 
     def _note_appended(self, run: Sequence[RecordBatch], size: int, now_ms: int) -> None:
+        self._is_settled = False
         active = self._segments.active
         if active.first_append_ms is None:
             active.first_append_ms = now_ms
@@ -488,6 +536,7 @@ class PartitionLog:
     @failpoint("log.epoch")
     def _assign_epochs(self, starts: Iterable[tuple[LeaderEpoch | None, Offset]]) -> None:
         """New epochs are in their file before a batch of theirs is in the log. Copy, persist, publish."""
+        self._is_settled = False
         self._epochs.assign((epoch, start) for epoch, start in starts if epoch is not None)
 
     def _sync_beside(self) -> None:
@@ -495,7 +544,13 @@ class PartitionLog:
         if not self._epochs.is_synced:
             self._segments.note_names_changed()
             self._epochs.sync()
-        if self._snapshots.write():
+        try:
+            written = self._snapshots.write()
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            return  # an older one takes its place: recovery reads more
+        if written:
             self._segments.note_names_changed()
 
     # Truncating
@@ -510,6 +565,7 @@ class PartitionLog:
 
     def _forget_from(self, end: Offset) -> None:
         """The log was cut to ``end``: epochs and producers follow."""
+        self._is_settled = False
         self._epochs.truncate_from_end(end)
         with self._shared.guarded(fatal=True):
             if self._snapshots.drop_above(end):

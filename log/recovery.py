@@ -22,7 +22,7 @@ from .model import Offset
 from .producer_snapshot import SNAPSHOT_SUFFIX, UNWRITTEN_SUFFIX, ProducerSnapshots
 from .producer_state import ProducerStateManager
 from .records import RecordBatch
-from .segment import INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX, Extent, Segment
+from .segment import INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX, Extent, Segment, follows
 from .storage import Storage
 from .validation import check_stored
 
@@ -40,6 +40,7 @@ class Recovered:
     producers: ProducerStateManager
     snapshots: ProducerSnapshots
     cut_bytes: int  # of a torn tail
+    is_settled: bool  # stopped cleanly, and nothing was missing
 
 
 class _EpochsDisagree(Exception):
@@ -72,7 +73,8 @@ def recover(
         cut_bytes = recovery.run()
         file = EpochFile(storage, directory, recovery.epochs, saved=(saved or ()) == recovery.epochs.entries)
         file.try_to_save()
-        return Recovered(segments, file, recovery.producers, snapshots, cut_bytes)
+        settled = clean and file.is_saved and recovery.is_settled
+        return Recovered(segments, file, recovery.producers, snapshots, cut_bytes, settled)
 
     try:
         try:
@@ -160,6 +162,12 @@ class _Recovery:
         self._settle()
         return cut_bytes
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that a clean stop writes was there."""
+        last = self._segments[-1]
+        return last.is_sealed and not last.indexes_unsynced and self._producers_from == last.next_offset
+
     def _load_producers(self) -> Offset:
         """From the newest snapshot that can be believed; returns the offset from which on batches add to it."""
         newest = self._snapshots.newest(OFFSET_MAX if self._clean else self._recovery_point)
@@ -171,8 +179,7 @@ class _Recovery:
 
     def _gap_before(self, number: int) -> CorruptBatch | None:
         before, segment = self._segments[number - 1 : number + 1]
-        gap = segment.base_offset - before.next_offset
-        if gap == 0 or (gap > 0 and segment.base_offset <= self._cleaned_to):
+        if follows(before.next_offset, segment.base_offset, self._cleaned_to):
             return None
         return CorruptBatch(f"the next segment starts at {segment.base_offset}, where {before.next_offset} was due")
 
@@ -199,11 +206,15 @@ class _Recovery:
         """Where the segment's batches end too early: the position, and why."""
         if segment.base_offset >= self._verify_from:
             return self._scan(segment, verify=True)
-        if not segment.ends_soundly():
-            return self._scan(segment, verify=False)
         later = self._segments[number + 1 :]
+        # Rolled at the recovery point: the sync that would have made its indexes durable has not come.
+        indexes_unsynced = not self._clean and later[0].base_offset >= self._recovery_point
+        if indexes_unsynced or not segment.ends_soundly(self._cleaned_to):
+            return self._scan(segment, verify=not later)
         if not later or later[0].base_offset > self._headers_from:
-            return self._scan_from(segment, max(self._headers_from, segment.base_offset))
+            # Verified, if anything: without a snapshot at the very end, nothing else vouches for where a log ends that
+            # was stopped cleanly.
+            return self._scan_from(segment, max(self._headers_from, segment.base_offset), verify=not later)
         self._check_epoch(segment)
         return None
 
@@ -212,6 +223,7 @@ class _Recovery:
         position = 0
         segment.reset_indexes()
         segment.next_offset = segment.base_offset
+        segment.cut_unsynced = verify  # a process that died may have cut it without a sync
         try:
             for position, batch in segment.scan(content=verify):
                 self._check_place(segment, batch)
@@ -227,14 +239,16 @@ class _Recovery:
             segment.try_to_seal()
         return None
 
-    def _scan_from(self, segment: Segment, offset: Offset) -> tuple[int, CorruptBatch] | None:
-        """Take in what the headers from ``offset`` on say of epochs and producers."""
+    def _scan_from(self, segment: Segment, offset: Offset, *, verify: bool) -> tuple[int, CorruptBatch] | None:
+        """Take in what the batches from ``offset`` on say of epochs and producers."""
         position = segment.position_of(offset)
         expected = None
         try:
-            for _, batch in segment.scan(position):
+            for _, batch in segment.scan(position, content=verify):
                 check_stored(batch)
-                if expected is not None and batch.base_offset < expected:
+                if verify:
+                    batch.verify_crc()
+                if expected is not None and not follows(expected, batch.base_offset, self._cleaned_to):
                     raise CorruptBatch(f"offset {batch.base_offset} follows where {expected} was due")
                 self._take(batch)
                 expected = batch.next_offset
@@ -246,8 +260,7 @@ class _Recovery:
 
     def _check_place(self, segment: Segment, batch: RecordBatch) -> None:
         check_stored(batch)
-        gap = batch.base_offset - segment.next_offset
-        if gap and not (gap > 0 and batch.base_offset <= self._cleaned_to):
+        if not follows(segment.next_offset, batch.base_offset, self._cleaned_to):
             raise CorruptBatch(f"offset {batch.base_offset} follows where {segment.next_offset} was due")
 
     def _take(self, batch: RecordBatch) -> None:

@@ -24,6 +24,8 @@ CLEANED, SWAP, DELETED = ".cleaned", ".swap", ".deleted"
 SCAN_BYTES = 4096
 """A header scan reads this much at once: small batches share a read, large ones waste little of it."""
 VERIFY_BYTES = 1 << 20
+ALIGNED_READ_BYTES_MIN = 64 << 10
+"""Below it, a copy of what was read costs less than looking for where a batch ends."""
 KNOWN_STARTS_MAX = 64
 
 # What a read must know of a batch: | base_offset: i64 | length: i32 | 11 bytes | last_offset_delta: i32 |
@@ -53,6 +55,12 @@ class ScannedBatch(NamedTuple):
 def segment_name(base_offset: Offset, suffix: str = LOG_SUFFIX) -> str:
     """20 digits, so that names sort as offsets do."""
     return f"{base_offset:020d}{suffix}"
+
+
+def follows(expected: Offset, base_offset: Offset, cleaned_to: Offset) -> bool:
+    """Whether a batch, or segment, of ``base_offset`` may come where ``expected`` was due: there, or later where
+    compaction has been, below ``cleaned_to``."""
+    return base_offset == expected or expected < base_offset <= cleaned_to
 
 
 class Segment:
@@ -88,12 +96,13 @@ class Segment:
         self.size_bytes = self._file.size()
         self._index_interval_bytes = index_interval_bytes
         self._unindexed_bytes = 0
-        self.has_unsynced_cut = False  # a power cut may bring back what was cut off
         self._starts: dict[Offset, int] = {}  # offsets known to start a batch: where readers at the tail come back to
         self._largest: TimedOffset | None = None
         self._largest_is_known = True
         self.last_batch: RecordBatch | None = None  # its header, as ``ends_soundly`` found it; None in an empty file
+        self.index_bytes = 0  # of the larger index, were there one entry more
         self.indexes_unsynced = False  # sealed, and the index files are not known to be durable
+        self.cut_unsynced = False  # what was cut off may come back with a power cut
         self.is_sealed = False  # the index files say all there is to say
         if create:
             self.reset_indexes()  # files that an earlier segment of this name may have left say nothing of this one
@@ -109,10 +118,6 @@ class Segment:
         """Last offset of the first batch that has the largest timestamp."""
         largest = self._largest_timestamp()
         return None if largest is None else largest.offset
-
-    def indexes_are_full(self, bytes_max: int) -> bool:
-        """Whether one of the indexes takes no more entry within ``bytes_max``."""
-        return self.index.is_full(bytes_max) or self.time_index.is_full(bytes_max)
 
     def has_room_for(self, size_bytes: int, last_offset: Offset, segment_bytes: int) -> bool:
         """Whether batches of this size, up to ``last_offset``, fit into a segment of ``segment_bytes``."""
@@ -142,11 +147,14 @@ class Segment:
     def note_batch(self, extent: Extent, position: int) -> None:
         """Take the batch at ``position`` into the indexes if their last entries are far enough back (Kafka's
         LogSegment.append)."""
+        if not self._largest_is_known:
+            self._largest_timestamp()
         self._note_timestamp(extent)
         if self._unindexed_bytes > self._index_interval_bytes:
             self.index.append(extent.last_offset, position)
             if self._largest is not None:
                 self.time_index.append_if_later(self._largest)
+            self.index_bytes = max(self.index.bytes_if_grown(), self.time_index.bytes_if_grown())
             self._unindexed_bytes = 0
         self._unindexed_bytes += extent.size_bytes
 
@@ -155,7 +163,7 @@ class Segment:
         self.index.start_anew()
         self.time_index.start_anew()
         self._largest, self._largest_is_known = None, True
-        self._unindexed_bytes = 0
+        self._unindexed_bytes = self.index_bytes = 0
 
     def read(self, offset: Offset, max_bytes: int, upper_bound: Offset) -> bytes:
         """Whole batches from the one that contains ``offset``, all below ``upper_bound``: up to ``max_bytes``, or
@@ -163,7 +171,7 @@ class Segment:
         start = self._find(offset)
         if start is None:
             return b""
-        data = self._file.read(start, min(max(max_bytes, HEADER_SIZE), self.size_bytes - start))
+        data = self._file.read(start, self._bytes_to_read(start, max(max_bytes, HEADER_SIZE)))
         end, next_offset = self._whole_batches(data, start, upper_bound)
         if end == 0:
             return self._read_one(data, start, upper_bound)
@@ -231,16 +239,17 @@ class Segment:
             raise CorruptLog(str(error)) from error
         return None
 
-    def ends_soundly(self) -> bool:
+    def ends_soundly(self, cleaned_to: Offset) -> bool:
         """Look at the tail of an old file only, from the last index entry on: whether it ends with a whole batch, and
-        the index files say what they must. Sets ``next_offset`` and ``last_batch``."""
+        the index files say what they must. Sets ``next_offset`` and ``last_batch``. ``cleaned_to``: see
+        ``follows``."""
         if not (self.index.file.is_whole() and self.time_index.file.is_whole()):
             return False
         position = self._indexed_position(self.index.last)
         if position is None:
             return False
         try:
-            return self._take_tail(position)
+            return self._take_tail(position, cleaned_to)
         except CorruptBatch:
             return False
 
@@ -252,8 +261,8 @@ class Segment:
     def cut_at(self, position: int, next_offset: Offset) -> None:
         """Drop the bytes from ``position``, where the batch that starts with ``next_offset`` is or would be."""
         self._starts.clear()
-        self.has_unsynced_cut = True
         self._file.truncate(position)
+        self.cut_unsynced = True
         self.index.truncate_to_position(position)
         self.time_index.truncate_to(next_offset)
         self._largest, self._largest_is_known = None, False
@@ -265,7 +274,7 @@ class Segment:
 
     def sync(self) -> None:
         """Make the file durable. Called from executors: a file closed meanwhile has nothing more to lose here."""
-        self.has_unsynced_cut = False  # first: the loop may cut again meanwhile
+        self.cut_unsynced = False  # first: it may be cut meanwhile
         try:
             self._file.sync()
         except OSError:
@@ -346,24 +355,27 @@ class Segment:
                 f"{self.path}: a write failed ({cause}) and what it left cannot be cut off ({error}); restart the node"
             ) from error
 
-    def _take_tail(self, position: int) -> bool:
-        unindexed, expected, last = 0, self.base_offset, None
-        for _, last in self.scan(position):
+    def _take_tail(self, position: int, cleaned_to: Offset) -> bool:
+        unindexed, expected, latest, last = 0, self.base_offset, -1, None
+        for start, last in self.scan(position):
             check_stored(last)
-            if last.base_offset < expected or unindexed > self._index_interval_bytes:  # it would have an entry
-                return False
+            if start and start == position:
+                expected = max(expected, last.base_offset)  # the index vouches for this one
+            if not follows(expected, last.base_offset, cleaned_to) or unindexed > self._index_interval_bytes:
+                return False  # out of place, or without the entry that it would have
             expected = last.next_offset
             unindexed += last.size_bytes
+            latest = max(latest, last.max_timestamp)
         timed = self.time_index.last
-        if last is not None and last.max_timestamp > (-1 if timed is None else timed.timestamp_ms):
+        if latest > (-1 if timed is None else timed.timestamp_ms):
             return False  # the time index is completed before it is left
         self.next_offset, self.last_batch, self._unindexed_bytes = expected, last, unindexed
         self._largest, self._largest_is_known, self.is_sealed = None, False, True
         return True
 
     def _note_timestamp(self, extent: Extent) -> None:
-        largest = self._largest_timestamp()
-        if extent.max_timestamp_ms >= 0 and (largest is None or extent.max_timestamp_ms > largest.timestamp_ms):
+        largest = self._largest
+        if extent.max_timestamp_ms > (-1 if largest is None else largest[0]):
             self._largest = TimedOffset(extent.max_timestamp_ms, extent.last_offset)
 
     def _largest_timestamp(self) -> TimedOffset | None:
@@ -384,7 +396,10 @@ class Segment:
 
     def _position_of_timed(self, entry: TimedOffset) -> int | None:
         """Where the batch starts that an entry of the time index speaks of; None if there is no such batch."""
-        position = self._find(entry.offset) if entry.offset >= self.base_offset else None
+        try:
+            position = self._find(entry.offset) if entry.offset >= self.base_offset else None
+        except CorruptLog:
+            position = None
         if position is None:
             return None
         batch = self._header_at(position)
@@ -421,7 +436,16 @@ class Segment:
                     return position + cursor
                 cursor += self._checked_size(length, position + cursor)
             position += cursor
-        return None
+        raise CorruptLog(f"{self.path}: no batch holds offset {offset}; restart the node to check the log")
+
+    def _bytes_to_read(self, start: int, max_bytes: int) -> int:
+        """How much to read at ``start``: to where a batch ends, if an index entry tells, or the last one would have to
+        be cut off again, which costs a copy of all."""
+        left = self.size_bytes - start
+        if left <= max_bytes or max_bytes < ALIGNED_READ_BYTES_MIN:
+            return min(left, max_bytes)
+        boundary = self.index.position_not_above(start + max_bytes)
+        return boundary - start if boundary > start else max_bytes
 
     def _whole_batches(self, data: bytes, start: int, upper_bound: Offset) -> tuple[int, Offset]:
         """How many bytes of ``data`` are whole batches below the bound, and the offset after them."""
@@ -440,6 +464,8 @@ class Segment:
     def _read_one(self, data: bytes, start: int, upper_bound: Offset) -> bytes:
         """The batch at ``start``, larger than what was asked for."""
         base_offset, length, last_delta = EXTENT.unpack_from(data)
+        if base_offset + last_delta >= self.next_offset:  # else whoever reads here would wait for ever
+            raise CorruptLog(f"{self.path}: impossible offsets at byte {start}; restart the node to check the log")
         if base_offset + last_delta >= upper_bound:
             return b""
         size = self._checked_size(length, start)

@@ -24,7 +24,6 @@ class SegmentList:
         self._directory = directory
         self.config = config
         self._segments = list(segments)
-        self.active.has_unsynced_cut = True  # by recovery just now, or by a run that was killed before its sync
         self._names_unsynced = True
         self._sealed_unsynced = deque(segment for segment in self._segments if segment.indexes_unsynced)
 
@@ -60,8 +59,11 @@ class SegmentList:
             return False
         old = active.first_append_ms is not None and now_ms - active.first_append_ms >= self.config.segment_ms
         has_room = active.has_room_for(size_bytes, last_offset, self.config.segment_bytes)
-        if has_room and not old and not active.indexes_are_full(self.config.segment_index_bytes):
+        if has_room and not old and active.index_bytes <= self.config.segment_index_bytes:
             return False
+        if active.cut_unsynced:
+            # Rare, so waited for: else a power cut might leave what was cut off here, and the new segment behind it.
+            active.sync()
         self.roll()
         return True
 
@@ -131,7 +133,7 @@ class SegmentList:
             self._names_unsynced = False
             self._storage.sync_directory(self._directory)
         for segment in segments:
-            if segment.next_offset > recovery_point or segment.has_unsynced_cut:
+            if segment.next_offset > recovery_point or segment.cut_unsynced:
                 segment.sync()
         while self._sealed_unsynced:
             self._sealed_unsynced.popleft().sync_indexes()

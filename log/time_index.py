@@ -67,10 +67,9 @@ class TimeIndex:
         self.file.truncate(self.file.search(offset - self._base_offset, column=1)[0])
         self._last_is_known = False
 
-    def is_full(self, bytes_max: int) -> bool:
-        """Whether another entry, and the one when the segment is rolled, would make the file larger than
-        ``bytes_max``."""
-        return (len(self.file) + 2) * ENTRY.size > bytes_max
+    def bytes_if_grown(self) -> int:
+        """Size of the file with one entry more, and the one when the segment is rolled."""
+        return (len(self.file) + 2) * ENTRY.size
 
     def start_anew(self) -> None:
         """Forget everything, to be rebuilt."""

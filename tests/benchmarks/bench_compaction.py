@@ -62,9 +62,9 @@ def measure(compression: Compression, distinct: int) -> None:
                 pass
         cpu, wall = time.process_time() - cpu, time.monotonic() - wall
         unpacked = stats.read_records * (VALUE_BYTES + 30) / 1e6
+        stay = stats.kept_records / stats.read_records
         print(
-            f"{compression.name.lower():6} {unpacked:7.0f} MB of records, {stats.kept_records / stats.read_records:4.0%}"
-            f" stay: {unpacked / cpu:6.0f} MB/s of CPU ({unpacked / wall:.0f} MB/s by the clock), of which the keys"
+            f"{compression.name.lower():6} {unpacked:7.0f} MB of records, {stay:4.0%} stay: {unpacked / cpu:6.0f} MB/s of CPU ({unpacked / wall:.0f} MB/s by the clock), of which the keys"
             f" {noted / cpu:.0%}; {cpu / stats.read_records * 1e6:.2f} us a record"
         )
         log.close()

@@ -45,6 +45,7 @@ class Hunt(msgspec.Struct, frozen=True):
 
 
 HUNTS: dict[str, Hunt] = {
+    "ack_before_sync": Hunt("power-all,slowdisk", workload="flush", seed=10, found_by="leader completeness"),
     "ack_early": Hunt("kill,partition", seed=0, found_by="ISR completeness", median=1.0),
     "below_min_insync": Hunt("fall,last-one", nodes=5, seed=0, found_by="ISR completeness", median=1.0),
     "read_past_high_watermark": Hunt(
