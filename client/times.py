@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime
 
-_AGO = re.compile(r"-(\d{1,9})(ms|s|m|h|d|w)")
+_AGO = re.compile(r"-([0-9]{1,9})(ms|s|m|h|d|w)")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 _DIGITS_MAX = 15
 

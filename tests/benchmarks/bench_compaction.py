@@ -64,8 +64,9 @@ def measure(compression: Compression, distinct: int) -> None:
         unpacked = stats.read_records * (VALUE_BYTES + 30) / 1e6
         stay = stats.kept_records / stats.read_records
         print(
-            f"{compression.name.lower():6} {unpacked:7.0f} MB of records, {stay:4.0%} stay: {unpacked / cpu:6.0f} MB/s of CPU ({unpacked / wall:.0f} MB/s by the clock), of which the keys"
-            f" {noted / cpu:.0%}; {cpu / stats.read_records * 1e6:.2f} us a record"
+            f"{compression.name.lower():6} {unpacked:7.0f} MB of records, {stay:4.0%} stay: {unpacked / cpu:6.0f} MB/s"
+            f" of CPU ({unpacked / wall:.0f} MB/s by the clock), of which the keys {noted / cpu:.0%};"
+            f" {cpu / stats.read_records * 1e6:.2f} us a record"
         )
         log.close()
 

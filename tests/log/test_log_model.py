@@ -45,7 +45,7 @@ class LogMachine(RuleBasedStateMachine):
     @initialize(policy=st.sampled_from(["delete", "compact", "both"]), retention=st.sampled_from([None, 300, 900]))
     def begin(self, policy: str, retention: int | None) -> None:
         self.config = LogConfig(
-            segment_bytes=500,
+            segment_bytes=700,
             index_interval_bytes=100,
             cleanup_policy=frozenset({"compact", "delete"} if policy == "both" else {policy}),  # type: ignore[arg-type]
             retention_bytes=retention,
@@ -72,7 +72,9 @@ class LogMachine(RuleBasedStateMachine):
     # --- what is done to a log ---------------------------------------------------------------------------------------
 
     @rule(
-        records=st.lists(st.tuples(st.sampled_from(KEYS), st.one_of(st.none(), st.binary(max_size=60))), min_size=1),
+        records=st.lists(
+            st.tuples(st.sampled_from(KEYS), st.one_of(st.none(), st.binary(max_size=60))), min_size=1, max_size=6
+        ),
         compression=st.sampled_from([Compression.NONE, Compression.NONE, Compression.ZSTD]),
         idempotent=st.booleans(),
     )

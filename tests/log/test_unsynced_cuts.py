@@ -27,7 +27,7 @@ def test_a_torn_tail_does_not_come_back_behind_a_new_segment(seed: int) -> None:
     open_log(storage, segment_bytes=300, recovery_point=1)
     storage = storage.kill()
     log = open_log(storage, segment_bytes=300, recovery_point=1)
-    log.append_as_leader(batch(1, value=bytes(280)), EPOCH)
+    log.append_as_leader(batch(1, value=bytes(200)), EPOCH)
     log.sync()
     content, end = whole(log), log.log_end_offset
     assert whole(open_log(storage.crash(seed), segment_bytes=300, recovery_point=end)) == content
@@ -41,7 +41,7 @@ def test_what_was_truncated_does_not_come_back_behind_a_new_segment(seed: int) -
     log.append_as_leader(batch(1, value=bytes(100)), EPOCH)
     log.sync()
     log.truncate_to(Offset(1))
-    log.append_as_leader(batch(1, value=bytes(280)), EPOCH)
+    log.append_as_leader(batch(1, value=bytes(200)), EPOCH)
     assert log.segment_count == 2
     log.sync()
     content = whole(log)
