@@ -13,7 +13,7 @@ from ottla.log.config import LogConfig
 from ottla.log.model import LeaderEpoch, Offset, ProducerEpoch, ProducerId
 from ottla.log.records import BatchBuilder
 from tests.log.builders import PARTITION, TOPIC_ID, HandClock
-from tests.log.upkeep import drive, housekeeper_of, inline, manager_of, records_of
+from tests.log.upkeep import batches_of, drive, housekeeper_of, inline, manager_of, records_of
 from tests.simulation.crashing_storage import CrashingStorage, PowerCut
 
 KEYS = [b"a", b"b", b"c", b"a-key-of-more-than-16-bytes"]
@@ -168,6 +168,7 @@ class LogMachine(RuleBasedStateMachine):
             self.high_watermark = min(self.high_watermark, self.log.log_end_offset)
             self.was_cut()
             self.bring_back()
+            self.find_ends()
         else:
             assert self.log.log_end_offset == before.log_end_offset
         self.high_watermark = max(self.high_watermark, self.log.log_start_offset)
@@ -187,6 +188,16 @@ class LogMachine(RuleBasedStateMachine):
         for offset in [offset for offset in self.written if offset >= end]:
             self.cut_off.setdefault(offset, []).append(self.written.pop(offset))
         self.find_sequence()
+
+    def find_ends(self) -> None:
+        """Other batches than before may be there, and a high watermark lies between two."""
+        data = self.log.read(self.log.log_start_offset, 1 << 20, self.log.log_end_offset)
+        start = int(self.log.log_start_offset)
+        self.ends = [start]
+        while data:
+            self.ends += [int(batch.next_offset) for batch in batches_of(data)]
+            data = self.log.read(Offset(self.ends[-1]), 1 << 20, self.log.log_end_offset)
+        self.high_watermark = max([start, *(end for end in self.ends if end <= self.high_watermark)])
 
     def bring_back(self) -> None:
         for at, record in self.read_all().items():
