@@ -7,6 +7,7 @@ import typer
 
 from .config_app import config_app
 from .dev_app import dev_app
+from .log_app import log_app
 from .options import DEFAULT_SERVERS, OutputOption, Servers, Watch
 from .output import Output
 from .records_app import bench_app, consume_command, produce_command
@@ -31,6 +32,7 @@ def make_app() -> typer.Typer:
     app.add_typer(_node_app(), name="node")
     app.add_typer(topic_app(), name="topic")
     app.add_typer(config_app(), name="config")
+    app.add_typer(log_app(), name="log")
     app.command("produce", help="Send one record a line from standard input.")(produce_command)
     app.command("consume", help="Print records; stop at the end unless -f.")(consume_command)
     app.add_typer(bench_app(), name="bench")

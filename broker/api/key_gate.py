@@ -15,8 +15,8 @@ from ottla.log.errors import CorruptBatch, InvalidBatch
 from ottla.log.records import RecordBatch
 from ottla.log.validation import check_keys
 
+from ..group_sync import RunBlocking
 from ..replica import Refused, Replica
-from ..replica_manager import RunBlocking
 
 ON_LOOP_BYTES_MAX = 8 << 10
 """An uncompressed batch of this size has at most about a thousand records: they are looked at within a millisecond."""
