@@ -100,13 +100,21 @@ class Housekeeper:
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._forever(self._settings.retention_check_s, self.retain))
-            tasks.create_task(self._forever(self._settings.cleaner_backoff_s, self.clean))
+            tasks.create_task(self._retain_forever())
+            tasks.create_task(self._clean_forever())
 
-    async def _forever(self, pause_s: float, work: Callable[[], Awaitable[None]]) -> None:
+    async def _retain_forever(self) -> None:
+        pause_s = self._settings.retention_check_s
         while True:
-            await asyncio.sleep(pause_s * (0.9 + 0.2 * self._chance.random()))
-            await work()
+            # Not to the second, so that the nodes of one machine do not all look in the same moment.
+            await asyncio.sleep(pause_s * 0.9)
+            await asyncio.sleep(pause_s * 0.2 * self._chance.random())
+            await self.retain()
+
+    async def _clean_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.cleaner_backoff_s)
+            await self.clean()
 
     # --- retention ---------------------------------------------------------------------------------------------------
 
