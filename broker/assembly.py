@@ -35,6 +35,7 @@ from .api.quorum_door import QuorumDoor
 from .api.topics import TopicsApi
 from .config import Settings
 from .controller_channel import ControllerChannel, Link, LocalLink
+from .housekeeping import Housekeeper, HousekeepingSettings
 from .http.internal import InternalStreams
 from .http.records import RecordsDoor
 from .isr_keeper import IsrKeeper
@@ -130,6 +131,20 @@ class Parts:
             heartbeat_s=settings.broker_heartbeat_interval_ms / 1000,
             digest=lambda: self.machine.digest,
         )
+        self.housekeeper = Housekeeper(
+            logs=self.logs,
+            storage=doors.storage,
+            clock=doors.clock,
+            chance=doors.chance,
+            high_watermark=self.manager.high_watermark_of,
+            run_blocking=doors.run_for_logs,
+            settings=HousekeepingSettings(
+                retention_check_s=settings.log_retention_check_interval_ms / 1000,
+                cleaner_backoff_s=settings.log_cleaner_backoff_ms / 1000,
+                dedupe_buffer_bytes=settings.log_cleaner_dedupe_buffer_size,
+            ),
+        )
+        metrics.add_gauges(self.housekeeper)
         self.fetchers = Fetchers(self._make_fetcher)
         self.manager.fetchers = self.fetchers
         self.isr_keeper = IsrKeeper(self.manager, self.channel, doors.clock, self.wait_applied)
@@ -145,7 +160,7 @@ class Parts:
         )
         self.api = self._make_api(metrics, describe)
         own = settings.advertised_address(port)
-        self.records = RecordsDoor(lambda: connect([own]), formed.cluster_id)
+        self.records = RecordsDoor(lambda: connect([own]), formed.cluster_id, doors.clock)
 
     def _make_quorum(
         self, local: PeerIdentity, secret: bytes | None, on_fatal: Callable[[BaseException], None]

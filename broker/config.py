@@ -67,6 +67,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     inflight_bytes_max: _Bytes = 256 << 20  # of unanswered requests of all streams; then none is read
     disk_reserve_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 50)] = 128 << 20  # appends leave this much free
 
+    log_retention_check_interval_ms: _Milliseconds = 300_000  # how often is looked for segments that may go
+    log_cleaner_backoff_ms: _Milliseconds = 15_000  # how often is looked for compacted logs that are dirty
+    log_cleaner_dedupe_buffer_size: _Bytes = 128 << 20  # memory for the keys of one pass of compaction
+
     @property
     def http_address(self) -> tuple[str, int]:
         """Host and port to listen on."""

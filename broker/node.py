@@ -306,6 +306,7 @@ class Node:
         self._spawn(parts.isr_keeper.run(), "isr")
         self._spawn(self._flush(parts), "flush")
         self._spawn(self._checkpoint_forever(parts), "checkpoint")
+        self._spawn(parts.housekeeper.run(), "housekeeping")
         self._spawn(self._watch_registration(parts), "registration")
 
     async def _until_unfenced(self, parts: Parts) -> None:
@@ -332,6 +333,7 @@ class Node:
         marks = parts.manager.high_watermarks()
         try:
             await self._run_for_logs(lambda: parts.logs.checkpoint_high_watermarks(marks))
+            await self._run_for_logs(parts.logs.checkpoint_log_starts)
         except OSError as error:  # a full disk: an old checkpoint costs nothing but a slower start
             log.warning("checkpoint.failed", problem=str(error))
 

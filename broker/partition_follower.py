@@ -12,9 +12,11 @@ from ottla.log.model import BrokerId, LeaderEpoch, Offset, OffsetAndEpoch, Topic
 class FollowerStep:
     """What to do with a leader's answer, in this order."""
 
+    start_anew_at: Offset | None = None  # everything here is below where the leader's log starts: drop it all
     truncate_to: Offset | None = None  # first
     append: bool = False  # then the answer's batches, to disk
     high_watermark: Offset | None = None  # visible only after the append returns; not above the log's end
+    log_start: Offset | None = None  # then, not above the high watermark: nothing below is read any more
     wait: bool = False  # nothing can be done until the image or the leader moves on
 
 
@@ -27,8 +29,15 @@ class PartitionFollower:
         self.leader = leader
         self.leader_epoch = leader_epoch
 
-    def ask(self, log_end: Offset, last_epoch: LeaderEpoch | None, max_bytes: int) -> FetchPartition:
-        """The next fetch, which acknowledges everything below ``log_end``."""
+    def ask(
+        self,
+        log_end: Offset,
+        last_epoch: LeaderEpoch | None,
+        max_bytes: int,
+        log_start: Offset = Offset(0),  # noqa: B008
+    ) -> FetchPartition:
+        """The next fetch, which acknowledges everything below ``log_end``, and that nothing below ``log_start`` is
+        read here any more."""
         return FetchPartition(
             topic_id=self.topic_id,
             partition=self.partition,
@@ -36,6 +45,7 @@ class PartitionFollower:
             current_leader_epoch=self.leader_epoch,
             last_fetched_epoch=last_epoch,
             max_bytes=max_bytes,
+            log_start_offset=log_start,
         )
 
     def answered(
@@ -46,10 +56,16 @@ class PartitionFollower:
     ) -> FollowerStep:
         """Decide on the leader's answer. ``end_offset_for_epoch`` is the local log's."""
         if result.error is not ErrorCode.NONE:
+            start = result.log_start_offset
+            is_below = result.error is ErrorCode.OFFSET_OUT_OF_RANGE and start is not None and log_end < start
+            if is_below and result.leader_epoch == self.leader_epoch:
+                return FollowerStep(start_anew_at=start)
             return FollowerStep(wait=True)
         if result.diverging is not None:
             return FollowerStep(truncate_to=self._common_end(result, log_end, end_offset_for_epoch))
-        return FollowerStep(append=result.size > 0, high_watermark=result.high_watermark)
+        return FollowerStep(
+            append=result.size > 0, high_watermark=result.high_watermark, log_start=result.log_start_offset
+        )
 
     @staticmethod
     def _common_end(

@@ -28,6 +28,7 @@ class Follower:
 
     caught_up_at_s: float  # the last moment at which it surely held everything we had then
     log_end: Offset | None = None  # it holds everything below; None until its first fetch of this epoch
+    log_start: Offset = Offset(0)  # noqa: RUF009 - below it, it reads nothing any more
     session: SessionClock | None = None
     seen_log_end: Offset | None = None  # our log end when it last fetched ...
     seen_at_s: float = 0.0  # ... and when that was
@@ -105,6 +106,16 @@ class PartitionLeader:
         follower.seen_log_end, follower.seen_at_s = self.log_end, now_s
         follower.log_end, follower.session = min(offset, self.log_end), session
         return self._advance()
+
+    def starts_at(self, replica: BrokerId, log_start: Offset) -> bool:
+        """``replica``'s log starts there. Returns whether that is new."""
+        follower = self.followers[replica]
+        moved, follower.log_start = follower.log_start != log_start, log_start
+        return moved
+
+    def log_starts(self) -> list[tuple[BrokerId, Offset]]:
+        """Where the others' logs start, as far as known."""
+        return [(replica, follower.log_start) for replica, follower in self.followers.items()]
 
     def isr_committed(self, members: Iterable[BrokerId], partition_epoch: PartitionEpoch) -> bool:
         """The image shows a new ISR for this epoch. Returns whether the high watermark rose."""

@@ -72,13 +72,15 @@ class Replica:
         self.follower: PartitionFollower | None = None
         self.known_leader: BrokerId | None = None
         self.leader_epoch = LeaderEpoch(-1)  # of the newest image applied here
-        self._high_watermark = min(high_watermark, partition_log.log_end_offset)
+        # The checkpoint of the high watermark may be older than that of the log's start.
+        self._high_watermark = max(min(high_watermark, partition_log.log_end_offset), partition_log.log_start_offset)
         self._is_current = is_current
         self._acks: AckQueue[AckWaiter] = AckQueue()
         self._durable: AckQueue[AckWaiter] = AckQueue()
         self.on_growth: Callable[[Replica], None] = _nothing
         self._log_readers: dict[LogReader, None] = {}
         self._readers: dict[Reader, None] = {}
+        self._trims: dict[Reader, None] = {}
         self.bytes_in = 0
         self.bytes_out = 0
 
@@ -140,6 +142,7 @@ class Replica:
             waiter.lost(self, ErrorCode.NOT_LEADER_OR_FOLLOWER)
         self._wake(self._log_readers)
         self._wake(self._readers)
+        self._wake(self._trims)
 
     # --- the leader's steps ------------------------------------------------------------------------------------------
 
@@ -209,10 +212,37 @@ class Replica:
         """Our copy counts below this."""
         return self.log.recovery_point if self.log.counts_once_durable else self.log.log_end_offset
 
-    def follower_fetched(self, replica: BrokerId, offset: Offset, session: SessionClock) -> None:
-        """A follower's fetch acknowledged everything below ``offset``."""
-        if self.require_leader().fetched(replica, offset, session):
+    def follower_fetched(
+        self, replica: BrokerId, offset: Offset, session: SessionClock, log_start: Offset | None = None
+    ) -> None:
+        """A follower's fetch acknowledged everything below ``offset``, and where its log starts."""
+        leader = self.require_leader()
+        if leader.fetched(replica, offset, session):
             self._committed()
+        if log_start is not None and leader.starts_at(replica, log_start):
+            self._wake(self._trims)
+
+    def delete_below(self, offset: Offset | None) -> Offset:
+        """An operator wants nothing below ``offset`` read any more, None the high watermark. Returns the offset that
+        was meant. Raises Refused. The followers hear of it with their next answer."""
+        leader = self.require_leader()
+        if not self.log.config.deletes:
+            raise Refused(ErrorCode.POLICY_VIOLATION, f"{self.name} is compacted only: cleanup.policy has no delete")
+        wanted = leader.high_watermark if offset is None else offset
+        if wanted > leader.high_watermark:
+            raise Refused(
+                ErrorCode.OFFSET_OUT_OF_RANGE,
+                f"{self.name} is committed up to {leader.high_watermark}: {wanted} is above it",
+            )
+        if self.log.advance_log_start(wanted):
+            self._wake(self._log_readers)
+            self._wake(self._readers)
+        return wanted
+
+    def low_watermark(self, is_live: Callable[[BrokerId], bool]) -> Offset:
+        """From where on every live replica's log is read: below it nothing comes back. Raises Refused."""
+        starts = [start for broker, start in self.require_leader().log_starts() if is_live(broker)]
+        return min([self.log.log_start_offset, *starts])
 
     @failpoint("leader.isr_committed")
     def isr_committed(self, state: Partition, min_insync: int) -> None:
@@ -244,6 +274,10 @@ class Replica:
     @failpoint("follower.apply")
     def apply(self, step: FollowerStep, batches: memoryview) -> None:
         """Carry out a follower's step in its order. Raises LogError where the disk or the bytes are bad."""
+        if step.start_anew_at is not None:
+            log.info("log.started_anew", partition=str(self.name), at=step.start_anew_at, epoch=self.leader_epoch)
+            self.log.truncate_fully_and_start_at(step.start_anew_at)
+            self._high_watermark = step.start_anew_at
         if step.truncate_to is not None:
             log.info("log.truncated", partition=str(self.name), to=step.truncate_to, epoch=self.leader_epoch)
             self.log.truncate_to(step.truncate_to)
@@ -255,6 +289,9 @@ class Replica:
         if step.high_watermark is not None:
             self._high_watermark = min(step.high_watermark, end)
         self._high_watermark = min(self._high_watermark, end)
+        if step.log_start is not None:
+            self.log.advance_log_start(min(step.log_start, self._high_watermark))
+        self._high_watermark = max(self._high_watermark, self.log.log_start_offset)
 
     # --- who waits to read -------------------------------------------------------------------------------------------
 
@@ -266,8 +303,13 @@ class Replica:
         """Tell ``reader`` of every append too, until ``unwatch``."""
         self._log_readers[reader] = None
 
+    def watch_trims(self, reader: Reader) -> None:
+        """Tell ``reader`` when the low watermark may have risen, and of every change of role, until ``unwatch``."""
+        self._trims[reader] = None
+
     def unwatch(self, reader: Reader) -> None:
         self._readers.pop(reader, None)
+        self._trims.pop(reader, None)
         self._log_readers.pop(reader, None)  # type: ignore[call-overload]
 
     def _wake(self, readers: Iterable[Reader]) -> None:

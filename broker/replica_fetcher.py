@@ -162,7 +162,8 @@ class ReplicaFetcher:
     def _question(self, replica: Replica) -> FetchPartition:
         follower = replica.follower
         assert follower is not None, "unfollow comes before the role ends"
-        return follower.ask(replica.log.log_end_offset, replica.log.latest_epoch, self._partition_bytes_max)
+        log = replica.log
+        return follower.ask(log.log_end_offset, log.latest_epoch, self._partition_bytes_max, log.log_start_offset)
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
@@ -188,6 +189,7 @@ class ReplicaFetcher:
     ) -> None:
         if result.error is ErrorCode.NONE and result.leader_epoch != follower.leader_epoch:
             return  # read before the role changed; the newer question is on its way
+        log_start = replica.log.log_start_offset
         step = follower.answered(result, replica.log.log_end_offset, replica.log.end_offset_for_epoch)
         try:
             replica.apply(step, batches)
@@ -198,8 +200,8 @@ class ReplicaFetcher:
         if step.wait:
             log.debug("replica.waits", partition=str(replica.name), error=result.error.name, why=result.message)
             self._later(key)
-        elif step.append or step.truncate_to is not None:
-            self._acknowledge(key, replica)
+        elif step.append or step.truncate_to is not None or replica.log.log_start_offset != log_start:
+            self._acknowledge(key, replica)  # the leader is to know what moved
 
     def _acknowledge(self, key: TopicIdPartition, replica: Replica) -> None:
         """To ask again is to acknowledge, so it waits for the sync where the topic's records must be durable."""

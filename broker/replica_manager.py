@@ -17,9 +17,11 @@ from ottla.log.directory import NO_SPACE
 from ottla.log.errors import LogError, StorageFull
 from ottla.log.manager import LogManager
 from ottla.log.model import BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicId, TopicIdPartition, TopicPartition
+from ottla.log.partition_log import PartitionLog
 from ottla.raft.image import MetadataImage, Partition, Topic, empty_image
 
-from .group_sync import GroupSync, RunBlocking
+from .group_sync import GroupSync
+from .group_sync import RunBlocking as RunBlocking
 from .log_configs import log_config
 from .partition_leader import PartitionLeader
 from .replica import Refused, Replica
@@ -94,6 +96,12 @@ class ReplicaManager:
     def led(self) -> list[Replica]:
         """The replicas that this broker leads."""
         return [replica for replica in self.replicas.values() if replica.leader is not None]
+
+    def high_watermark_of(self, partition_log: PartitionLog) -> Offset | None:
+        """Up to where the replica of this log is committed; None where there is none, or not any more."""
+        key = TopicIdPartition(partition_log.topic_id, partition_log.topic_partition.partition)
+        replica = self.replicas.get(key)
+        return None if replica is None or replica.log is not partition_log else replica.high_watermark
 
     def may_join_isr(self, broker: BrokerId) -> bool:
         """Whether a broker may enter an ISR now (KIP-841)."""

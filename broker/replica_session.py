@@ -23,7 +23,7 @@ RESPONSE_BYTES_MAX = 4 << 20
 class Entry:
     """One partition of a session. Belongs to one leader epoch: ``leader`` is that epoch's object."""
 
-    __slots__ = ("asked", "leader", "replica", "sent", "told_high_watermark")
+    __slots__ = ("asked", "leader", "replica", "sent", "told_high_watermark", "told_log_start")
 
     def __init__(self, replica: Replica, leader: PartitionLeader, asked: FetchPartition) -> None:
         self.replica = replica
@@ -31,6 +31,17 @@ class Entry:
         self.asked = asked
         self.sent = False  # data left for this question: nothing more until the follower names its next offset
         self.told_high_watermark: Offset | None = None
+        self.told_log_start: Offset | None = None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the follower knows high watermark and log start as they are now."""
+        log_start = self.replica.log.log_start_offset
+        return self.told_high_watermark == self.leader.high_watermark and self.told_log_start == log_start
+
+    def tell(self) -> None:
+        """The follower is being told both."""
+        self.told_high_watermark, self.told_log_start = self.leader.high_watermark, self.replica.log.log_start_offset
 
 
 class ReplicaSession:
@@ -82,9 +93,11 @@ class ReplicaSession:
             previous = self._entries.get(key)
             if previous is not None and previous.leader is leader:
                 entry.told_high_watermark = previous.told_high_watermark
+                entry.told_log_start = previous.told_log_start
             self._entries[key], self._by_replica[replica] = entry, key
             replica.watch_log(self)
-            replica.follower_fetched(self.follower, Offset(asked.fetch_offset), self.clock)
+            log_start = None if asked.log_start_offset is None else Offset(asked.log_start_offset)
+            replica.follower_fetched(self.follower, Offset(asked.fetch_offset), self.clock, log_start)
         except Refused as refused:
             self._refuse(key, refusal(replica, asked, refused.error, str(refused)))
         except KeyError:
@@ -95,7 +108,7 @@ class ReplicaSession:
                 self._ready[key] = None
             else:
                 self._ready.pop(key, None)
-            if entry.told_high_watermark != leader.high_watermark:
+            if not entry.is_told:
                 self._advanced[key] = None  # an idle partition's follower must learn it too, with the next answer
 
     def _refuse(self, key: TopicIdPartition, result: FetchResult) -> None:
@@ -185,8 +198,8 @@ class ReplicaSession:
             self._ready[key] = None  # one larger batch goes alone: first in a later answer
             return None, b""
         entry.sent = bool(data)
-        unchanged = entry.told_high_watermark == entry.leader.high_watermark
-        entry.told_high_watermark = entry.leader.high_watermark
+        unchanged = entry.is_told
+        entry.tell()
         return (None, b"") if unchanged and not data else (result, data)
 
     def _news(self) -> list[FetchResult]:
@@ -196,9 +209,8 @@ class ReplicaSession:
             entry = self._entries.get(key)
             if entry is None or entry.replica.leader is not entry.leader:
                 continue
-            current = entry.leader.high_watermark
-            if entry.told_high_watermark != current:
-                entry.told_high_watermark = current
+            if not entry.is_told:
+                entry.tell()
                 news.append(answer_of(entry.replica, entry.asked, entry.leader, 0, None))
         self._advanced.clear()
         return news

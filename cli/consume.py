@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .problems import UsageProblem
@@ -18,26 +18,33 @@ FLUSH_S = 0.05
 
 
 class ConsumeOptions(NamedTuple):
-    """``limit``: records in all. ``start``: start, end or an offset. ``shape``: value, json or a format."""
+    """``limit``: records in all. ``start``, ``end``: start, end, an offset or @TIME. ``shape``: value, json or a
+    format."""
 
     topics: Sequence[str]
     limit: int | None
     partitions: Sequence[int]
     start: str
+    end: str | None
     follow: bool
     shape: str
 
 
 def consume(servers: str, options: ConsumeOptions) -> None:
-    """Print records. Stops at the end offsets as they are at the start, unless told to follow."""
-    start = parse_start(options.start)
+    """Print records. Stops at the end offsets as they are at the start, or before, unless told to follow."""
+    start = parse_place(options.start, "--from")
+    end = None if options.end is None else parse_place(options.end, "--to")
+    if end is not None and options.follow:
+        raise UsageProblem("--follow does not end, and --to does; give one of them")
     show = record_formatter(options.shape)
     if options.limit == 0:
         return
 
     async def work(client: "Client") -> None:
         printer = _Printer(show, options.limit)
-        readers = [asyncio.ensure_future(_read(client, topic, start, options, printer)) for topic in options.topics]
+        readers = [
+            asyncio.ensure_future(_read(client, topic, start, end, options, printer)) for topic in options.topics
+        ]
         flushing = asyncio.ensure_future(printer.flush_forever())
         try:
             await _until_done(readers, printer)
@@ -50,14 +57,28 @@ def consume(servers: str, options: ConsumeOptions) -> None:
     with_client(servers, work)
 
 
-def parse_start(text: str) -> str | int:
-    """``start``, ``end`` or an offset, as the SDK names them. Raises UsageProblem."""
+class Moment(NamedTuple):
+    """A place in a log by its time: milliseconds since 1970."""
+
+    timestamp_ms: int
+
+
+def parse_place(text: str, flag: str) -> str | int | Moment:
+    """``start``, ``end`` or an offset, as the SDK names them, or ``@TIME``. Raises UsageProblem."""
+    from ottla.client.times import parse_time
+    from ottla.log.clock import SystemClock
+
     named = {"start": "earliest", "end": "latest"}
     if text in named:
         return named[text]
     if text.isascii() and text.isdigit():
         return int(text)
-    raise UsageProblem(f"--from {text!r} is not start, end or an offset")
+    if not text.startswith("@"):
+        raise UsageProblem(f"{flag} {text!r} is not start, end, an offset or @TIME")
+    try:
+        return Moment(parse_time(text, SystemClock().now_ms()))
+    except ValueError as error:
+        raise UsageProblem(f"{flag}: {error}") from error
 
 
 async def _until_done(readers: "Sequence[asyncio.Future[None]]", printer: "_Printer") -> None:
@@ -74,17 +95,36 @@ async def _until_done(readers: "Sequence[asyncio.Future[None]]", printer: "_Prin
         full.cancel()
 
 
-async def _read(client: "Client", topic: str, start: str | int, options: ConsumeOptions, printer: "_Printer") -> None:
+async def _read(
+    client: "Client",
+    topic: str,
+    start: str | int | Moment,
+    end: str | int | Moment | None,
+    options: ConsumeOptions,
+    printer: "_Printer",
+) -> None:
     partitions = tuple(options.partitions) or None
-    async with client.consumer(topic, start=start, partitions=partitions) as consumer:
-        async for record in _records(consumer, options.follow):
+    begin = "earliest" if isinstance(start, Moment) else start
+    async with client.consumer(topic, start=begin, partitions=partitions) as consumer:
+        if isinstance(start, Moment):
+            await consumer.seek_to_time(start.timestamp_ms)
+        records = consumer if options.follow else consumer.read_to_end(await _ends(consumer, end))
+        async for record in records:
             printer.print(record)
             if printer.full.is_set():
                 return
 
 
-def _records(consumer: "Consumer", follow: bool) -> "AsyncIterator[ConsumerRecord]":
-    return consumer if follow else consumer.read_to_end()
+async def _ends(consumer: "Consumer", end: str | int | Moment | None) -> dict[int, int]:
+    """Where to stop before the end; partitions that are read to their end are left out."""
+    if end is None or end == "latest":
+        return {}
+    if isinstance(end, Moment):
+        found = await consumer.offsets_for_times(dict.fromkeys(consumer.partitions, end.timestamp_ms))
+        return {number: offset for number, offset in found.items() if offset is not None}
+    if isinstance(end, int):
+        return dict.fromkeys(consumer.partitions, end)
+    return await consumer.beginning_offsets()
 
 
 class _Printer:

@@ -58,7 +58,15 @@ def consume_command(
     partitions: Annotated[
         list[int] | None, typer.Option("-p", "--partition", min=0, help="Only this one; may be repeated.")
     ] = None,
-    start: Annotated[str, typer.Option("--from", metavar="start|end|OFFSET", help="Where to begin.")] = "start",
+    start: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="start|end|OFFSET|@TIME", help="Where to begin. TIME: 2026-11-01T00:00Z, or -1h ago."
+        ),
+    ] = "start",
+    end: Annotated[
+        str | None, typer.Option("--to", metavar="start|end|OFFSET|@TIME", help="Stop before this. Default: end")
+    ] = None,
     shape: Annotated[
         str,
         typer.Option(
@@ -73,7 +81,7 @@ def consume_command(
 ) -> None:
     from .consume import ConsumeOptions, consume
 
-    consume(servers, ConsumeOptions(topics, limit, partitions or [], start, follow, shape))
+    consume(servers, ConsumeOptions(topics, limit, partitions or [], start, end, follow, shape))
 
 
 def bench_app() -> typer.Typer:

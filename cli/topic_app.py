@@ -16,6 +16,7 @@ def topic_app() -> typer.Typer:
     app.command("show", help="A topic's partitions: leader, epoch, replicas, ISR, offsets, size.")(_show)
     app.command("set", help="Change a topic's settings: KEY=VALUE, or KEY= to unset.")(_set)
     app.command("grow", help="Add partitions; keys map to other partitions from then on.")(_grow)
+    app.command("trim", help="Drop the records below an offset or a time, in every partition.")(_trim)
     app.command("rm", help="Delete a topic with its records.")(_rm)
     return app
 
@@ -66,6 +67,26 @@ def _grow(
     from .topics import grow
 
     grow(servers, name, partitions)
+
+
+def _trim(
+    name: Topic,
+    to: Annotated[str, typer.Option("--to", metavar="end|OFFSET|@TIME", help="The first record that stays.")],
+    partitions: Annotated[
+        list[int] | None, typer.Option("-p", "--partition", min=0, help="Only this one; may be repeated.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and change nothing.")] = False,
+    servers: Servers = DEFAULT_SERVERS,
+    yes: Yes = False,
+    output: OutputOption = Output.table,
+) -> None:
+    from .trim import plan_trim, trim
+
+    plan = plan_trim(servers, name, to, partitions or [])
+    if not dry_run:
+        confirm(f"Delete {plan.records} records of {name} for good?", yes)
+        trim(servers, plan)
+    plan.show(output)
 
 
 def _rm(name: Topic, servers: Servers = DEFAULT_SERVERS, yes: Yes = False) -> None:

@@ -10,8 +10,8 @@ from ottla.log.model import BrokerId, Offset, TopicId
 from .cluster import Cluster
 from .configs import alter_configs, describe_configs, refusal, text_of
 from .error_codes import ErrorCode
-from .errors import OttlaError, error_for
-from .offsets import list_offsets
+from .errors import OttlaError, TopicNotFound, error_for
+from .offsets import list_offsets, offsets_for_time
 from .protocol import (
     EARLIEST,
     LATEST,
@@ -19,6 +19,7 @@ from .protocol import (
     ConfigEntry,
     CreatePartitionsRequest,
     CreateTopicRequest,
+    DeleteRecordsResult,
     DeleteTopicRequest,
     DescribeNodeRequest,
     DescribeNodeResponse,
@@ -31,6 +32,7 @@ from .protocol import (
     TopicChanged,
     TopicMetadata,
 )
+from .trims import delete_records, start_of
 
 TIMEOUT_S = 30.0
 OFFSETS_TIMEOUT_S = 3.0
@@ -155,6 +157,35 @@ class Admin:
         )
         described = (_describe(state, starts[state.partition], ends[state.partition]) for state in topic.partitions)
         return TopicDescription(topic.name, topic_id, dict(topic.configs), tuple(described))
+
+    async def delete_records(self, topic: str, offsets: Mapping[int, int | None]) -> dict[int, int]:
+        """Let partitions start at these offsets: what is below is not read any more, and its space is freed in time.
+        None is the end, as it is committed then. By partition, the first offset that can still be read.
+
+        Raises TopicNotFound; RequestFailed with OFFSET_OUT_OF_RANGE above the end, with POLICY_VIOLATION for a topic
+        that is only compacted; the other partitions are then trimmed all the same.
+        """
+        found = await self._cluster.topic(topic)
+        assert found.topic_id is not None
+        for number in offsets:
+            if not 0 <= number < len(found.partitions):
+                raise TopicNotFound(f"{topic} has partitions 0 to {len(found.partitions) - 1}, not {number}.")
+        answers = await delete_records(self._cluster, found.topic_id, offsets, timeout_s=TIMEOUT_S)
+        for answer in answers.values():
+            if isinstance(answer, OttlaError):
+                raise answer
+        return {
+            number: start_of(answer) for number, answer in answers.items() if isinstance(answer, DeleteRecordsResult)
+        }
+
+    async def offsets_for_time(self, topic: str, timestamp_ms: int) -> dict[int, int]:
+        """By partition, the offset of the first record of ``timestamp_ms`` (since 1970) or later, or the end where
+        there is none. Raises TopicNotFound, RequestFailed."""
+        found = await self._cluster.topic(topic)
+        assert found.topic_id is not None
+        return await offsets_for_time(
+            self._cluster, found.topic_id, range(len(found.partitions)), timestamp_ms, timeout_s=TIMEOUT_S
+        )
 
     async def describe_cluster(self) -> ClusterDescription:
         """The nodes, the quorum, and what each node that can be reached says of itself."""

@@ -1,6 +1,6 @@
 """The consumer without a group: every record of a topic, each partition in order."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -11,8 +11,8 @@ from ottla.log.records import Header, Record, RecordBatch
 from .cluster import Cluster
 from .errors import ConfigError, CorruptBatchError, OttlaError, TopicNotFound
 from .fetcher import Fetcher
-from .offsets import list_offsets
-from .protocol import EARLIEST, LATEST, OffsetResult
+from .offsets import list_offsets, offsets_for_time
+from .protocol import AT_TIME, EARLIEST, LATEST, OffsetResult
 from .reading import ConsumerOptions, Fetched, LogTruncated, Partition
 
 __all__ = ["Consumer", "ConsumerOptions", "ConsumerRecord", "LogTruncated"]
@@ -124,10 +124,10 @@ class Consumer:
         except OttlaError:
             return None  # first hand over what is there; the error comes again
 
-    async def read_to_end(self) -> AsyncIterator[ConsumerRecord]:
-        """Every record up to the ends as they are at the call, then stop. Raises as iteration does, and if nothing
-        arrives for ``request_timeout_s``."""
-        ends = await self.end_offsets()
+    async def read_to_end(self, ends: Mapping[int, int] | None = None) -> AsyncIterator[ConsumerRecord]:
+        """Every record up to the ends as they are at the call, then stop; a lower offset in ``ends``, by partition,
+        is where its partition stops. Raises as iteration does, and if nothing arrives for ``request_timeout_s``."""
+        ends = {number: min(end, (ends or {}).get(number, end)) for number, end in (await self.end_offsets()).items()}
         await self._fetcher.settle(self._options.request_timeout_s)
         held: set[int] = set()
         try:
@@ -256,6 +256,44 @@ class Consumer:
     async def end_offsets(self) -> dict[int, int]:
         """By partition, the offset after the last readable record (the high watermark). Raises OttlaError."""
         return await self._offsets(self.partitions, LATEST)
+
+    async def offsets_for_times(self, timestamps_ms: Mapping[int, int]) -> dict[int, int | None]:
+        """By partition, the offset of the first record with this time (milliseconds since 1970) or a later one; None
+        where there is none. Raises OttlaError."""
+        await self._fetcher.start()
+        by_time: dict[int, list[int]] = {}
+        for number, timestamp_ms in timestamps_ms.items():
+            self._partition(number)
+            by_time.setdefault(timestamp_ms, []).append(number)
+        offsets: dict[int, int | None] = {}
+        for timestamp_ms, numbers in by_time.items():
+            answers = await list_offsets(
+                self._cluster,
+                self._fetcher.topic_id,
+                numbers,
+                AT_TIME,
+                timeout_s=self._options.request_timeout_s,
+                timestamp_ms=timestamp_ms,
+            )
+            for number, answer in answers.items():
+                if isinstance(answer, OttlaError):
+                    raise answer
+                offsets[number] = answer.offset
+        return offsets
+
+    async def seek_to_time(self, timestamp_ms: int) -> None:
+        """Go on, in every partition, from the first record with this time (milliseconds since 1970) or a later one;
+        from the end where there is none. Raises OttlaError."""
+        await self._fetcher.start()
+        offsets = await offsets_for_time(
+            self._cluster,
+            self._fetcher.topic_id,
+            self.partitions,
+            timestamp_ms,
+            timeout_s=self._options.request_timeout_s,
+        )
+        for number, offset in offsets.items():
+            await self.seek(self.topic, number, offset)
 
     async def _offsets(self, partitions: Iterable[int], position: str) -> dict[int, int]:
         if position not in (EARLIEST, LATEST):

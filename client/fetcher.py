@@ -381,6 +381,8 @@ class Fetcher:
         never_read = isinstance(self._start, int) and offset == self._start and not partition.has_read
         if never_read and log_start is not None and offset > log_start:
             self._mute(partition, BEYOND_END_PAUSE_S)  # asked to start beyond the end: wait for the log to get there
+        elif self._start == EARLIEST and not partition.has_read:
+            partition.jump(None, EARLIEST)  # it has begun later since that was looked up
         elif self._options.auto_offset_reset == "error":
             self.fail(partition, error)
         else:

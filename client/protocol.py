@@ -32,6 +32,7 @@ _Many = msgspec.Meta(max_length=MAX_REQUEST_PARTITIONS)
 
 ACKS_NONE, ACKS_LEADER, ACKS_ALL = 0, 1, -1
 EARLIEST, LATEST = "earliest", "latest"
+AT_TIME, MAX_TIME = "time", "max_time"
 
 
 class Message(msgspec.Struct, array_like=True):
@@ -144,7 +145,8 @@ class ProduceResponse(Message, tag="produce"):
 
 class FetchPartition(Message):
     """Where to read. The epochs fence a stale leader or a stale reader (KIP-320); None where unknown.
-    ``last_fetched_epoch`` also lets a follower learn that its log diverges (KIP-595's fetch)."""
+    ``last_fetched_epoch`` also lets a follower learn that its log diverges (KIP-595's fetch). ``log_start_offset``: a
+    follower's own."""
 
     topic_id: TopicId
     partition: Int32
@@ -152,6 +154,7 @@ class FetchPartition(Message):
     current_leader_epoch: LeaderEpoch | None = None
     last_fetched_epoch: LeaderEpoch | None = None
     max_bytes: Int32 = 1 << 20
+    log_start_offset: FetchOffset | None = None
 
 
 class FetchRequest(Message, tag="fetch"):
@@ -207,12 +210,14 @@ class FetchResponse(Message, tag="fetch"):
 
 
 class OffsetQuery(Message):
-    """``position``: ``earliest`` or ``latest`` (the high watermark)."""
+    """``position``: ``earliest``, ``latest`` (the high watermark), ``time`` (the first record of ``timestamp_ms`` or
+    later) or ``max_time`` (the first record with the largest timestamp: KIP-734)."""
 
     topic_id: TopicId
     partition: Int32
     position: str
     current_leader_epoch: LeaderEpoch | None = None
+    timestamp_ms: int | None = None
 
 
 class ListOffsetsRequest(Message, tag="list_offsets"):
@@ -222,7 +227,8 @@ class ListOffsetsRequest(Message, tag="list_offsets"):
 
 
 class OffsetResult(Message):
-    """``size_bytes``: of the leader's log, for people."""
+    """``offset``: None where no record is so late. ``leader_epoch``: in which it was, or will be, written.
+    ``timestamp_ms``: of the record found by its time. ``size_bytes``: of the leader's log, for people."""
 
     topic_id: TopicId
     partition: int
@@ -232,10 +238,41 @@ class OffsetResult(Message):
     size_bytes: int = 0
     message: str = ""
     leader: BrokerId | None = None
+    timestamp_ms: int | None = None
 
 
 class ListOffsetsResponse(Message, tag="list_offsets"):
     partitions: tuple[OffsetResult, ...]
+
+
+class DeleteRecordsPartition(Message):
+    """``offset``: nothing below it is to be read any more; None: nothing that is committed now."""
+
+    topic_id: TopicId
+    partition: Int32
+    offset: FetchOffset | None
+
+
+class DeleteRecordsRequest(Message, tag="delete_records"):
+    """Let partitions start later. Only a leader answers, once all live replicas have followed."""
+
+    timeout_ms: Int32
+    partitions: Annotated[tuple[DeleteRecordsPartition, ...], _Many]
+
+
+class DeleteRecordsResult(Message):
+    """``low_watermark``: from where on the partition can be read now."""
+
+    topic_id: TopicId
+    partition: int
+    error: ErrorCode
+    low_watermark: Offset | None = None
+    message: str = ""
+    leader: BrokerId | None = None
+
+
+class DeleteRecordsResponse(Message, tag="delete_records"):
+    partitions: tuple[DeleteRecordsResult, ...]
 
 
 class InitProducerIdRequest(Message, tag="init_producer_id"):
@@ -377,6 +414,7 @@ Request = (
     | FetchRequest
     | ReplicaFetchRequest
     | ListOffsetsRequest
+    | DeleteRecordsRequest
     | InitProducerIdRequest
     | CreateTopicRequest
     | DeleteTopicRequest
@@ -391,6 +429,7 @@ Response = (
     | ProduceResponse
     | FetchResponse
     | ListOffsetsResponse
+    | DeleteRecordsResponse
     | InitProducerIdResponse
     | TopicChanged
     | ConfigsAltered

@@ -34,6 +34,8 @@ CODEC_MASK = 0x07
 LOG_APPEND_TIME_BIT = 0x08
 TRANSACTIONAL_BIT = 0x10
 CONTROL_BIT = 0x20
+DELETE_HORIZON_BIT = 0x40
+"""base_timestamp is not the first record's time but when the batch's tombstones may go (KIP-534)."""
 
 SEQUENCE_COUNT = 1 << 31
 """Sequence numbers are i32 and wrap from 2^31-1 to 0."""

@@ -52,14 +52,15 @@ class LeaderEpochCache:
     def end_offset_for(self, epoch: LeaderEpoch, log_end_offset: Offset) -> OffsetAndEpoch | None:
         """The largest epoch not above ``epoch``, and where it ends: at the next epoch's start, or the log's end.
 
-        None if ``epoch`` is above all we know (a question from the future) or below all we know.
+        None if ``epoch`` is above all we know (a question from the future). One below all we know ended where ours
+        begin: its records were deleted here, or never were.
         """
         latest = self.latest
         if latest is None or epoch > latest:
             return None
         slot = bisect_right(self._epochs, epoch)
         if slot == 0:
-            return None
+            return OffsetAndEpoch(self._starts[0], epoch)
         end = self._starts[slot] if slot < len(self._starts) else log_end_offset
         return OffsetAndEpoch(end, self._epochs[slot - 1])
 

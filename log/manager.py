@@ -10,7 +10,9 @@ from typing import NamedTuple, Protocol, TypeVar
 from .chance import Chance
 from .checkpoint import (
     CLEAN_SHUTDOWN_FILE,
+    CLEANED_FILE,
     HIGH_WATERMARK_FILE,
+    LOG_START_FILE,
     RECOVERY_POINT_FILE,
     OffsetCheckpoint,
     read_clean_shutdown,
@@ -79,6 +81,10 @@ class LogManager:
         self._logs: dict[TopicPartition, PartitionLog] = {}
         self._high_watermark_file = OffsetCheckpoint(storage, data_directory / HIGH_WATERMARK_FILE)
         self._recovery_point_file = OffsetCheckpoint(storage, data_directory / RECOVERY_POINT_FILE)
+        self._log_start_file = OffsetCheckpoint(storage, data_directory / LOG_START_FILE)
+        self._cleaned_file = OffsetCheckpoint(storage, data_directory / CLEANED_FILE)
+        self._log_starts = self._log_start_file.read()  # of logs not opened yet too, as the others
+        self._first_dirty = self._cleaned_file.read()
         self._high_watermarks = self._high_watermark_file.read()
         self._recovery_points = self._recovery_point_file.read()  # of logs not opened yet too
         self._closed_cleanly: set[TopicPartition] = set()
@@ -151,6 +157,8 @@ class LogManager:
             clock=self._clock,
             recovery_point=self._recovery_point(topic_partition),
             clean=topic_partition in self._closed_cleanly,
+            log_start_offset=self._log_starts.get(topic_partition, Offset(0)),
+            first_dirty_offset=self._first_dirty.get(topic_partition, Offset(0)),
             data_directory=self._shared,
             power_was_lost=self.power_was_lost,
         )
@@ -243,6 +251,10 @@ class LogManager:
             self._checkpoint_recovery_points()
         if self._high_watermarks.pop(topic_partition, None) is not None:
             self.checkpoint_high_watermarks({})
+        if self._log_starts.pop(topic_partition, None) is not None:
+            self._log_start_file.write(lambda: dict(self._log_starts))
+        if self._first_dirty.pop(topic_partition, None) is not None:
+            self._cleaned_file.write(lambda: dict(self._first_dirty))
 
     # Checkpoints
 
@@ -255,6 +267,34 @@ class LogManager:
         """Note these and write all. For executors."""
         self._high_watermarks.update(high_watermarks)
         self._high_watermark_file.write(lambda: dict(self._high_watermarks))
+
+    @failpoint("log.checkpoint_starts")
+    def checkpoint_log_starts(self) -> None:
+        """Write where logs start, and from where on compacted ones are dirty, if any has moved. For executors. On
+        OSError the old files stand, and the next call tries again."""
+        self._write_moved(self._log_start_file, self._log_starts, lambda log: log.log_start_offset)
+        self._write_moved(self._cleaned_file, self._first_dirty, _first_dirty)
+
+    def _write_moved(
+        self,
+        file: OffsetCheckpoint,
+        known: dict[TopicPartition, Offset],
+        offset_of: Callable[[PartitionLog], Offset],
+    ) -> None:
+        def capture() -> dict[TopicPartition, Offset]:
+            now = known | {log.topic_partition: offset_of(log) for log in self.logs()}
+            return {name: offset for name, offset in now.items() if offset}
+
+        now = capture()
+        if now != known:
+            file.write(capture)
+            known.update(now)
+            for name in known.keys() - now.keys():
+                known.pop(name, None)
+
+    def room_bytes(self) -> int:
+        """What may be written before the reserve is touched."""
+        return self._storage.free_bytes(self.path) - self._shared.reserve_bytes
 
     def _checkpoint_recovery_points(self) -> None:
         self._recovery_point_file.write(self._capture_recovery_points)
@@ -283,6 +323,7 @@ class LogManager:
         if self.failed is not None:
             raise StorageFailed(f"{self.path}: not a clean stop: {self.failed}")
         self._checkpoint_recovery_points()
+        self.checkpoint_log_starts()
         self.close()
         write_clean_shutdown(self._storage, self.path, broker_epoch)
 
@@ -338,3 +379,7 @@ class LogManager:
         """An old recovery point costs time at the next start, no records: a full disk here is no failure."""
         with suppress(OSError):
             self._checkpoint_recovery_points()
+
+
+def _first_dirty(log: PartitionLog) -> Offset:
+    return log.first_dirty_offset if log.config.compacts else Offset(0)

@@ -9,6 +9,7 @@ cut must not bring it back among what came later.
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,13 +20,15 @@ from .directory import NO_SPACE, DataDirectory
 from .errors import OffsetOutOfRange, StorageFailed, StorageFull
 from .failpoints import failpoint
 from .flush_promise import FlushPromise
-from .model import LeaderEpoch, Offset, OffsetAndEpoch, TopicId, TopicPartition
+from .model import LeaderEpoch, Offset, OffsetAndEpoch, ProducerId, TopicId, TopicPartition
 from .producer_state import ProducerStateManager
 from .records import HEADER_SIZE, RecordBatch
-from .recovery import Recovered, recover
-from .segment import Extent
+from .recovery import OFFSET_MAX, Recovered, recover
+from .retention import SegmentFacts
+from .segment import SWAP, Extent, Segment
 from .segments import SegmentList
 from .storage import Buffer, Storage
+from .swap import finish_swaps, is_compacted, mark_compacted
 from .sync_point import SyncPoint
 from .validation import validated, validated_from_leader
 
@@ -41,8 +44,8 @@ class AppendResult(NamedTuple):
 
 
 class PartitionLog:
-    """Invariants: log_start_offset <= recovery_point <= log_end_offset; the segments are contiguous and the last
-    one is appended to."""
+    """Invariants: log_start_offset and recovery_point <= log_end_offset; each segment starts where the one before
+    ends, the log starts in the first, and the last one is appended to."""
 
     @classmethod
     def open(
@@ -56,19 +59,21 @@ class PartitionLog:
         clock: Clock,
         recovery_point: Offset = Offset(0),  # noqa: B008
         clean: bool = False,
+        log_start_offset: Offset = Offset(0),  # noqa: B008
+        first_dirty_offset: Offset = Offset(0),  # noqa: B008
         data_directory: DataDirectory | None = None,
-        cleaned_to: Offset = Offset(0),  # noqa: B008
         power_was_lost: bool = False,
     ) -> "PartitionLog":
         """Open the log in ``directory``, or make it. Blocks for as long as recovery takes.
 
         ``recovery_point``: up to where a sync had made it durable. ``clean``: the last run closed it and synced all.
-        ``cleaned_to``: below it compaction may have left gaps between offsets. ``power_was_lost``: since it was
-        written, for all that is known.
+        ``log_start_offset``, ``first_dirty_offset``: as checkpointed. ``power_was_lost``: since it was written, for
+        all that is known.
         Raises InconsistentTopicId if the directory is another topic's, CorruptLog if it is damaged beyond a torn
         tail; in both cases it has changed nothing.
         """
         bind_to_topic(storage, directory, topic_id)
+        finish_swaps(storage, directory, index_interval_bytes=config.index_interval_bytes)
         recovered = recover(
             storage,
             directory,
@@ -76,13 +81,20 @@ class PartitionLog:
             recovery_point=recovery_point,
             clean=clean,
             now_ms=clock.now_ms(),
-            cleaned_to=cleaned_to,
+            cleaned_to=OFFSET_MAX if is_compacted(storage, directory) else Offset(0),
             power_was_lost=power_was_lost,
         )
         end = recovered.segments[-1].next_offset
         shared = data_directory or DataDirectory(storage, directory, clock)
         durable = end if clean else recovery_point
-        return cls(storage, directory, topic_partition, topic_id, config, clock, shared, recovered, durable)
+        log = cls(storage, directory, topic_partition, topic_id, config, clock, shared, recovered, durable)
+        if log_start_offset > end:
+            # What was appended last went with a power cut; up to where the log starts it was deleted in any case, and
+            # none of those offsets may be given away again.
+            log.truncate_fully_and_start_at(log_start_offset)
+        log.advance_log_start(log_start_offset)
+        log.first_dirty_offset = min(max(first_dirty_offset, log.log_start_offset), log.log_end_offset)
+        return log
 
     def __init__(
         self,
@@ -105,6 +117,10 @@ class PartitionLog:
         self._clock = clock
         self._shared = data_directory
         self._segments = SegmentList(storage, directory, config, recovered.segments)
+        self._log_start = self._segments.start_offset
+        self.first_dirty_offset = self._log_start  # below it the last cleaning has left each key once
+        self.cuts = 0  # truncations so far: who works beside the loop asks whether one came meanwhile
+        self._swap: Segment | None = None  # about to replace others: named so on disk, not yet in the log
         self._epochs = recovered.epochs
         self._producers: ProducerStateManager = recovered.producers
         self._snapshots = recovered.snapshots
@@ -126,8 +142,8 @@ class PartitionLog:
 
     @property
     def log_start_offset(self) -> Offset:
-        """First offset still readable."""
-        return self._segments.start_offset
+        """First offset still readable. Segments below it go with the next retention."""
+        return self._log_start
 
     @property
     def log_end_offset(self) -> Offset:
@@ -207,7 +223,9 @@ class PartitionLog:
         StorageFailed. Where a segment ends inside of ``data``, what went into it stays if the rest fails: the log
         is whole either way.
         """
+        self._start_inside_first(data)
         batches = validated_from_leader(data, self.log_end_offset, self.latest_epoch)
+        self._expect_gaps(batches)
         view = memoryview(data)
         position = 0
         for run in self._runs(batches):
@@ -227,7 +245,7 @@ class PartitionLog:
 
     def end_offset_for_epoch(self, epoch: LeaderEpoch) -> OffsetAndEpoch | None:
         """The largest epoch here that is not above ``epoch``, and where it ends (KIP-101, KIP-279). None if
-        ``epoch`` is above or below all epochs here."""
+        ``epoch`` is above all epochs here; one below them all ended where they begin."""
         return self._epochs.cache.end_offset_for(epoch, self.log_end_offset)
 
     def assign_epoch_start(self, epoch: LeaderEpoch) -> None:
@@ -244,8 +262,11 @@ class PartitionLog:
 
     @failpoint("log.truncate")
     def truncate_to(self, offset: Offset) -> None:
-        """Drop the batch that contains ``offset`` and all after it. Raises StorageFailed."""
-        assert offset >= self.log_start_offset
+        """Drop the batch that contains ``offset`` and all after it; everything, where the log starts above it. Raises
+        StorageFailed."""
+        if offset < self.log_start_offset:
+            self.truncate_fully_and_start_at(offset)
+            return
         if offset >= self.log_end_offset:
             # Epochs that began at the end and got no record go all the same: a follower that went on naming one
             # would be told for ever that it diverges.
@@ -253,7 +274,10 @@ class PartitionLog:
             return
         with self._shared.guarded():
             offset = self._segments.batch_start(offset)
+            self._forget_swap()
             self._lower_recovery_point(offset)
+        self.first_dirty_offset = min(self.first_dirty_offset, offset)
+        self._log_start = min(self._log_start, offset)  # it may lie inside of the batch
         with self._shared.guarded(fatal=True):
             self._segments.truncate_to(offset)
             self._sync_point.set(min(offset, self.recovery_point))  # again: a sync may have begun before the cut
@@ -262,12 +286,113 @@ class PartitionLog:
     def truncate_fully_and_start_at(self, offset: Offset) -> None:
         """Drop everything; the log is empty and starts and ends at ``offset``. Raises StorageFailed."""
         with self._shared.guarded():
+            self._forget_swap()
             self._lower_recovery_point(Offset(0))
         with self._shared.guarded(fatal=True):
             self._segments.start_anew_at(offset)
+            self._log_start = self.first_dirty_offset = offset
             self._sync_point.set(offset)
             self._snapshots.drop_all()
             self._forget_from(Offset(0))
+
+    # What the log keeps
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """All of them; the last one is appended to."""
+        return tuple(self._segments)
+
+    def epoch_of(self, offset: Offset) -> LeaderEpoch | None:
+        """The leader epoch in which ``offset`` was, or will be, written."""
+        return self._epochs.cache.epoch_of(offset)
+
+    def first_batch_at_time(self, timestamp_ms: int) -> Offset | None:
+        """Where to read from for the first record of ``timestamp_ms`` or later: it is in that batch or in a later one.
+        None: there is no such record. Raises CorruptLog."""
+        for segment in self._segments:
+            found = segment.find_time(timestamp_ms) if segment.next_offset > self._log_start else None
+            if found is not None:
+                return max(found.batch.base_offset, self._log_start)
+        return None
+
+    @property
+    def largest_timestamp_offset(self) -> Offset | None:
+        """Last offset of the first batch that has the largest timestamp of all; None where no record has one."""
+        newest = max(self._segments, key=lambda segment: segment.largest_timestamp_ms or -1)
+        return newest.largest_timestamp_offset
+
+    def facts(self) -> list[SegmentFacts]:
+        """What retention and cleaning ask of each segment."""
+        return [
+            SegmentFacts(s.base_offset, s.next_offset, s.size_bytes, s.largest_timestamp_ms) for s in self._segments
+        ]
+
+    def advance_log_start(self, offset: Offset) -> bool:
+        """Nothing below ``offset`` is read any more. Returns whether that is new. In memory: the checkpoint and the
+        removal of files are for later."""
+        assert offset <= self.log_end_offset
+        if offset <= self._log_start:
+            return False
+        self._log_start = offset
+        self.first_dirty_offset = max(self.first_dirty_offset, offset)
+        self._epochs.cache.truncate_from_start(offset)
+        return True
+
+    @failpoint("log.delete_segments")
+    def set_aside_first(self, count: int) -> list[Segment]:
+        """Take the first ``count`` segments out of the log, which then starts above them; a new one is begun if that
+        is all. Returns them; their files are to be removed. Raises StorageFull, StorageFailed."""
+        with self._shared.guarded():
+            if count == self.segment_count:
+                self._segments.roll()
+            self.advance_log_start(self.segments[count].base_offset)
+            return self._segments.set_aside_first(count)
+
+    def last_batches(self) -> dict[ProducerId, Offset]:
+        """The last offset of each idempotent producer's last batch."""
+        return self._producers.last_offsets()
+
+    @failpoint("log.prepare_swap")
+    def prepare_swap(self, old: Sequence[Segment], new: Segment) -> bool:
+        """``new``, synced, is to replace ``old``: from when the directory is synced on, a crash does it too. False
+        where ``old`` is not in the log any more as it was; then nothing has changed."""
+        if not self._still_holds(old, new):
+            return False
+        with self._shared.guarded():
+            if not is_compacted(self._storage, self.directory):
+                mark_compacted(self._storage, self.directory)
+            new.rename(SWAP)
+        self._swap = new
+        return True
+
+    @failpoint("log.swap")
+    def swap(self, old: Sequence[Segment], new: Segment) -> bool:
+        """The directory is synced: replace ``old``, whose files are then to be removed. False where the log was
+        truncated meanwhile; ``new`` is gone then."""
+        if self._swap is not new or self._closed:
+            return False
+        self._swap = None
+        with self._shared.guarded(fatal=True):
+            self._segments.replace(old, new)
+        return True
+
+    def storage_failed(self, error: OSError) -> None:
+        """Work beside the loop met this: a full disk will pass, anything else fails the data directory."""
+        with suppress(StorageFull, StorageFailed), self._shared.guarded():
+            raise error
+
+    def _still_holds(self, old: Sequence[Segment], new: Segment) -> bool:
+        segments = self.segments
+        held = not self._closed and old[0] in segments and old[-1] in segments[:-1]
+        return held and old[-1].next_offset == new.next_offset
+
+    def _forget_swap(self) -> None:
+        """What is cut off must not come back with a cleaned segment, neither now nor at the next start."""
+        self.cuts += 1
+        swap, self._swap = self._swap, None
+        if swap is not None:
+            swap.delete()
+            self._storage.sync_directory(self.directory)
 
     @failpoint("log.sync")
     def sync(self) -> Offset:
@@ -346,6 +471,23 @@ class PartitionLog:
 
     def _validated(self, data: Buffer) -> RecordBatch:
         return validated(data, self.config, self._clock.now_ms())
+
+    def _start_inside_first(self, data: Buffer) -> None:
+        """The leader's log starts in the middle of a batch, and so does ours, being empty: begin with all of it."""
+        first, start = RecordBatch.parse_header(data), self._log_start
+        if self.log_end_offset == start and first.base_offset < start <= first.last_offset:
+            self.truncate_fully_and_start_at(first.base_offset)  # the leader tells its log start with the batch
+
+    def _expect_gaps(self, batches: Sequence[RecordBatch]) -> None:
+        """Before the first gap is in the log, recovery must know to expect one: a small sync, once in a log's life."""
+        end = self.log_end_offset
+        for batch in batches:
+            if batch.base_offset != end and not is_compacted(self._storage, self.directory):
+                with self._shared.guarded():
+                    mark_compacted(self._storage, self.directory)
+                    self._storage.sync_directory(self.directory)
+                return
+            end = batch.next_offset
 
     def _runs(self, batches: Sequence[RecordBatch]) -> Iterator[list[RecordBatch]]:
         """``batches`` in runs that fit one segment each, as they will be rolled."""

@@ -107,6 +107,10 @@ class ProducerStateManager:
         changes anything here."""
         return any(producer.batches[-1].last_offset >= offset for producer in self._producers.values())
 
+    def last_offsets(self) -> dict[ProducerId, Offset]:
+        """Where each producer's last batch ends."""
+        return {number: producer.batches[-1].last_offset for number, producer in self._producers.items()}
+
     def clear(self) -> None:
         """Forget everything, before a rebuild."""
         self._producers.clear()

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ LOG_SUFFIX = ".log"
 INDEX_SUFFIX = ".index"
 TIME_INDEX_SUFFIX = ".timeindex"
 TXN_INDEX_SUFFIX = ".txnindex"
+CLEANED, SWAP, DELETED = ".cleaned", ".swap", ".deleted"
+"""What ends the name of a file that is being made, that replaces others, or that is out of the log (as Kafka's)."""
 SCAN_BYTES = 4096
 """A header scan reads this much at once: small batches share a read, large ones waste little of it."""
 VERIFY_BYTES = 1 << 20
@@ -65,19 +67,28 @@ class Segment:
     """Batches from ``base_offset``. Their bytes are the file's; the indexes and a few known starts find them.
 
     Invariant: the file holds ``size_bytes`` bytes of whole batches in the order of their offsets, up to
-    ``next_offset``. What an index says of a batch is checked against the batch; where it is wrong, the search
-    begins at the segment's start: a bad index costs time, never a record.
+    ``next_offset``; compaction leaves gaps. What an index says of a batch is checked against the batch; where it is
+    wrong, the search begins at the segment's start: a bad index costs time, never a record.
     """
 
     def __init__(
-        self, storage: Storage, directory: Path, base_offset: Offset, *, index_interval_bytes: int, create: bool
+        self,
+        storage: Storage,
+        directory: Path,
+        base_offset: Offset,
+        *,
+        index_interval_bytes: int,
+        create: bool,
+        state: str = "",
     ) -> None:
-        """Open the file, or make it. ``next_offset`` is to be set by whoever scans an old one."""
+        """Open the file, or make it. ``next_offset`` is to be set by whoever scans an old one. ``state``: what is
+        appended to the files' names while they are not, or not any more, part of the log."""
         self.base_offset = base_offset
         self.next_offset = base_offset
-        self.path = directory / segment_name(base_offset)
-        self.index = OffsetIndex(storage, directory / segment_name(base_offset, INDEX_SUFFIX), base_offset)
-        self.time_index = TimeIndex(storage, directory / segment_name(base_offset, TIME_INDEX_SUFFIX), base_offset)
+        self._state = state
+        self.path = directory / segment_name(base_offset, LOG_SUFFIX + state)
+        self.index = OffsetIndex(storage, self._named(INDEX_SUFFIX), base_offset)
+        self.time_index = TimeIndex(storage, self._named(TIME_INDEX_SUFFIX), base_offset)
         self.first_append_ms: int | None = None  # when this process first appended: the age that rolls a segment
         self.closed = False
         self._storage = storage
@@ -200,12 +211,17 @@ class Segment:
         return self.size_bytes if start is None else start
 
     def batch_start(self, offset: Offset) -> Offset:
-        """First offset of the batch that contains ``offset``; ``offset`` itself above the last batch."""
+        """Where the batches that end at or below ``offset`` end: the first offset of the batch that contains it, or
+        where the gap begins that compaction left there. ``offset`` itself above the last batch."""
         position = self.position_of(offset)
         if position == self.size_bytes:
             return offset
-        base_offset: Offset = EXTENT.unpack(self._file.read(position, EXTENT.size))[0]
-        return base_offset
+        start = self.base_offset
+        for at, batch in self.scan(self._indexed_position(self.index.lookup(Offset(offset - 1))) or 0):
+            if at >= position:
+                break
+            start = batch.next_offset
+        return start
 
     def find_time(self, timestamp_ms: int) -> ScannedBatch | None:
         """The first batch that has a record of ``timestamp_ms`` or later; None if there is none. Reads headers from
@@ -238,7 +254,7 @@ class Segment:
             return False
 
     def truncate_to(self, offset: Offset) -> None:
-        """Drop the batch that starts at ``offset`` and all after it."""
+        """Drop all batches above ``offset``, a ``batch_start``."""
         if offset < self.next_offset:
             self.cut_at(self.position_of(offset), offset)
 
@@ -303,13 +319,32 @@ class Segment:
         self.closed = True
         self._file.close()
 
+    def rename(self, state: str) -> None:
+        """Give the files names that end with ``state`` ("": part of the log); durable once the directory is synced.
+        The indexes first: one without its segment is nothing, and one that is missing is rebuilt."""
+        before, self._state = self.paths, state
+        self.index.path = self.index.file.path = self._named(INDEX_SUFFIX)
+        self.time_index.path = self.time_index.file.path = self._named(TIME_INDEX_SUFFIX)
+        self.path = self._named(LOG_SUFFIX)
+        for old, new in reversed(tuple(zip(before, self.paths, strict=True))):
+            with suppress(FileNotFoundError) if old != before[0] else nullcontext():
+                self._storage.replace(old, new)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Its files, as they are called now, that of the records first."""
+        return tuple(map(self._named, (LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX)))
+
+    def _named(self, suffix: str) -> Path:
+        return self.path.with_name(segment_name(self.base_offset, suffix + self._state))
+
     def delete(self) -> None:
         """Close and remove its files; durable once the directory is synced."""
         self.close()
-        self._storage.remove(self.path)
-        self._storage.remove(self.index.path)
-        for suffix in (TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX, SNAPSHOT_SUFFIX):
-            self._storage.remove(self.path.with_name(segment_name(self.base_offset, suffix)))
+        for path in self.paths:
+            self._storage.remove(path)
+        if not self._state:
+            self._storage.remove(self._named(SNAPSHOT_SUFFIX))
 
     def _cut_back(self, cause: OSError) -> None:
         try:

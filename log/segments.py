@@ -8,7 +8,7 @@ from pathlib import Path
 from .config import LogConfig
 from .failpoints import failpoint
 from .model import Offset
-from .segment import Segment
+from .segment import DELETED, Segment
 from .storage import Storage
 
 
@@ -64,9 +64,7 @@ class SegmentList:
         if active.cut_unsynced:
             # Rare, so waited for: else a power cut might leave what was cut off here, and the new segment behind it.
             active.sync()
-        active.seal()
-        self._segments.append(self._new(active.next_offset))
-        self._sealed_unsynced.append(active)
+        self.roll()
         return True
 
     def truncate_to(self, offset: Offset) -> None:
@@ -84,6 +82,38 @@ class SegmentList:
             segment.delete()
         self._storage.sync_directory(self._directory)  # a power cut must not leave an old segment beside the new
         self._segments = [self._new(offset)]
+
+    def roll(self) -> None:
+        """Start a new segment where the active one ends, which has batches. OSError leaves all as it was."""
+        active = self.active
+        assert active.size_bytes > 0
+        active.seal()
+        self._segments.append(self._new(active.next_offset))
+        self._sealed_unsynced.append(active)
+
+    def set_aside_first(self, count: int) -> list[Segment]:
+        """Take the first ``count`` out of the log, never all. Their files keep their bytes, under names that the next
+        start removes. The lowest goes first, so that a crash leaves no gap."""
+        assert 0 <= count < len(self._segments)
+        gone: list[Segment] = []
+        while len(gone) < count:
+            self._segments[0].close()  # first: a sync under way, which opens files by name, must know
+            self._segments[0].rename(DELETED)
+            gone.append(self._segments.pop(0))
+        return gone
+
+    def replace(self, old: Sequence[Segment], new: Segment) -> None:
+        """Put ``new``, which is durable under its SWAP name, in the place of its neighbours ``old``. A crash in the
+        middle is finished by the next start (swap.py)."""
+        first = self._segments.index(old[0])
+        assert self._segments[first : first + len(old)] == list(old)
+        assert first + len(old) < len(self._segments)
+        assert (new.base_offset, new.next_offset) == (old[0].base_offset, old[-1].next_offset)
+        for segment in old:
+            segment.close()
+            segment.rename(DELETED)
+        new.rename("")
+        self._segments[first : first + len(old)] = [new]
 
     def note_names_changed(self) -> None:
         """A file of the directory was replaced or removed: the next sync makes that durable."""

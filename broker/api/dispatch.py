@@ -11,6 +11,7 @@ from ottla.client.protocol import (
     AlterConfigsRequest,
     CreatePartitionsRequest,
     CreateTopicRequest,
+    DeleteRecordsRequest,
     DeleteTopicRequest,
     DescribeConfigsRequest,
     DescribeNodeRequest,
@@ -29,6 +30,7 @@ from ..metrics import Metrics
 from ..replica import Refused
 from ..replica_manager import ReplicaManager
 from .configs import ConfigsApi
+from .delete_records import delete_records
 from .fetch import fetch
 from .key_gate import KeyGate
 from .list_offsets import list_offsets
@@ -89,7 +91,9 @@ class Api:
             case MetadataRequest():
                 return await self._metadata.metadata(request)
             case ListOffsetsRequest():
-                return list_offsets(self._manager, request)
+                return await list_offsets(self._manager, request)
+            case DeleteRecordsRequest():
+                return await delete_records(self._manager, request)
             case InitProducerIdRequest():
                 return await self._producer_ids.init_producer_id(request)
             case CreateTopicRequest():

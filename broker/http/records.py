@@ -8,15 +8,18 @@ import asyncio
 import base64
 import binascii
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Annotated, Any, Literal
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from aiohttp import web
 
 from ottla.client.client import Client
-from ottla.client.consumer import ConsumerRecord
+from ottla.client.consumer import Consumer, ConsumerRecord
 from ottla.client.errors import OttlaError
 from ottla.client.producer import Producer
+from ottla.client.times import parse_time
+from ottla.log.clock import Clock
 
 from .problem import problem
 
@@ -53,7 +56,8 @@ class _ProduceBody(msgspec.Struct, forbid_unknown_fields=True):
 class RecordsDoor:
     """``connect`` opens the client on first use."""
 
-    def __init__(self, connect: Callable[[], Client], cluster_id: str) -> None:
+    def __init__(self, connect: Callable[[], Client], cluster_id: str, clock: Clock) -> None:
+        self._clock = clock
         self._connect = connect
         self._cluster_id = cluster_id
         self._client: Client | None = None
@@ -133,7 +137,7 @@ class RecordsDoor:
     async def consume(self, request: web.Request) -> web.StreamResponse:
         """Records of one or all partitions, as JSON up to ``limit``, or as a stream of events, endless without one."""
         try:
-            options = _read_options(request)
+            options = _read_options(request, self._clock.now_ms())
         except ValueError as error:
             return problem(400, "OTTLA-INVALID-REQUEST", str(error), hint="See docs/http.md.")
         topic = request.match_info["topic"]
@@ -142,7 +146,7 @@ class RecordsDoor:
             return await self._stream(request, client, topic, options)
         records: list[dict[str, Any]] = []
         size = 0
-        async with client.consumer(topic, start=options["from"], partitions=options["partitions"]) as consumer:
+        async with _consumer(client, topic, options) as consumer:
             async for record in consumer.read_to_end():
                 records.append(_show(record))
                 size += len(record.value or b"") + len(record.key or b"")
@@ -158,7 +162,7 @@ class RecordsDoor:
         self._sse += 1
         response = web.StreamResponse(headers={"Content-Type": SSE, "Cache-Control": "no-store"})
         try:
-            async with client.consumer(topic, start=options["from"], partitions=options["partitions"]) as consumer:
+            async with _consumer(client, topic, options) as consumer:
                 await response.prepare(request)
                 await _pump(response, consumer.__aiter__(), options["limit"])
         except OttlaError as error:
@@ -169,6 +173,23 @@ class RecordsDoor:
         finally:
             self._sse -= 1
         return response
+
+
+class _Moment(NamedTuple):
+    """A place in a log by its time: milliseconds since 1970."""
+
+    timestamp_ms: int
+
+
+@asynccontextmanager
+async def _consumer(client: Client, topic: str, options: dict[str, Any]) -> AsyncIterator[Consumer]:
+    """One that begins where the options say."""
+    start = options["from"]
+    first = "earliest" if isinstance(start, _Moment) else start
+    async with client.consumer(topic, start=first, partitions=options["partitions"]) as consumer:
+        if isinstance(start, _Moment):
+            await consumer.seek_to_time(start.timestamp_ms)
+        yield consumer
 
 
 async def _pump(response: web.StreamResponse, records: AsyncIterator[ConsumerRecord], limit: int | None) -> None:
@@ -183,14 +204,14 @@ async def _pump(response: web.StreamResponse, records: AsyncIterator[ConsumerRec
             return
 
 
-def _read_options(request: web.Request) -> dict[str, Any]:
+def _read_options(request: web.Request, now_ms: int) -> dict[str, Any]:
     for name in sorted(request.query):
         if name not in ("from", "limit", "partition"):
             raise ValueError(f"unknown parameter {name!r}; there are from, limit and partition")
         if len(request.query.getall(name)) > 1:
             raise ValueError(f"{name} is there twice; give it once")
     return {
-        "from": _start(request.query.get("from", "start")),
+        "from": _start(request.query.get("from", "start"), now_ms),
         "limit": _limit(request.query),
         "partitions": [_whole(request.query["partition"], "partition", 1 << 30)]
         if "partition" in request.query
@@ -202,9 +223,11 @@ def _limit(query: Mapping[str, str]) -> int | None:
     return _whole(query["limit"], "limit", READ_LIMIT_MAX, smallest=1) if "limit" in query else None
 
 
-def _start(text: str) -> str | int:
+def _start(text: str, now_ms: int) -> str | int | _Moment:
     if text in ("start", "end"):
         return {"start": "earliest", "end": "latest"}[text]
+    if text.startswith("@"):
+        return _Moment(parse_time(text, now_ms))
     return _whole(text, "from", 1 << 62)
 
 

@@ -15,7 +15,7 @@ from ottla.broker.http.records import _read_options
     ],
 )
 def test_what_is_asked_for(query, options):
-    assert _read_options(make_mocked_request("GET", f"/?{query}")) == options
+    assert _read_options(make_mocked_request("GET", f"/?{query}"), 0) == options
 
 
 @pytest.mark.parametrize(
@@ -34,4 +34,4 @@ def test_what_is_asked_for(query, options):
 )
 def test_what_cannot_be_meant_is_refused(query, said):
     with pytest.raises(ValueError, match=said):
-        _read_options(make_mocked_request("GET", f"/?{query}"))
+        _read_options(make_mocked_request("GET", f"/?{query}"), 0)

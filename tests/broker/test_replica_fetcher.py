@@ -157,7 +157,7 @@ async def test_an_answer_that_overlaps_a_change_of_role_is_dropped(world):
 async def test_bytes_that_do_not_continue_the_log_are_refused_and_asked_for_again(world):
     link = await world.link()
     await link.next()
-    batch = leaders_batch(7)
+    batch = leaders_batch(7) + leaders_batch(7)
     link.answer(result(size=len(batch), high_watermark=Offset(8)), body=batch)
     seen = [named(await link.next()), named(await link.next())]
     assert {"T": 0} in seen

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ottla.cli.bench import nearest_rank, summarize_latencies
-from ottla.cli.consume import parse_start
+from ottla.cli.consume import Moment, parse_place
 from ottla.cli.demo import Failed, Tally, check_tallies, read_sources
 from ottla.cli.health import _show, observe
 from ottla.cli.output import Output
@@ -109,10 +109,11 @@ def test_latencies_are_milliseconds() -> None:
 
 
 def test_where_to_begin() -> None:
-    assert [parse_start(text) for text in ("start", "end", "17")] == ["earliest", "latest", 17]
-    for text in ("-1", "@-1h", "earliest", "", "²"):
+    assert [parse_place(text, "--from") for text in ("start", "end", "17")] == ["earliest", "latest", 17]
+    assert parse_place("@2026-11-01T00:00Z", "--to") == Moment(1_793_491_200_000)
+    for text in ("-1", "@-1y", "@", "@2026-13-01", "@1", "earliest", "", "²"):
         with pytest.raises(UsageProblem):
-            parse_start(text)
+            parse_place(text, "--from")
 
 
 def test_pairs() -> None:

@@ -16,7 +16,7 @@ def cache(*entries: tuple[int, int]) -> LeaderEpochCache:
 
 @pytest.mark.parametrize(
     ("asked", "answer"),
-    [(1, None), (2, (10, 2)), (3, (10, 2)), (4, (50, 4)), (6, (50, 4)), (7, (100, 7)), (8, None)],
+    [(1, (0, 1)), (2, (10, 2)), (3, (10, 2)), (4, (50, 4)), (6, (50, 4)), (7, (100, 7)), (8, None)],
 )
 def test_end_offset_for(asked: int, answer: tuple[int, int] | None) -> None:
     assert cache((2, 0), (4, 10), (7, 50)).end_offset_for(LeaderEpoch(asked), END) == answer
@@ -64,7 +64,8 @@ def test_against_a_list_of_every_offsets_epoch(steps: list[int], data: st.DataOb
     assert epochs.latest == (by_offset[-1] if by_offset else None)
     for asked in range(epoch + 2):
         at_most = [known for known in by_offset if known <= asked]
-        expected = (len(at_most), at_most[-1]) if at_most and asked <= by_offset[-1] else None
+        known = bool(by_offset) and asked <= by_offset[-1]
+        expected = (len(at_most), at_most[-1] if at_most else asked) if known else None
         assert epochs.end_offset_for(LeaderEpoch(asked), end) == expected
     assert decode_epochs(encode_epochs(epochs.entries)) == epochs.entries
 

@@ -175,10 +175,9 @@ def test_a_follower_is_byte_identical_however_it_rolls(storage: CrashingStorage)
 @pytest.mark.parametrize(
     ("data", "error"),
     [
-        (batch(1, base_offset=3, epoch=1), UnexpectedOffset),
         (batch(1, base_offset=1, epoch=1), UnexpectedOffset),
         (batch(1, base_offset=2, epoch=0), UnexpectedOffset),
-        (batch(1, base_offset=2, epoch=1) + batch(1, base_offset=4, epoch=1), UnexpectedOffset),
+        (batch(2, base_offset=2, epoch=1) + batch(1, base_offset=3, epoch=1), UnexpectedOffset),
         (batch(1, base_offset=2, epoch=2) + batch(1, base_offset=3, epoch=1), UnexpectedOffset),
         (batch(1, base_offset=2), CorruptBatch),
         (batch(1, base_offset=2, epoch=1)[:-1], CorruptBatch),
