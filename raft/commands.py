@@ -14,6 +14,8 @@ MAX_COMMAND_BYTES = 1024 * 1024
 MAX_REPLICAS = 32
 """Replicas of one partition."""
 MAX_PRODUCER_ID_BLOCK = 1_000_000
+MAX_PARTITIONS_AT_ONCE = 500
+"""Moved or elected by one command."""
 
 _ID_MAX = 2**31 - 1
 _INDEX_MAX = 2**62
@@ -128,6 +130,45 @@ class AllocateProducerIds(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     count: int
 
 
+class Reassignment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where one partition shall be; None: where it was before it was asked to move."""
+
+    topic_id: _TopicId
+    partition: int
+    replicas: _Replicas | None
+
+
+class AlterPartitionReassignments(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="AlterPartitionReassignments/1"
+):
+    """Moves partitions to other replicas, or calls that off (KIP-455). Each is decided by itself."""
+
+    changes: Annotated[tuple[Reassignment, ...], msgspec.Meta(max_length=MAX_PARTITIONS_AT_ONCE)]
+
+
+class Election(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One partition."""
+
+    topic_id: _TopicId
+    partition: int
+
+
+class ElectLeaders(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="ElectLeaders/1"):
+    """The preferred replicas lead where they are in sync (KIP-460). ``unclean``: where nobody can lead, ``leader`` or
+    any live replica does, though it may lack what was committed: an operator's last resort."""
+
+    elections: Annotated[tuple[Election, ...], msgspec.Meta(max_length=MAX_PARTITIONS_AT_ONCE)]
+    unclean: bool = False
+    leader: _BrokerId | None = None
+
+
+class SetDrained(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="SetDrained/1"):
+    """By an operator's word a broker leads nothing that another can, until told otherwise, over its restarts too."""
+
+    broker_id: _BrokerId
+    drained: bool
+
+
 Body = (
     RegisterBroker
     | AssignNodeId
@@ -139,6 +180,9 @@ Body = (
     | CreatePartitions
     | AlterPartition
     | AllocateProducerIds
+    | AlterPartitionReassignments
+    | ElectLeaders
+    | SetDrained
 )
 
 

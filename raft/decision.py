@@ -9,7 +9,7 @@ from ottla.log.model import BrokerEpoch, BrokerId
 from .commands import Requester
 from .election import Step
 from .events import Event, PartitionChanged
-from .image import Broker, MetadataImage, Partition, Topic
+from .image import Broker, MetadataImage, Partition, Rules, Topic
 from .results import Refused, Result
 
 
@@ -49,15 +49,14 @@ def ordered_topics(image: MetadataImage) -> Iterable[Topic]:
     return (image.topics[name] for name in sorted(image.topics))
 
 
-def moved(image: MetadataImage, broker_id: BrokerId, step: Callable[[Partition, int], Step]) -> list[Event]:
-    """``step(partition, min_insync)`` on every partition this broker has a replica of: events where it moved one."""
+def moved(image: MetadataImage, broker_id: BrokerId, step: Callable[[Partition, Rules], Step]) -> list[Event]:
+    """``step(partition, rules)`` on every partition this broker has a replica of: events where it moved one."""
     events: list[Event] = []
     for topic in ordered_topics(image):
-        minimum = image.min_insync(topic)
         for number, partition in enumerate(topic.partitions):
             if broker_id not in partition.replicas:
                 continue
-            state, elected_from = step(partition, minimum)
+            state, elected_from = step(partition, image.rules(topic, partition))
             if state != partition:
                 events.append(PartitionChanged(topic.topic_id, number, state, elected_from))
     return events

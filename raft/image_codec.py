@@ -7,7 +7,8 @@
 
 Result windows are part of it: a request that is sent again after a snapshot must find its first answer. Node ids are
 observers', sorted by directory id; changes are clients', the oldest first. Format 1 ends before both, and is written
-while there are neither: a voter of the release before can take it.
+while there are neither; format 3 is format 2 in which replicas come or go or brokers are drained. Each is written only
+where it is needed: until then a voter of the release before can take it.
 """
 
 from collections.abc import Iterator
@@ -23,8 +24,8 @@ FEATURE_LEVEL_MAX = 1
 
 TOPICS_PER_PIECE = 500
 
-_FORMAT = 2
-_FORMATS_READ = (1, 2)
+_FORMAT = 3
+_FORMATS_READ = (1, 2, 3)
 
 
 class UnreadableImage(ValueError):
@@ -68,7 +69,7 @@ def image_pieces(image: MetadataImage) -> Iterator[bytes]:
         for broker, window in sorted(image.results.items())
     ]
     encode = msgspec.msgpack.encode
-    written = _FORMAT if image.node_ids or image.changes else 1
+    written = _format_of(image)
     head = (written, image.index, image.cluster_id, image.feature_level, brokers)
     length = len(_Image.__struct_fields__) - (2 if written == 1 else 0)
     yield _array_header(length) + b"".join(map(encode, head)) + _array_header(len(image.topics))
@@ -79,6 +80,14 @@ def image_pieces(image: MetadataImage) -> Iterator[bytes]:
     if written > 1:
         tail += [sorted(image.node_ids.items()), list(image.changes.items())]
     yield b"".join(map(encode, tail))
+
+
+def _format_of(image: MetadataImage) -> int:
+    if any(broker.drained for broker in image.brokers.values()) or any(
+        partition.adding or partition.removing for topic in image.topics.values() for partition in topic.partitions
+    ):
+        return _FORMAT
+    return 2 if image.node_ids or image.changes else 1
 
 
 def _array_header(length: int) -> bytes:
