@@ -27,9 +27,11 @@ from ottla.raft.snapshot_keeper import Captured, StateHooks
 from ottla.raft.state_machine import MetadataStateMachine
 from ottla.raft.transport import Endpoint
 
+from .api.configs import ConfigsApi
 from .api.dispatch import Api
 from .api.metadata import MetadataApi
 from .api.producer_ids import ProducerIds
+from .api.quorum_door import QuorumDoor
 from .api.topics import TopicsApi
 from .config import Settings
 from .controller_channel import ControllerChannel, Link, LocalLink
@@ -37,6 +39,7 @@ from .http.internal import InternalStreams
 from .http.records import RecordsDoor
 from .isr_keeper import IsrKeeper
 from .links import ControlLink, Dialer, ReplicaLink
+from .log_level import LogLevel
 from .metrics import Metrics
 from .probe import probe
 from .replica_fetcher import Fetchers, ReplicaFetcher
@@ -66,6 +69,7 @@ class Doors:
     session: aiohttp.ClientSession
     run_for_raft: RunBlocking  # one call at a time: the journal's own
     run_for_logs: RunBlocking
+    set_log_level: Callable[[str], None] = lambda level: None  # of the whole process
 
 
 class Parts:
@@ -87,6 +91,7 @@ class Parts:
         self._settings = settings
         self._doors = doors
         self.node_id = BrokerId(formed.node_id)
+        self._log_level = LogLevel(self.node_id, settings.log_level, doors.set_log_level)
         self.voters = {voter.position: Endpoint(voter.host, voter.port, voter.directory_id) for voter in formed.voters}
         self.machine = MetadataStateMachine(empty_image(formed.cluster_id))
         self.quorum: MetadataQuorum | MetadataObserver = (
@@ -199,12 +204,15 @@ class Parts:
 
     def _make_api(self, metrics: Metrics, describe: Callable[[], DescribeNodeResponse]) -> Api:
         settings, quorum = self._settings, self.quorum
-        topics = TopicsApi(
+        door = QuorumDoor(
             manager=self.manager,
             channel=self.channel,
-            chance=self._doors.chance,
             wait_applied=quorum.wait_applied,
             timeout_s=settings.request_timeout_ms / 1000,
+        )
+        topics = TopicsApi(
+            door=door,
+            chance=self._doors.chance,
             default_partitions=settings.num_partitions,
             default_replication_factor=settings.default_replication_factor,
         )
@@ -220,6 +228,7 @@ class Parts:
             manager=self.manager,
             metadata=metadata,
             topics=topics,
+            configs=ConfigsApi(manager=self.manager, door=door, settings=settings),
             producer_ids=ProducerIds(self.channel, settings.request_timeout_ms / 1000),
             describe=describe,
             metrics=metrics,
@@ -241,12 +250,12 @@ class Parts:
             connect_replica,
             wait_s_max=self._settings.replica_fetch_wait_max_ms / 1000,
             partition_bytes_max=self._settings.replica_fetch_max_bytes,
+            taking=self.manager.taking,
         )
 
     def _apply(self, index: int, term: int, command: bytes) -> bytes:
         result = self.machine.apply(index, term, command)
-        self.manager.apply_image(self.machine.image)
-        self.isr_keeper.roles_changed()
+        self._take(self.machine.image)
         return result
 
     def _capture(self) -> Captured:
@@ -260,8 +269,12 @@ class Parts:
     def _restore(self, image: MetadataImage) -> None:
         """Many commands at once: roles are taken from the image alone, never from the events between."""
         self.machine.restore(image)
+        self._take(image)
+
+    def _take(self, image: MetadataImage) -> None:
         self.manager.apply_image(image)
         self.isr_keeper.roles_changed()
+        self._log_level.follow(image)
 
     async def wait_applied(self, index: int) -> None:
         """Until this node has applied ``index``, however long that takes."""

@@ -107,10 +107,27 @@ def load_settings(
 ) -> Settings:
     """Combine the sources. ``flags`` may use either spelling; a None among them was not given. ``file``: what is in
     it; ``file_name``: what to call it in an error. Raises ConfigError."""
+    return origins_of(flags, environment=environment, file=file, file_name=file_name)[0]
+
+
+def origins_of(
+    flags: Mapping[str, Any],
+    *,
+    environment: Mapping[str, str] | None = None,
+    file: bytes | None = None,
+    file_name: str = "the configuration file",
+) -> tuple[Settings, dict[str, str]]:
+    """As ``load_settings``, and whence each field comes that is not a default: ``flag``, ``environment`` or the
+    file's name. Raises ConfigError."""
     merged: dict[str, Any] = {}
-    merged.update(_from_file(file, file_name) if file is not None else {})
-    merged.update(_from_environment(environment or {}))
-    merged.update({_field(name): value for name, value in flags.items() if value is not None})
+    origins: dict[str, str] = {}
+    for origin, values in (
+        (file_name, _from_file(file, file_name) if file is not None else {}),
+        ("environment", _from_environment(environment or {})),
+        ("flag", {_field(name): value for name, value in flags.items() if value is not None}),
+    ):
+        merged.update(values)
+        origins.update(dict.fromkeys(values, origin))
     if merged.get("advertise") and "http" not in merged:
         merged["http"] = "[::]:7080" if ":" in str(merged["advertise"]) else "0.0.0.0:7080"
     try:
@@ -118,7 +135,7 @@ def load_settings(
     except msgspec.ValidationError as error:
         raise ConfigError(_explain(error, merged)) from error
     _check(settings)
-    return settings
+    return settings, origins
 
 
 def setting_name(field: str) -> str:

@@ -5,14 +5,18 @@ import msgspec
 from ottla.log.model import BrokerId
 from ottla.raft.commands import (
     AllocateProducerIds,
+    AlterConfigs,
     AlterPartition,
+    AlterPartitionReassignments,
     AssignNodeId,
     Command,
     CreatePartitions,
     CreateTopic,
     DeleteTopic,
     DrainBroker,
+    ElectLeaders,
     RegisterBroker,
+    SetDrained,
 )
 from ottla.raft.sessions import Heartbeat, HeartbeatAnswer
 
@@ -59,7 +63,17 @@ Ask = Submit | Beat | Barrier
 Answer = SubmitAnswer | BeatAnswer | BarrierAnswer
 
 _OF_BROKERS = (
-    AllocateProducerIds | AlterPartition | AssignNodeId | CreatePartitions | CreateTopic | DeleteTopic | DrainBroker
+    AllocateProducerIds
+    | AlterConfigs
+    | AlterPartition
+    | AlterPartitionReassignments
+    | AssignNodeId
+    | CreatePartitions
+    | CreateTopic
+    | DeleteTopic
+    | DrainBroker
+    | ElectLeaders
+    | SetDrained
 )
 
 

@@ -71,6 +71,7 @@ class Node:
         clock: Clock | None = None,
         chance: Chance | None = None,
         report: Callable[[str], None] = lambda line: None,
+        set_log_level: Callable[[str], None] = lambda level: None,
     ) -> None:
         self.settings = settings
         self.storage = storage or SystemStorage()
@@ -85,6 +86,7 @@ class Node:
         self.version = version
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._tell = report
+        self._set_log_level = set_log_level
         self._incarnation = new_id(self.chance)
         self._stack = contextlib.ExitStack()
         self._tasks: list[asyncio.Task[None]] = []
@@ -222,7 +224,9 @@ class Node:
             directory_id=directory.identity.directory_id,
             incarnation=self._incarnation,
         )
-        doors = Doors(self.storage, self.clock, self.chance, session, self._run_for_raft, self._run_for_logs)
+        doors = Doors(
+            self.storage, self.clock, self.chance, session, self._run_for_raft, self._run_for_logs, self._set_log_level
+        )
         self.parts = parts = Parts(
             settings=self.settings,
             doors=doors,

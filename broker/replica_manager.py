@@ -16,11 +16,12 @@ from ottla.log.directory import NO_SPACE
 from ottla.log.errors import LogError, StorageFull
 from ottla.log.manager import LogManager
 from ottla.log.model import BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicId, TopicIdPartition, TopicPartition
-from ottla.log.partition_log import LogConfig
 from ottla.raft.image import MetadataImage, Partition, Topic, empty_image
 
+from .log_configs import log_config
 from .partition_leader import PartitionLeader
 from .replica import Refused, Replica
+from .throttle import FOLLOWER_RATE, LEADER_RATE, TokenBucket, rate_of
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +58,8 @@ class ReplicaManager:
         self.replicas: dict[TopicIdPartition, Replica] = {}
         self.offline: dict[TopicIdPartition, LogError] = {}  # their logs could not be opened, or failed since
         self.fetchers: Fetchers | None = None
+        self.giving = TokenBucket(lambda: rate_of(self.image, local, LEADER_RATE), clock)  # to replicas being added
+        self.taking = TokenBucket(lambda: rate_of(self.image, local, FOLLOWER_RATE), clock)  # as one
         self._opening: dict[TopicIdPartition, asyncio.Task[None]] = {}
         self._directories: dict[TopicPartition, asyncio.Task[None]] = {}  # last in the queue of what is done to each
         self._broker_epoch: BrokerEpoch | None = None
@@ -164,8 +167,9 @@ class ReplicaManager:
         everything, self._took_roles = not self._took_roles, True
         if everything:
             self._remove_forgotten()
-        elif before.topics is image.topics:
+        elif before.topics is image.topics and before.broker_configs is image.broker_configs:
             return
+        everything = everything or before.broker_configs is not image.broker_configs  # a default is of every topic
         for name, topic in before.topics.items():
             newer = image.topics.get(name)
             if newer is None or newer.topic_id != topic.topic_id:
@@ -192,6 +196,7 @@ class ReplicaManager:
             key = TopicIdPartition(topic.topic_id, number)
             replica = self.replicas.get(key)
             if self.local not in state.replicas:
+                self.offline.pop(key, None)
                 if replica is not None:
                     self._remove(key, replica)
             elif replica is not None:
@@ -200,11 +205,12 @@ class ReplicaManager:
                 self._open(topic, number)
 
     def _apply_state(self, replica: Replica, topic: Topic, state: Partition) -> None:
-        min_insync = self.image.min_insync(topic)
-        replica.log.config = log_config(topic)
+        min_insync = self.image.min_insync(topic, state)
+        replica.joining = self.local in state.adding and self.local not in state.isr
+        replica.log.config = log_config(self.image, topic, self.local)
         if state.leader_epoch <= replica.leader_epoch:
             if replica.leader is not None:
-                replica.isr_committed(state, min_insync)
+                replica.isr_committed(state, min_insync, self.clock.monotonic())
             return
         try:
             self._take_role(replica, state, min_insync)
@@ -252,7 +258,8 @@ class ReplicaManager:
 
     async def _open_log(self, key: TopicIdPartition, name: TopicPartition, topic: Topic) -> None:
         try:
-            opened = await self._run_blocking(lambda: self.logs.get_or_create(name, topic.topic_id, log_config(topic)))
+            config = log_config(self.image, topic, self.local)
+            opened = await self._run_blocking(lambda: self.logs.get_or_create(name, topic.topic_id, config))
         except (LogError, OSError) as error:
             self._opening.pop(key, None)
             self.offline[key] = error if isinstance(error, LogError) else LogError(str(error))
@@ -315,9 +322,3 @@ class ReplicaManager:
         self.replicas.pop(key, None)
         self.offline[key] = error
         log.error("partition.offline", partition=str(replica.name), problem=str(error))
-
-
-def log_config(topic: Topic) -> LogConfig:
-    """A log's settings from its topic's."""
-    names = {"segment.bytes": "segment_bytes", "max.message.bytes": "max_message_bytes"}
-    return LogConfig(**{field: int(topic.configs[key]) for key, field in names.items() if key in topic.configs})

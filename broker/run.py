@@ -14,7 +14,7 @@ from ottla.client.errors import OttlaError
 
 from .config import Settings
 from .node import Node, NodeStopped
-from .structured_logs import configure_logs
+from .structured_logs import configure_logs, set_log_level
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ def run_node(settings: Settings, *, version: str, announce: Callable[[Node], Non
 
 
 async def _run(settings: Settings, version: str, announce: Callable[[Node], None] | None) -> int:
-    node = Node(settings, version=version, report=_tell)
+    node = Node(settings, version=version, report=_tell, set_log_level=set_log_level)
     asked = _SignalledStop()
     starting = asyncio.create_task(node.start())
     try:

@@ -45,3 +45,8 @@ def configure_logs(level: str, *, node: str = "") -> None:
     )
     if node:
         structlog.contextvars.bind_contextvars(node=node)
+
+
+def set_log_level(level: str) -> None:
+    """From now on, in the whole process."""
+    logging.getLogger().setLevel(level.upper())

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from .config_app import config_app
 from .dev_app import dev_app
 from .options import DEFAULT_SERVERS, OutputOption, Servers, Watch
 from .output import Output
@@ -29,6 +30,7 @@ def make_app() -> typer.Typer:
     app.command("status", help="Nodes, quorum, partitions in trouble, disk.")(_status)
     app.add_typer(_node_app(), name="node")
     app.add_typer(topic_app(), name="topic")
+    app.add_typer(config_app(), name="config")
     app.command("produce", help="Send one record a line from standard input.")(produce_command)
     app.command("consume", help="Print records; stop at the end unless -f.")(consume_command)
     app.add_typer(bench_app(), name="bench")

@@ -26,7 +26,7 @@ def start_node(flags: Mapping[str, Any], pairs: Sequence[str], config: Path | No
     from ottla.broker.run import run_node
 
     path = config or CONFIG_FILE
-    file = _read_config(path, optional=config is None)
+    file = read_config(path, optional=config is None)
     chosen = {**flags, **parse_pairs(pairs)}
     settings = load_settings(chosen, environment=os.environ, file=file, file_name=str(path))
     try:
@@ -58,7 +58,8 @@ def name_the_owner(settings: "Settings") -> OttlaError:
     return OttlaError(f"{host}:{port} {taken}.", code="OTTLA-PORT-IN-USE", hint="Use --http HOST:PORT, or stop it.")
 
 
-def _read_config(path: Path, optional: bool) -> bytes | None:
+def read_config(path: Path, optional: bool) -> bytes | None:
+    """What is in a file of settings; None where it is ``optional`` and missing. Raises ConfigError."""
     try:
         return path.read_bytes()
     except FileNotFoundError as error:

@@ -14,6 +14,7 @@ def topic_app() -> typer.Typer:
     app.command("create", help="Make a topic.")(_create)
     app.command("ls", help="Every topic.")(_ls)
     app.command("show", help="A topic's partitions: leader, epoch, replicas, ISR, offsets, size.")(_show)
+    app.command("set", help="Change a topic's settings: KEY=VALUE, or KEY= to unset.")(_set)
     app.command("grow", help="Add partitions; keys map to other partitions from then on.")(_grow)
     app.command("rm", help="Delete a topic with its records.")(_rm)
     return app
@@ -43,6 +44,18 @@ def _show(name: Topic, servers: Servers = DEFAULT_SERVERS, output: OutputOption 
     from .topics import show
 
     show(servers, name, output)
+
+
+def _set(
+    name: Topic,
+    pairs: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="KEY= unsets.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only.")] = False,
+    servers: Servers = DEFAULT_SERVERS,
+) -> None:
+    from .configs import change_topic_configs
+    from .start import parse_pairs
+
+    change_topic_configs(servers, name, {key: value or None for key, value in parse_pairs(pairs).items()}, dry_run)
 
 
 def _grow(

@@ -9,9 +9,11 @@ from .start import parse_pairs
 
 if TYPE_CHECKING:
     from ottla.client.admin import PartitionDescription, TopicDescription
-    from ottla.client.protocol import TopicMetadata
+    from ottla.client.client import Client
+    from ottla.client.protocol import ConfigEntry, TopicMetadata
 
 LIST_COLUMNS = ("name", "partitions", "replication", "under_replicated", "leaderless")
+ALWAYS_SHOWN = ("max.message.bytes", "min.insync.replicas", "retention.ms")
 SHOW_COLUMNS = ("partition", "leader", "epoch", "replicas", "isr", "start", "end", "size")
 
 
@@ -42,13 +44,17 @@ def list_all(servers: str, output: Output) -> None:
 
 def show(servers: str, name: str, output: Output) -> None:
     """One topic, a row per partition."""
-    topic = with_client(servers, lambda client: client.admin.describe_topic(name))
-    document = describe(topic)
+
+    async def ask(client: "Client") -> "tuple[TopicDescription, tuple[ConfigEntry, ...]]":
+        return await client.admin.describe_topic(name), await client.admin.topic_config(name)
+
+    topic, configs = with_client(servers, ask)
+    document = describe(topic, configs)
     if output is not Output.table:
         show_document(document, output)
         return
-    shown = {**document["configs"], **document["effective"]}
-    settings = ", ".join(f"{key}={value}" for key, value in sorted(shown.items()))
+    shown = [entry for entry in configs if entry.source != "default" or entry.name in ALWAYS_SHOWN]
+    settings = ", ".join(f"{entry.name}={entry.value}" for entry in shown)
     print(f"{topic.name}  id {topic.topic_id}  {settings}")
     rows = [
         {**row, "size": None if row["size_bytes"] is None else show_bytes(row["size_bytes"])}
@@ -73,26 +79,22 @@ def summarize(topic: "TopicMetadata") -> dict[str, Any]:
     }
 
 
-def describe(topic: "TopicDescription") -> dict[str, Any]:
+def describe(topic: "TopicDescription", configs: "Sequence[ConfigEntry]") -> dict[str, Any]:
     """Everything that is known of one topic."""
     return {
         "name": topic.name,
         "topic_id": topic.topic_id,
         "configs": dict(topic.configs),
-        "effective": effective_configs(topic),
+        "effective": {entry.name: _typed(entry) for entry in configs},
         "partitions": [_partition(partition) for partition in topic.partitions],
     }
 
 
-def effective_configs(topic: "TopicDescription") -> dict[str, int]:
-    """What holds for the topic, set on it or not: min.insync.replicas is never more than its replicas."""
-    from ottla.client.producer import MAX_MESSAGE_BYTES
-
-    replicas = max((len(partition.state.replicas) for partition in topic.partitions), default=1)
-    default = 2 if replicas >= 3 else 1
-    minimum = int(topic.configs.get("min.insync.replicas", default))
-    largest = int(topic.configs.get("max.message.bytes", MAX_MESSAGE_BYTES))
-    return {"max.message.bytes": largest, "min.insync.replicas": min(minimum, replicas)}
+def _typed(entry: "ConfigEntry") -> int | float | str:
+    """A number where it is one."""
+    if entry.kind in ("int", "long"):
+        return int(entry.value)
+    return float(entry.value) if entry.kind == "double" else entry.value
 
 
 def _partition(described: "PartitionDescription") -> dict[str, Any]:

@@ -8,13 +8,15 @@ from ottla.log.chance import new_id
 from ottla.log.model import BrokerId, Offset, TopicId
 
 from .cluster import Cluster
+from .configs import alter_configs, describe_configs, refusal, text_of
 from .error_codes import ErrorCode
-from .errors import OttlaError, RequestFailed, error_for
+from .errors import OttlaError, error_for
 from .offsets import list_offsets
 from .protocol import (
     EARLIEST,
     LATEST,
     BrokerEndpoint,
+    ConfigEntry,
     CreatePartitionsRequest,
     CreateTopicRequest,
     DeleteTopicRequest,
@@ -93,7 +95,7 @@ class Admin:
         config: Mapping[str, object] | None = None,
     ) -> TopicMetadata:
         """Make a topic. None means the cluster's default. Raises TopicExists, ConfigError, RequestFailed."""
-        configs = {key: _text(value) for key, value in (config or {}).items()}
+        configs = {key: text_of(value) for key, value in (config or {}).items()}
         request = CreateTopicRequest(name, partitions, replication, configs, self._change_id())
         await self._change(request, done_already=ErrorCode.TOPIC_ALREADY_EXISTS)
         return await self._cluster.topic(name)
@@ -113,6 +115,26 @@ class Admin:
         )
         await self._cluster.refresh((name,))
         return await self._cluster.topic(name)
+
+    async def alter_topic_config(self, name: str, config: Mapping[str, object], *, validate_only: bool = False) -> None:
+        """Change these settings of a topic, all or none; None as a value unsets one. Lists may be sequences.
+        Raises ConfigError, TopicNotFound, RequestFailed."""
+        await alter_configs(self._cluster, topic=name, broker=None, changes=config, validate_only=validate_only)
+
+    async def alter_broker_config(
+        self, broker: BrokerId | None, config: Mapping[str, object], *, validate_only: bool = False
+    ) -> None:
+        """Change these settings of a broker, or with None of all brokers that do not set their own.
+        Raises ConfigError, RequestFailed."""
+        await alter_configs(self._cluster, topic=None, broker=broker, changes=config, validate_only=validate_only)
+
+    async def topic_config(self, name: str) -> tuple[ConfigEntry, ...]:
+        """All settings of a topic as they hold, and who set them. Raises TopicNotFound, RequestFailed."""
+        return await describe_configs(self._cluster, topic=name, broker=None)
+
+    async def broker_config(self, broker: BrokerId | None = None) -> tuple[ConfigEntry, ...]:
+        """The same of a broker, or with None of the cluster. Raises RequestFailed, ConnectFailed."""
+        return await describe_configs(self._cluster, topic=None, broker=broker)
 
     async def list_topics(self, *, current: bool = False) -> tuple[TopicMetadata, ...]:
         """Every topic, by name: as the node that answers knows them, never older than what this client has seen.
@@ -164,7 +186,7 @@ class Admin:
         if isinstance(response, MetadataResponse):
             self._cluster.saw_index(response.metadata_index)
             return response
-        raise _refusal(response)
+        raise refusal(response)
 
     def _change_id(self) -> str:
         return new_id(self._cluster.chance)
@@ -175,15 +197,7 @@ class Admin:
         if isinstance(response, TopicChanged):
             self._cluster.saw_index(response.metadata_index)
         elif not (unsure and isinstance(response, ErrorResponse) and response.error is done_already):
-            raise _refusal(response)
-
-
-def _refusal(response: object) -> OttlaError:
-    if isinstance(response, ErrorResponse):
-        error = error_for(response.error, response.message)
-        error.hint = response.hint
-        return error
-    return RequestFailed(ErrorCode.UNKNOWN_SERVER_ERROR, f"the answer is a {type(response).__name__}.")
+            raise refusal(response)
 
 
 def _describe(
@@ -197,8 +211,3 @@ def _describe(
         size_bytes=start.size_bytes if isinstance(start, OffsetResult) else None,
         problem=problem,
     )
-
-
-def _text(value: object) -> str:
-    """Config values as Kafka spells them."""
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -5,7 +5,7 @@ new alike. Record batches are never inside: a struct names a batch by its ``size
 in the same frame, in the order of the structs (see frames.py).
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -284,6 +284,61 @@ class TopicChanged(Message, tag="topic_changed"):
     metadata_index: int
 
 
+# --- configs ---------------------------------------------------------------------------------------------------------
+
+
+class ConfigOp(Message):
+    """What becomes of one config (KIP-339): ``set``, ``delete``, or for lists ``append`` and ``subtract``."""
+
+    key: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    op: Literal["set", "delete", "append", "subtract"]
+    value: Annotated[str, msgspec.Meta(max_length=1024)] = ""
+
+
+BrokerName = Annotated[str, msgspec.Meta(pattern=r"\A([1-9][0-9]{0,9})?\Z")]
+"""A broker's number, or "" for all brokers that do not set their own."""
+
+
+class AlterConfigsRequest(Message, tag="alter_configs"):
+    """Change a topic's configs, or, where ``topic`` is None, a broker's. ``replace``: what is not named is unset."""
+
+    topic: Name | None
+    broker: BrokerName
+    changes: Annotated[tuple[ConfigOp, ...], msgspec.Meta(max_length=64)]
+    replace: bool = False
+    validate_only: bool = False
+    change_id: ChangeId = ""
+
+
+class ConfigsAltered(Message, tag="configs_altered"):
+    """It is so; ``metadata_index`` shows it to any later request that names it."""
+
+    metadata_index: int
+
+
+class DescribeConfigsRequest(Message, tag="describe_configs"):
+    """A topic's configs, or, where ``topic`` is None, a broker's. A broker tells its own settings only itself."""
+
+    topic: Name | None
+    broker: BrokerName = ""
+
+
+class ConfigEntry(Message):
+    """``source``: who set it: ``topic``, ``broker``, ``cluster``, ``node`` (at its start) or ``default``. ``kind``:
+    Kafka's word for the type. ``read_only``: not to be changed while the node runs."""
+
+    name: str
+    value: str
+    source: str
+    kind: str
+    says: str = ""
+    read_only: bool = False
+
+
+class DescribeConfigsResponse(Message, tag="describe_configs"):
+    configs: tuple[ConfigEntry, ...]
+
+
 # --- the node itself -------------------------------------------------------------------------------------------------
 
 
@@ -325,6 +380,8 @@ Request = (
     | CreateTopicRequest
     | DeleteTopicRequest
     | CreatePartitionsRequest
+    | AlterConfigsRequest
+    | DescribeConfigsRequest
     | DescribeNodeRequest
 )
 
@@ -335,6 +392,8 @@ Response = (
     | ListOffsetsResponse
     | InitProducerIdResponse
     | TopicChanged
+    | ConfigsAltered
+    | DescribeConfigsResponse
     | DescribeNodeResponse
     | ErrorResponse
 )

@@ -93,7 +93,6 @@ class PartitionLog:
         self.topic_partition = topic_partition
         self.topic_id = topic_id
         self.directory = directory
-        self.config = config
         self.cut_bytes = recovered.cut_bytes  # of a torn tail, at this opening
         self._storage = storage
         self._clock = clock
@@ -104,6 +103,15 @@ class PartitionLog:
         unsynced = sum(s.size_bytes for s in recovered.segments if s.next_offset > recovery_point)
         self._sync_point = SyncPoint(max(recovery_point, self.log_start_offset), unsynced)
         self._closed = False
+
+    @property
+    def config(self) -> LogConfig:
+        """What was set; may be replaced at any time, and holds from the next append."""
+        return self._segments.config
+
+    @config.setter
+    def config(self, config: LogConfig) -> None:
+        self._segments.config = config
 
     @property
     def log_start_offset(self) -> Offset:

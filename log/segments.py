@@ -21,7 +21,7 @@ class SegmentList:
         assert segments
         self._storage = storage
         self._directory = directory
-        self._config = config
+        self.config = config
         self._segments = list(segments)
         self._names_unsynced = True
 
@@ -55,8 +55,8 @@ class SegmentList:
         active = self.active
         if active.size_bytes == 0:  # an empty segment takes a batch of any size
             return False
-        old = active.first_append_ms is not None and now_ms - active.first_append_ms >= self._config.segment_ms
-        if not old and active.has_room_for(size_bytes, last_offset, self._config.segment_bytes):
+        old = active.first_append_ms is not None and now_ms - active.first_append_ms >= self.config.segment_ms
+        if not old and active.has_room_for(size_bytes, last_offset, self.config.segment_bytes):
             return False
         segment = self._new(active.next_offset)
         active.flush_index()
@@ -92,7 +92,7 @@ class SegmentList:
 
     @failpoint("log.roll")
     def _new(self, base_offset: Offset) -> Segment:
-        interval = self._config.index_interval_bytes
+        interval = self.config.index_interval_bytes
         segment = Segment(self._storage, self._directory, base_offset, index_interval_bytes=interval, create=True)
         assert segment.size_bytes == 0
         self._names_unsynced = True

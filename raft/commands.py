@@ -4,7 +4,7 @@ A command is one msgpack map. ``body.type`` names the kind and its version (``Al
 version decides never changes; new behaviour is a new version. Unknown kinds and fields are refused, not skipped.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -100,6 +100,28 @@ class CreateTopic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     auto_created: bool = False  # then a topic that is already there is taken as it is
 
 
+class CreateTopicWithConfigs(CreateTopic, frozen=True, forbid_unknown_fields=True, tag="CreateTopic/2"):
+    """As CreateTopic/1, which knows three configs only."""
+
+
+class ConfigChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What becomes of one config (KIP-339). ``append`` and ``subtract`` are for lists; ``delete`` takes no value."""
+
+    key: _Short
+    op: Literal["set", "delete", "append", "subtract"]
+    value: Annotated[str, msgspec.Meta(max_length=1024)] = ""
+
+
+class AlterConfigs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="AlterConfigs/1"):
+    """Changes configs, all of these or none. ``topic_id``: the topic's; None: of a broker, by its number in decimal,
+    or "" for all that do not set their own. ``replace``: what is not named goes (Kafka's older AlterConfigs)."""
+
+    topic_id: _TopicId | None
+    broker: Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{0,10}\Z")]
+    changes: Annotated[tuple[ConfigChange, ...], msgspec.Meta(max_length=64)]
+    replace: bool = False
+
+
 class DeleteTopic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="DeleteTopic/1"):
     """Forgets a topic; brokers set its data aside."""
 
@@ -176,6 +198,8 @@ Body = (
     | UnfenceBroker
     | DrainBroker
     | CreateTopic
+    | CreateTopicWithConfigs
+    | AlterConfigs
     | DeleteTopic
     | CreatePartitions
     | AlterPartition

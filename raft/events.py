@@ -42,6 +42,14 @@ class TopicDeleted(msgspec.Struct, frozen=True, tag="TopicDeleted/1"):
     topic_id: TopicId
 
 
+class ConfigsChanged(msgspec.Struct, frozen=True, tag="ConfigsChanged/1"):
+    """All that is set now on a topic or, where ``topic_id`` is None, on a broker."""
+
+    topic_id: TopicId | None
+    broker: str  # its number in decimal, or image.ALL_BROKERS
+    configs: dict[str, str]
+
+
 class PartitionsAdded(msgspec.Struct, frozen=True, tag="PartitionsAdded/1"):
     """Partitions after the topic's last one."""
 
@@ -86,6 +94,7 @@ Event = (
     | NodeIdGiven
     | TopicCreated
     | TopicDeleted
+    | ConfigsChanged
     | PartitionsAdded
     | PartitionChanged
     | ProducerIdsAllocated

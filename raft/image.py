@@ -22,6 +22,9 @@ MIN_INSYNC_REPLICAS = "min.insync.replicas"
 UNCLEAN_RECOVERY = "unclean.recovery"
 """Of a topic: ``manual`` forbids that its last known leader leads again unasked."""
 
+ALL_BROKERS = ""
+"""In place of a broker's number: the configs of every broker that does not set its own."""
+
 
 class Broker(msgspec.Struct, frozen=True, omit_defaults=True):
     """One registered node."""
@@ -123,6 +126,7 @@ class MetadataImage(msgspec.Struct, frozen=True):
     results: Mapping[BrokerId, ResultWindow] = MappingProxyType({})
     node_ids: Mapping[DirectoryId, BrokerId] = MappingProxyType({})  # of observers; never given to another
     changes: Mapping[str, bytes] = MappingProxyType({})  # results by the ids of clients' changes, the oldest first
+    broker_configs: Mapping[str, dict[str, str]] = MappingProxyType({})  # by number, or ALL_BROKERS; only what was set
 
     def topic_by_id(self, topic_id: TopicId) -> Topic | None:
         """The topic with this identity, or None."""
@@ -137,31 +141,38 @@ class MetadataImage(msgspec.Struct, frozen=True):
         return topic.partitions[partition]
 
     def min_insync(self, topic: Topic, partition: Partition | None = None) -> int:
-        """How large the ISR must be before the high watermark may advance: min.insync.replicas, at most RF.
-
-        While a reassignment changes a partition's number of replicas the smaller number counts: to ask for more
-        replicas must not stop who writes to those there are.
-        """
-        if partition is None:
-            return min_insync(topic.configs, topic.replication_factor)
-        return min_insync(topic.configs, min(len(partition.target), len(partition.settled)))
+        """How large the ISR must be before the high watermark may advance: min.insync.replicas, at most RF."""
+        if partition is not None:
+            return self.rules(topic, partition).minimum
+        return min_insync(topic.configs, topic.replication_factor, self.broker_configs.get(ALL_BROKERS, {}))
 
     def rules(self, topic: Topic, partition: Partition) -> Rules:
         """What this partition's elections are held to."""
-        last_known = topic.configs.get(UNCLEAN_RECOVERY) != "manual"
-        goal = min_insync(topic.configs, len(partition.target))
-        return Rules(self.min_insync(topic, partition) if partition.reassigning else goal, goal, last_known)
+        return rules_of(partition, topic.configs, self.broker_configs.get(ALL_BROKERS, {}))
 
     def digest(self) -> bytes:
         """32 bytes that are equal exactly when two images are (however their mappings are ordered)."""
         return hashlib.blake2b(msgspec.msgpack.encode(_canonical(self)), digest_size=32).digest()
 
 
-def min_insync(configs: Mapping[str, str], replication_factor: int) -> int:
-    """The effective min.insync.replicas of a topic: default 2 where RF >= 3, else 1; never above RF."""
-    configured = configs.get(MIN_INSYNC_REPLICAS)
+def min_insync(configs: Mapping[str, str], replication_factor: int, defaults: Mapping[str, str]) -> int:
+    """The effective min.insync.replicas of a topic: its own, else the cluster's, else 2 where RF >= 3 and 1 below;
+    never above RF."""
+    configured = configs.get(MIN_INSYNC_REPLICAS, defaults.get(MIN_INSYNC_REPLICAS))
     wanted = int(configured) if configured is not None else (2 if replication_factor >= 3 else 1)
     return min(wanted, replication_factor)
+
+
+def rules_of(partition: Partition, configs: Mapping[str, str], defaults: Mapping[str, str]) -> Rules:
+    """A partition's rules under its topic's configs and those of all brokers.
+
+    While a reassignment changes the number of replicas the smaller number counts: to ask for more replicas must not
+    stop who writes to those there are.
+    """
+    goal = min_insync(configs, len(partition.target), defaults)
+    factor = min(len(partition.target), len(partition.settled)) if partition.reassigning else 0
+    minimum = min_insync(configs, factor, defaults) if factor else goal
+    return Rules(minimum, goal, configs.get(UNCLEAN_RECOVERY, defaults.get(UNCLEAN_RECOVERY)) != "manual")
 
 
 def empty_image(cluster_id: str | None = None) -> MetadataImage:
@@ -179,6 +190,13 @@ def _canonical(image: MetadataImage) -> list[object]:
         (broker, window.broker_epoch, window.highest, sorted(window.results.items()))
         for broker, window in sorted(image.results.items())
     ]
+    later = [  # a part that came with a later format is there only where it, or one after it, says something
+        sorted(image.node_ids.items()),
+        list(image.changes.items()),
+        sorted((name, sorted(configs.items())) for name, configs in image.broker_configs.items()),
+    ]
+    while later and not later[-1]:
+        later.pop()
     return [
         image.index,
         image.cluster_id,
@@ -188,6 +206,5 @@ def _canonical(image: MetadataImage) -> list[object]:
         sorted(image.topic_names.items()),
         image.next_producer_id,
         results,
-        *([sorted(image.node_ids.items())] if image.node_ids or image.changes else []),
-        *([list(image.changes.items())] if image.changes else []),
+        *later,
     ]

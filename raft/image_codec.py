@@ -1,14 +1,14 @@
 """A MetadataImage as bytes, for snapshots: canonical, so that equal images are equal bytes on every node. Pure.
 
     msgpack   [format, index, cluster id, feature level, [broker ...], [topic ...], next producer id, [window ...],
-              [[directory id, node id] ...], [[change id, result] ...]]
+              [[directory id, node id] ...], [[change id, result] ...], [[broker, {config: value ...}] ...]]
     broker, topic   maps by field name, sorted by id and by name; a topic's configs are sorted
     window    [broker id, broker epoch, highest sequence, [[sequence, result] ...]], sorted by broker, by sequence
 
 Result windows are part of it: a request that is sent again after a snapshot must find its first answer. Node ids are
-observers', sorted by directory id; changes are clients', the oldest first. Format 1 ends before both, and is written
-while there are neither; format 3 is format 2 in which replicas come or go or brokers are drained. Each is written only
-where it is needed: until then a voter of the release before can take it.
+observers', sorted by directory id; changes are clients', the oldest first; brokers' configs are sorted, "" is all of
+them. Format 1 ends before these three and format 2 before the last; format 4 is format 3 in which replicas come or go or
+brokers are drained. Each is written while what it lacks is not there: a voter of the release before can take it.
 """
 
 from collections.abc import Iterator
@@ -24,8 +24,7 @@ FEATURE_LEVEL_MAX = 1
 
 TOPICS_PER_PIECE = 500
 
-_FORMAT = 3
-_FORMATS_READ = (1, 2, 3)
+_FORMAT = 4
 
 
 class UnreadableImage(ValueError):
@@ -50,6 +49,7 @@ class _Image(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     results: list[_Window]
     node_ids: list[tuple[DirectoryId, BrokerId]] = []
     changes: list[tuple[str, bytes]] = []
+    broker_configs: list[tuple[str, dict[str, str]]] = []
 
 
 _DECODER = msgspec.msgpack.Decoder(_Image)
@@ -69,9 +69,9 @@ def image_pieces(image: MetadataImage) -> Iterator[bytes]:
         for broker, window in sorted(image.results.items())
     ]
     encode = msgspec.msgpack.encode
-    written = _format_of(image)
+    written = _format_for(image)
     head = (written, image.index, image.cluster_id, image.feature_level, brokers)
-    length = len(_Image.__struct_fields__) - (2 if written == 1 else 0)
+    length = len(_Image.__struct_fields__) - {1: 3, 2: 1}.get(written, 0)
     yield _array_header(length) + b"".join(map(encode, head)) + _array_header(len(image.topics))
     names = sorted(image.topics)
     for first in range(0, len(names), TOPICS_PER_PIECE):
@@ -79,14 +79,19 @@ def image_pieces(image: MetadataImage) -> Iterator[bytes]:
     tail: list[object] = [image.next_producer_id, windows]
     if written > 1:
         tail += [sorted(image.node_ids.items()), list(image.changes.items())]
+    if written > 2:
+        configs = sorted(image.broker_configs.items())
+        tail.append([(broker, dict(sorted(texts.items()))) for broker, texts in configs])
     yield b"".join(map(encode, tail))
 
 
-def _format_of(image: MetadataImage) -> int:
+def _format_for(image: MetadataImage) -> int:
     if any(broker.drained for broker in image.brokers.values()) or any(
         partition.adding or partition.removing for topic in image.topics.values() for partition in topic.partitions
     ):
-        return _FORMAT
+        return 4
+    if image.broker_configs:
+        return 3
     return 2 if image.node_ids or image.changes else 1
 
 
@@ -103,7 +108,7 @@ def decode_image(data: bytes) -> MetadataImage:
         found = _DECODER.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableImage(str(error)) from error
-    if found.format not in _FORMATS_READ or found.feature_level > FEATURE_LEVEL_MAX:
+    if not 1 <= found.format <= _FORMAT or found.feature_level > FEATURE_LEVEL_MAX:
         raise UnreadableImage(
             f"format {found.format} at feature level {found.feature_level}; this release knows formats up to "
             f"{_FORMAT} and levels up to {FEATURE_LEVEL_MAX}"
@@ -122,6 +127,7 @@ def decode_image(data: bytes) -> MetadataImage:
         },
         node_ids=dict(found.node_ids),
         changes=dict(found.changes),
+        broker_configs=dict(found.broker_configs),
     )
 
 

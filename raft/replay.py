@@ -10,6 +10,7 @@ from .events import (
     BrokerChanged,
     BrokerRegistered,
     ChangeRecorded,
+    ConfigsChanged,
     Event,
     NodeIdGiven,
     PartitionChanged,
@@ -47,6 +48,7 @@ class _Delta:
         self._partitions: dict[str, list[Partition]] = {}  # by topic name
         self._node_ids: dict[DirectoryId, BrokerId] | None = None
         self._changes: dict[str, bytes] | None = None
+        self._broker_configs: dict[str, dict[str, str]] | None = None
         self._next_producer_id = image.next_producer_id
 
     def replay(self, event: Event) -> None:
@@ -65,6 +67,8 @@ class _Delta:
                 name = self._writable_names().pop(topic_id)
                 del self._writable_topics()[name]
                 self._partitions.pop(name, None)
+            case ConfigsChanged():
+                self._change_configs(event)
             case PartitionsAdded(topic_id=topic_id, partitions=partitions):
                 self._partitions_of(topic_id).extend(partitions)
             case PartitionChanged(topic_id=topic_id, partition=partition, state=state):
@@ -92,6 +96,7 @@ class _Delta:
             results=base.results if self._results is None else self._results,
             node_ids=base.node_ids if self._node_ids is None else self._node_ids,
             changes=base.changes if self._changes is None else self._changes,
+            broker_configs=base.broker_configs if self._broker_configs is None else self._broker_configs,
             next_producer_id=self._next_producer_id,
         )
 
@@ -104,6 +109,15 @@ class _Delta:
         kept = {sequence: result for sequence, result in window.results.items() if sequence > highest - RESULT_WINDOW}
         kept[event.sequence] = event.result
         results[event.broker_id] = ResultWindow(event.broker_epoch, highest, kept)
+
+    def _change_configs(self, event: ConfigsChanged) -> None:
+        if event.topic_id is None:
+            configs = {**(self._broker_configs or self._base.broker_configs), event.broker: event.configs}
+            self._broker_configs = {broker: texts for broker, texts in configs.items() if texts}
+            return
+        topics = self._writable_topics()
+        name = (self._base.topic_names if self._topic_names is None else self._topic_names)[event.topic_id]
+        topics[name] = replace(topics[name], configs=event.configs)
 
     def _partitions_of(self, topic_id: TopicId) -> list[Partition]:
         names = self._base.topic_names if self._topic_names is None else self._topic_names

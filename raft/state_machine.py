@@ -12,6 +12,7 @@ from .commands import (
     MAX_COMMAND_BYTES,
     MAX_PRODUCER_ID_BLOCK,
     AllocateProducerIds,
+    AlterConfigs,
     AlterPartition,
     AlterPartitionReassignments,
     AssignNodeId,
@@ -28,6 +29,7 @@ from .commands import (
     UnfenceBroker,
     decode_command,
 )
+from .config_decisions import alter_configs
 from .decision import Context, Decision, current_broker, refuse
 from .digests import ImageDigest, is_due
 from .events import ChangeRecorded, Event, ProducerIdsAllocated, ResultRecorded
@@ -150,6 +152,8 @@ def _decide_body(image: MetadataImage, index: int, command: Command) -> Decision
             return drain(context, body)
         case CreateTopic() as body:
             return create_topic(context, body)
+        case AlterConfigs() as body:
+            return alter_configs(context, body)
         case DeleteTopic() as body:
             return delete_topic(context, body)
         case CreatePartitions() as body:

@@ -2,7 +2,8 @@
 
 from ottla.log.model import BrokerId, LeaderEpoch, PartitionEpoch
 
-from .commands import MAX_REPLICAS, CreatePartitions, CreateTopic, DeleteTopic
+from .commands import MAX_REPLICAS, CreatePartitions, CreateTopic, CreateTopicWithConfigs, DeleteTopic
+from .config_rules import TOPIC_CONFIGS, why_illegal
 from .decision import Context, Decision, ordered_topics, refuse
 from .events import PartitionsAdded, TopicCreated, TopicDeleted
 from .image import MetadataImage, Partition, Topic
@@ -13,7 +14,7 @@ from .topic_rules import (
     DEFAULT_REPLICATION_FACTOR,
     MAX_PARTITIONS,
     MAX_PARTITIONS_PER_TOPIC,
-    why_illegal_config,
+    why_illegal_in_version_1,
     why_illegal_name,
 )
 
@@ -31,7 +32,7 @@ def create_topic(context: Context, body: CreateTopic) -> Decision:
         if body.auto_created:
             return Decision((), _creation(present, created=False))
         return refuse("TOPIC_ALREADY_EXISTS", f"topic {body.name!a} already exists")
-    if (reason := why_illegal_config(body.configs)) is not None:
+    if (reason := _why_illegal_configs(body)) is not None:
         return refuse("INVALID_CONFIG", reason)
     replicas = _assigned(image, body) if body.assignments is not None else _placed(image, body)
     if isinstance(replicas, Decision):
@@ -71,6 +72,12 @@ def create_partitions(context: Context, body: CreatePartitions) -> Decision:
     )
     added = _new_partitions(image, tuple(replicas))
     return Decision([PartitionsAdded(topic.topic_id, added)], PartitionCreation(topic.topic_id, body.new_count))
+
+
+def _why_illegal_configs(body: CreateTopic) -> str | None:
+    if isinstance(body, CreateTopicWithConfigs):
+        return why_illegal(body.configs, TOPIC_CONFIGS, "topic")
+    return why_illegal_in_version_1(body.configs)
 
 
 def _again(image: MetadataImage, body: CreateTopic) -> Decision:

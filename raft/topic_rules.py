@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from .config_rules import suggestion
 from .image import MIN_INSYNC_REPLICAS
 
 MAX_TOPIC_NAME = 249
@@ -26,7 +27,7 @@ class _Range(NamedTuple):
     high: int
 
 
-HONOURED_CONFIGS: Mapping[str, _Range] = {
+CONFIGS_OF_VERSION_1: Mapping[str, _Range] = {
     "max.message.bytes": _Range(1, _INT_MAX),
     MIN_INSYNC_REPLICAS: _Range(1, _INT_MAX),
     "segment.bytes": _Range(14, _INT_MAX),
@@ -46,29 +47,12 @@ def why_illegal_name(name: str) -> str | None:
     return None
 
 
-def why_illegal_config(configs: Mapping[str, str]) -> str | None:
-    """Why these topic configs are refused, or None. Only what has an effect here is accepted."""
+def why_illegal_in_version_1(configs: Mapping[str, str]) -> str | None:
+    """Why CreateTopic/1 refuses these topic configs, or None."""
     for key, value in sorted(configs.items()):
-        allowed = HONOURED_CONFIGS.get(key)
+        allowed = CONFIGS_OF_VERSION_1.get(key)
         if allowed is None:
-            return f"topic config {key[:100]!a} is not supported; {_suggest(key)}"
+            return f"topic config {key[:100]!a} is not supported; {suggestion(key, sorted(CONFIGS_OF_VERSION_1))}"
         if not _INTEGER.match(value) or not allowed.low <= int(value) <= allowed.high:
             return f"topic config {key} is a whole number from {allowed.low} to {allowed.high}, not {value[:100]!a}"
     return None
-
-
-def _suggest(key: str) -> str:
-    nearest = min(HONOURED_CONFIGS, key=lambda known: (_distance(key[:100], known), known))
-    if _distance(key[:100], nearest) <= 4:
-        return f"did you mean {nearest}?"
-    return f"supported are {', '.join(sorted(HONOURED_CONFIGS))}"
-
-
-def _distance(left: str, right: str) -> int:
-    """Levenshtein's edit distance; our own, since a library's may change what a command answers."""
-    row = list(range(len(right) + 1))
-    for i, a in enumerate(left, 1):
-        previous, row = row, [i]
-        for j, b in enumerate(right, 1):
-            row.append(min(previous[j] + 1, row[j - 1] + 1, previous[j - 1] + (a != b)))
-    return row[-1]

@@ -8,9 +8,11 @@ from ottla.client.error_codes import ErrorCode
 from ottla.client.frames import split_batches
 from ottla.client.protocol import (
     ACKS_NONE,
+    AlterConfigsRequest,
     CreatePartitionsRequest,
     CreateTopicRequest,
     DeleteTopicRequest,
+    DescribeConfigsRequest,
     DescribeNodeRequest,
     DescribeNodeResponse,
     ErrorResponse,
@@ -26,6 +28,7 @@ from ottla.client.protocol import (
 from ..metrics import Metrics
 from ..replica import Refused
 from ..replica_manager import ReplicaManager
+from .configs import ConfigsApi
 from .fetch import fetch
 from .list_offsets import list_offsets
 from .metadata import MetadataApi
@@ -45,6 +48,7 @@ class Api:
         manager: ReplicaManager,
         metadata: MetadataApi,
         topics: TopicsApi,
+        configs: ConfigsApi,
         producer_ids: ProducerIds,
         describe: Callable[[], DescribeNodeResponse],
         metrics: Metrics,
@@ -52,6 +56,7 @@ class Api:
         self._manager = manager
         self._metadata = metadata
         self._topics = topics
+        self._configs = configs
         self._producer_ids = producer_ids
         self._describe = describe
         self._metrics = metrics
@@ -91,6 +96,10 @@ class Api:
                 return await self._topics.delete(request)
             case CreatePartitionsRequest():
                 return await self._topics.grow(request)
+            case AlterConfigsRequest():
+                return await self._configs.alter(request)
+            case DescribeConfigsRequest():
+                return await self._configs.describe(request)
             case DescribeNodeRequest():
                 return self._describe()
         raise Refused(ErrorCode.INVALID_REQUEST, f"{type(request).__name__} does not belong on this stream")

@@ -1,20 +1,12 @@
 """Topics: create, delete, grow. Any broker takes the request and has the quorum decide it."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
-from ottla.client.error_codes import ErrorCode
 from ottla.client.protocol import CreatePartitionsRequest, CreateTopicRequest, DeleteTopicRequest, TopicChanged
 from ottla.log.chance import Chance, new_id
 from ottla.log.model import TopicId
-from ottla.raft.commands import Body, CreatePartitions, CreateTopic, DeleteTopic
-from ottla.raft.image import Topic
-from ottla.raft.results import Refused as QuorumRefused
-from ottla.raft.results import Result, TopicCreation
+from ottla.raft.commands import CreatePartitions, CreateTopicWithConfigs, DeleteTopic
+from ottla.raft.results import TopicCreation
 
-from ..controller_channel import ControllerChannel, ControllerUnavailable
-from ..replica import Refused
-from ..replica_manager import ReplicaManager
+from .quorum_door import QuorumDoor
 
 
 class TopicsApi:
@@ -23,26 +15,20 @@ class TopicsApi:
     def __init__(
         self,
         *,
-        manager: ReplicaManager,
-        channel: ControllerChannel,
+        door: QuorumDoor,
         chance: Chance,
-        wait_applied: Callable[[int, float], Awaitable[None]],
-        timeout_s: float,
         default_partitions: int,
         default_replication_factor: int | None,
     ) -> None:
-        self._manager = manager
-        self._channel = channel
+        self._door = door
         self._chance = chance
-        self._wait_applied = wait_applied
-        self._timeout_s = timeout_s
         self._default_partitions = default_partitions
         self._default_replication_factor = default_replication_factor
 
     async def create(self, request: CreateTopicRequest, *, auto_created: bool = False) -> TopicChanged:
         """Make a topic. Raises Refused: TOPIC_ALREADY_EXISTS, INVALID_TOPIC_EXCEPTION, INVALID_CONFIG ..."""
-        result, index = await self._decide(
-            CreateTopic(
+        result, index = await self._door.decide(
+            CreateTopicWithConfigs(
                 name=request.name,
                 topic_id=TopicId(new_id(self._chance)),
                 partition_count=self._default_partitions if request.partitions is None else request.partitions,
@@ -60,40 +46,13 @@ class TopicsApi:
 
     async def delete(self, request: DeleteTopicRequest) -> TopicChanged:
         """Forget a topic. Raises Refused: UNKNOWN_TOPIC_OR_PARTITION."""
-        topic = await self._topic(request.name)
-        _, index = await self._decide(DeleteTopic(topic.topic_id), request.change_id)
+        topic = await self._door.topic(request.name)
+        _, index = await self._door.decide(DeleteTopic(topic.topic_id), request.change_id)
         return TopicChanged(topic.name, topic.topic_id, index)
 
     async def grow(self, request: CreatePartitionsRequest) -> TopicChanged:
         """Add partitions. Raises Refused: UNKNOWN_TOPIC_OR_PARTITION, INVALID_PARTITIONS."""
-        topic = await self._topic(request.name)
+        topic = await self._door.topic(request.name)
         seed = self._chance.randbelow(1 << 31)
-        _, index = await self._decide(CreatePartitions(topic.topic_id, request.count, seed), request.change_id)
+        _, index = await self._door.decide(CreatePartitions(topic.topic_id, request.count, seed), request.change_id)
         return TopicChanged(topic.name, topic.topic_id, index)
-
-    async def _topic(self, name: str) -> Topic:
-        """The topic, in an image that holds all that was committed when we were asked: an old one must neither deny
-        a topic that has been made nor name one that has been made again since."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._wait_applied(await self._channel.commit_index(), self._timeout_s)
-        except TimeoutError:
-            raise Refused(
-                ErrorCode.REQUEST_TIMED_OUT, "the metadata quorum does not answer; this node may not know every topic"
-            ) from None
-        topic = self._manager.image.topics.get(name)
-        if topic is None:
-            raise Refused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"there is no topic {name}")
-        return topic
-
-    async def _decide(self, body: Body, change_id: str) -> tuple[Result, int]:
-        try:
-            result, index = await self._channel.submit(body, self._timeout_s, change_id=change_id or None)
-            if isinstance(result, QuorumRefused):
-                raise Refused(ErrorCode.named(result.code), result.message)
-            await self._wait_applied(index, self._timeout_s)
-        except (ControllerUnavailable, TimeoutError):
-            raise Refused(
-                ErrorCode.REQUEST_TIMED_OUT, "the metadata quorum did not decide in time; the change may still happen"
-            ) from None
-        return result, index

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ottla.broker.api.quorum_door import QuorumDoor
 from ottla.broker.api.topics import TopicsApi
 from ottla.broker.replica import Refused
 from ottla.client.error_codes import ErrorCode
@@ -40,12 +41,10 @@ def lagging():
         if index == quorum.image.index:
             broker.manager.apply_image(quorum.image)
 
+    door = QuorumDoor(manager=broker.manager, channel=channel, wait_applied=wait_applied, timeout_s=5.0)
     api = TopicsApi(
-        manager=broker.manager,
-        channel=channel,
+        door=door,
         chance=SeededChance(1),
-        wait_applied=wait_applied,
-        timeout_s=5.0,
         default_partitions=1,
         default_replication_factor=None,
     )

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from ottla.cli.bench import nearest_rank, summarize_latencies
 from ottla.cli.consume import parse_start
@@ -19,7 +18,7 @@ from ottla.cli.status import describe_all, lost_voters
 from ottla.cli.topics import describe
 from ottla.client.admin import ClusterDescription, NodeDescription, PartitionDescription, TopicDescription
 from ottla.client.error_codes import ErrorCode
-from ottla.client.protocol import BrokerEndpoint, DescribeNodeResponse, PartitionMetadata, TopicMetadata
+from ottla.client.protocol import BrokerEndpoint, ConfigEntry, DescribeNodeResponse, PartitionMetadata, TopicMetadata
 
 VOTERS = [[1, "a", 1], [2, "b", 2], [3, "c", 3]]
 
@@ -89,7 +88,7 @@ def test_a_voter_is_lost_only_where_another_node_answers_in_its_place(answers: i
 
 def test_a_partition_whose_leader_cannot_be_asked_is_shown_all_the_same() -> None:
     described = PartitionDescription(partition(0, None, (1,)), None, None, None, "no leader")
-    (row,) = describe(TopicDescription("t", "tid", {}, (described,)))["partitions"]  # type: ignore[arg-type]
+    (row,) = describe(TopicDescription("t", "tid", {}, (described,)), ())["partitions"]  # type: ignore[arg-type]
     assert row["end"] is None
     assert row["problem"] == "no leader"
     assert row["isr"] == [1]
@@ -160,18 +159,19 @@ def test_the_demonstration_streams_every_file_with_a_line(tmp_path: Path) -> Non
     assert found == [("a.py", 3), ("b.py", 2), ("c.py", 1)]
 
 
-@pytest.mark.parametrize(
-    ("replicas", "configs", "minimum"),
-    [((1, 2, 3), {}, 2), ((1, 2), {}, 1), ((1, 2, 3), {"min.insync.replicas": "5"}, 3)],
-)
-def test_a_topic_is_shown_with_what_holds_for_it(
-    replicas: tuple[int, ...], configs: dict[str, str], minimum: int
-) -> None:
-    state = replace(partition(0, 1, replicas), replicas=replicas)  # type: ignore[arg-type]
-    described = PartitionDescription(state, None, None, None, None)
-    document = describe(TopicDescription("t", "tid", configs, (described,)))  # type: ignore[arg-type]
-    assert document["configs"] == configs
-    assert document["effective"] == {"max.message.bytes": 1_048_588, "min.insync.replicas": minimum}
+def test_a_topic_is_shown_with_what_holds_for_it() -> None:
+    entries = [
+        ConfigEntry("retention.ms", "-1", "topic", "long"),
+        ConfigEntry("min.cleanable.dirty.ratio", "0.5", "default", "double"),
+        ConfigEntry("cleanup.policy", "delete", "default", "list"),
+    ]
+    document = describe(TopicDescription("t", "tid", {"retention.ms": "-1"}, ()), entries)  # type: ignore[arg-type]
+    assert document["configs"] == {"retention.ms": "-1"}
+    assert document["effective"] == {
+        "retention.ms": -1,
+        "min.cleanable.dirty.ratio": 0.5,
+        "cleanup.policy": "delete",
+    }
 
 
 def test_health_names_who_is_ill(capsys: pytest.CaptureFixture[str]) -> None:

@@ -216,11 +216,18 @@ class _Worker:
                 got.setdefault(key, []).append([record.offset, int(record.value or b"-1")])
 
     async def _assign(self, keys: list[int], *, from_beginning: bool) -> None:
-        """Read these keys: from where this process is in those it reads already, unless from the beginning."""
+        """Read these keys: from where this process is in those it reads already, unless from the beginning.
+
+        A process that reaches no node is none yet: an operation that fails at once, and again four times a second,
+        would say how long the faults took and nothing of what they did.
+        """
+        try:
+            client = await self._connected()
+        except OttlaError:
+            return
         process = self._process
         op = self._stage.history.invoke(process, "assign", {"keys": keys, "from_beginning": from_beginning})
         try:
-            client = await self._connected()
             for key in list(self._consumers):
                 if key not in keys or from_beginning:
                     await self._consumers.pop(key).close()
