@@ -19,7 +19,7 @@ from .controller_channel import LinkLost
 from .links import ReplicaLink
 from .partition_follower import PartitionFollower
 from .replica import Replica
-from .replica_session import RESPONSE_BYTES_MAX
+from .replica_session import HELD_BACK_S_MAX, RESPONSE_BYTES_MAX
 from .throttle import TokenBucket
 from .watchdog import Watchdog
 
@@ -201,14 +201,19 @@ class ReplicaFetcher:
         if self._taking is not None and replica.joining:
             self._taking.take(size)
             if (wait_s := self._taking.wait_s()) > 0:
-                self._later(key, wait_s)
+                self._later(key, min(wait_s, HELD_BACK_S_MAX))
                 return
         self._ask[key] = None
 
     def _later(self, key: TopicIdPartition, wait_s: float = RETRY_S) -> None:
         def again() -> None:
             self._retries.discard(handle)
-            self._name(key)
+            replica = self._replicas.get(key)
+            if replica is not None:
+                self._forget.pop(key, None)
+                self._go_on(key, replica, 0)
+            if key in self._ask:
+                self._changed.set()
 
         handle = asyncio.get_running_loop().call_later(wait_s, again)
         self._retries.add(handle)

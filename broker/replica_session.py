@@ -17,6 +17,8 @@ from .reading import answer_of, check_epoch, check_position, read_checked, refus
 from .replica import Refused, Replica
 from .throttle import TokenBucket
 
+HELD_BACK_S_MAX = 1.0
+"""After so long it is asked again what is held back: its follower may be in sync by now, and then nothing is."""
 RESPONSE_BYTES_MAX = 4 << 20
 """One answer holds at most this much, or one larger batch."""
 
@@ -209,7 +211,9 @@ class ReplicaSession:
         """Its turn comes when the throttle lets more through."""
         self._held_back[key] = None
         if self._let_go is None:
-            self._let_go = asyncio.get_running_loop().call_later(self._giving.wait_s(), self._release)
+            self._let_go = asyncio.get_running_loop().call_later(
+                min(self._giving.wait_s(), HELD_BACK_S_MAX), self._release
+            )
 
     def _release(self) -> None:
         self._let_go = None

@@ -87,7 +87,7 @@ TOPIC_CONFIGS: Mapping[str, Rule] = {
     "segment.ms": _long(7 * _DAY_MS, 1, "the age at which a log takes its next file"),
     UNCLEAN: _choice(
         "last-known-leader manual",
-        "where nobody eligible is left, the last known leader leads again as it is, or nobody before an operator says so",
+        "where nobody eligible is left: the last known leader leads as it is, or nobody before an operator says so",
     ),
     "unclean.leader.election.enable": _choice("false", "whether a replica that lacks records may lead by itself"),
 }

@@ -7,8 +7,8 @@
 
 Result windows are part of it: a request that is sent again after a snapshot must find its first answer. Node ids are
 observers', sorted by directory id; changes are clients', the oldest first; brokers' configs are sorted, "" is all of
-them. Format 1 ends before these three and format 2 before the last; format 4 is format 3 in which replicas come or go or
-brokers are drained. Each is written while what it lacks is not there: a voter of the release before can take it.
+them. Format 1 ends before these three and format 2 before the last; format 4 is format 3 in which replicas come or go
+or brokers are drained. Each is written while what it lacks is not there: a voter of the release before can take it.
 """
 
 from collections.abc import Iterator

@@ -9,12 +9,16 @@ from ottla.client.frames import split_batches
 from ottla.client.protocol import (
     ACKS_NONE,
     AlterConfigsRequest,
+    AlterPartitionReassignmentsRequest,
     CreatePartitionsRequest,
     CreateTopicRequest,
     DeleteTopicRequest,
     DescribeConfigsRequest,
     DescribeNodeRequest,
     DescribeNodeResponse,
+    DescribeReplicasRequest,
+    DrainBrokerRequest,
+    ElectLeadersRequest,
     ErrorResponse,
     FetchRequest,
     InitProducerIdRequest,
@@ -32,6 +36,7 @@ from .configs import ConfigsApi
 from .fetch import fetch
 from .list_offsets import list_offsets
 from .metadata import MetadataApi
+from .partitions import PartitionsApi
 from .produce import PendingProduce
 from .producer_ids import ProducerIds
 from .topics import TopicsApi
@@ -49,6 +54,7 @@ class Api:
         metadata: MetadataApi,
         topics: TopicsApi,
         configs: ConfigsApi,
+        partitions: PartitionsApi,
         producer_ids: ProducerIds,
         describe: Callable[[], DescribeNodeResponse],
         metrics: Metrics,
@@ -57,6 +63,7 @@ class Api:
         self._metadata = metadata
         self._topics = topics
         self._configs = configs
+        self._partitions = partitions
         self._producer_ids = producer_ids
         self._describe = describe
         self._metrics = metrics
@@ -96,6 +103,14 @@ class Api:
                 return await self._topics.delete(request)
             case CreatePartitionsRequest():
                 return await self._topics.grow(request)
+            case AlterPartitionReassignmentsRequest():
+                return await self._partitions.reassign(request)
+            case ElectLeadersRequest():
+                return await self._partitions.elect(request)
+            case DrainBrokerRequest():
+                return await self._partitions.drain(request)
+            case DescribeReplicasRequest():
+                return self._partitions.describe(request)
             case AlterConfigsRequest():
                 return await self._configs.alter(request)
             case DescribeConfigsRequest():
