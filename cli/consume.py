@@ -26,6 +26,7 @@ class ConsumeOptions(NamedTuple):
     start: str
     follow: bool
     shape: str
+    rack: str = ""
 
 
 def consume(servers: str, options: ConsumeOptions) -> None:
@@ -76,7 +77,7 @@ async def _until_done(readers: "Sequence[asyncio.Future[None]]", printer: "_Prin
 
 async def _read(client: "Client", topic: str, start: str | int, options: ConsumeOptions, printer: "_Printer") -> None:
     partitions = tuple(options.partitions) or None
-    async with client.consumer(topic, start=start, partitions=partitions) as consumer:
+    async with client.consumer(topic, start=start, partitions=partitions, rack=options.rack) as consumer:
         async for record in _records(consumer, options.follow):
             printer.print(record)
             if printer.full.is_set():
