@@ -69,8 +69,8 @@ def decommission(servers: str, node: int, *, watch: bool, dry_run: bool, yes: bo
     with_client(servers, lambda client: _carry_out(client, node, moves, watch))
     if node in voters_of(cluster):
         talk(
-            f"n{node} is one of the {len(voters_of(cluster))} voters of the metadata quorum, and voters are static: its "
-            "vote stays with it. Keep the node running; it holds metadata only. If it is stopped for good, the quorum "
+            f"n{node} is one of the {len(voters_of(cluster))} voters of the metadata quorum, and voters are static: "
+            "its vote stays with it. Keep the node running; it holds metadata only. If it is stopped for good, the quorum "
             "has one vote less to lose."
         )
     elif watch:

@@ -164,7 +164,7 @@ async def find_topic(client: "Client", name: str) -> "TopicMetadata":
 
 
 async def until_moved(client: "Client", moves: Mapping[Place, Sequence[int] | None]) -> None:
-    """Say how much is left until nothing of it moves any more. Nothing moves either where it was called off meanwhile."""
+    """Say how much is left until nothing of it moves any more, be it there or called off meanwhile."""
     said = ""
     while True:
         topics = [topic for topic in await client.admin.list_topics() if topic.name in {name for name, _ in moves}]

@@ -31,7 +31,7 @@ def rebalance(servers: str, *, watch: bool, dry_run: bool, yes: bool, output: Ou
             raise OttlaError(
                 f"n{away[0]} holds replicas, and is drained or not there.",
                 code="OTTLA-NODE-AWAY",
-                hint=f"Bring it back (ottla node undrain {away[0]}), or move all off: ottla node decommission {away[0]}.",
+                hint=f"Bring it back (ottla node undrain {away[0]}), or else: ottla node decommission {away[0]}.",
             )
         return plan(partitions, racks)
 

@@ -37,7 +37,7 @@ class DoesNotFit(ValueError):
 
 def plan(partitions: Mapping[Place, Replicas], racks: Racks) -> list[Move]:
     """Moves after which brokers hold and lead evenly, in the order of places. Replicas on brokers that are not in
-    ``racks`` go elsewhere; racks are as far apart as they can be, and never nearer than they were. Raises DoesNotFit."""
+    ``racks`` go elsewhere; racks are as far apart as they can be, never nearer than they were. Raises DoesNotFit."""
     after = _Layout(partitions, racks)
     after.vacate()
     after.part_racks()
