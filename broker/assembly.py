@@ -293,6 +293,7 @@ class Parts:
 
     async def stop(self) -> None:
         """Let go of everything that speaks to others."""
+        await self.manager.stop_syncing()
         await self.records.close()
         await self.channel.close()
         await self.quorum.stop()

@@ -57,6 +57,7 @@ class PartitionLeader:
         log_end: Offset,
         now_s: float,
         lag_s_max: float,
+        held: Offset | None = None,
         adding: Iterable[BrokerId] = (),
     ) -> None:
         self.local = local
@@ -65,6 +66,7 @@ class PartitionLeader:
         self.min_insync = min_insync
         self.high_watermark = high_watermark  # first offset not yet on every replica of the maximal ISR
         self.log_end = log_end  # next offset to be assigned
+        self.held = log_end if held is None else held  # our own copy counts below: durable, where the topic says so
         self.epoch_start = log_end  # first offset of this epoch
         # Everyone gets a full lag period from the start of the epoch before being called slow.
         self.followers = {replica: Follower(now_s) for replica in replicas if replica != local}
@@ -74,14 +76,20 @@ class PartitionLeader:
 
     # --- what happens ------------------------------------------------------------------------------------------------
 
-    def appended(self, log_end: Offset) -> bool:
-        """The local log now ends at ``log_end``. Returns whether the high watermark rose (a lone replica)."""
+    def appended(self, log_end: Offset, held: Offset | None = None) -> bool:
+        """The local log now ends at ``log_end`` and counts below ``held`` (None: there too). Returns whether the high
+        watermark rose (a lone replica)."""
         assert log_end >= self.log_end
         for follower in self.followers.values():
             if follower.log_end == self.log_end and follower.live:
                 assert follower.session is not None
                 follower.caught_up_at_s = max(follower.caught_up_at_s, follower.session.heard_at_s)
-        self.log_end = log_end
+        self.log_end, self.held = log_end, log_end if held is None else held
+        return self._advance()
+
+    def synced(self, held: Offset) -> bool:
+        """The local log now counts below ``held``. Returns whether the high watermark rose."""
+        self.held = held
         return self._advance()
 
     @failpoint("leader.fetched")
@@ -169,7 +177,7 @@ class PartitionLeader:
         """Raise the high watermark as far as the maximal ISR allows, and not at all below min.insync (KIP-966)."""
         if not self.enough_replicas:
             return False
-        candidate = self.log_end
+        candidate = self.held
         for replica in self.isr.maximal:
             if replica == self.local:
                 continue

@@ -75,6 +75,8 @@ class Replica:
         self._high_watermark = min(high_watermark, partition_log.log_end_offset)
         self._is_current = is_current
         self._acks: AckQueue[AckWaiter] = AckQueue()
+        self._durable: AckQueue[AckWaiter] = AckQueue()
+        self.on_growth: Callable[[Replica], None] = _nothing
         self._log_readers: dict[LogReader, None] = {}
         self._readers: dict[Reader, None] = {}
         self.joining = False  # a reassignment brings this copy, and it is not in sync yet
@@ -106,6 +108,7 @@ class Replica:
             min_insync=min_insync,
             high_watermark=self._high_watermark,
             log_end=self.log.log_end_offset,
+            held=self._held,
             now_s=now_s,
             lag_s_max=lag_s_max,
             adding=state.adding,
@@ -135,7 +138,7 @@ class Replica:
         self.leader_epoch, self.known_leader = state.leader_epoch, state.leader
 
     def _fail_waiters(self) -> None:
-        for waiter in self._acks.drain():
+        for waiter in [*self._acks.drain(), *self._durable.drain()]:
             waiter.lost(self, ErrorCode.NOT_LEADER_OR_FOLLOWER)
         self._wake(self._log_readers)
         self._wake(self._readers)
@@ -164,8 +167,9 @@ class Replica:
             raise Refused(ErrorCode.named(error.code), str(error)) from error
         if not result.is_duplicate:
             self.bytes_in += len(batch)
-            advanced = leader.appended(self.log.log_end_offset)
+            advanced = leader.appended(self.log.log_end_offset, self._held)
             self._wake(self._log_readers)
+            self.on_growth(self)
             if advanced:
                 self._committed()
         return result
@@ -177,8 +181,35 @@ class Replica:
         else:
             self._acks.add(required, waiter)
 
+    def when_durable(self, required: Offset, waiter: AckWaiter) -> None:
+        """Tell ``waiter`` once all below ``required`` counts here: at once, unless the topic wants it durable."""
+        if self._held >= required:
+            waiter.committed(self)
+        else:
+            self._durable.add(required, waiter)
+            self.on_growth(self)
+
     def stop_waiting(self, waiter: AckWaiter) -> None:
         self._acks.discard(waiter)
+        self._durable.discard(waiter)
+
+    def synced(self) -> None:
+        """The log's recovery point rose, or the topic's flush setting holds from now on."""
+        held = self._held
+        if self.leader is not None and self.leader.synced(held):
+            self._committed()
+        for waiter in self._durable.release(held):
+            waiter.committed(self)
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether all that the log holds counts."""
+        return self._held >= self.log.log_end_offset
+
+    @property
+    def _held(self) -> Offset:
+        """Our copy counts below this."""
+        return self.log.recovery_point if self.log.counts_once_durable else self.log.log_end_offset
 
     def follower_fetched(self, replica: BrokerId, offset: Offset, session: SessionClock) -> None:
         """A follower's fetch acknowledged everything below ``offset``."""
@@ -222,6 +253,7 @@ class Replica:
         if step.append:
             self.log.append_as_follower(batches)
             self.bytes_in += len(batches)
+            self.on_growth(self)
         before, end = self._high_watermark, self.log.log_end_offset
         if step.high_watermark is not None:
             self._high_watermark = min(step.high_watermark, end)
@@ -246,3 +278,7 @@ class Replica:
     def _wake(self, readers: Iterable[Reader]) -> None:
         for reader in list(readers):
             reader.readable(self)
+
+
+def _nothing(replica: Replica) -> None:
+    """Nobody syncs beside the background."""

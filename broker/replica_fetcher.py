@@ -76,6 +76,10 @@ class ReplicaFetcher:
             self._ask.pop(key, None)
             self._forget[key] = None
 
+    def durable(self, key: TopicIdPartition) -> None:
+        """All that its log holds is durable: it may be asked for again, if it still follows here."""
+        self._name(key)
+
     async def stop(self) -> None:
         for handle in self._retries:
             handle.cancel()
@@ -144,11 +148,15 @@ class ReplicaFetcher:
                 await self._send(link)
 
     async def _send(self, link: ReplicaLink) -> None:
-        changed = tuple(self._question(self._replicas[key]) for key in self._ask if key in self._replicas)
+        asked = [(key, self._replicas[key]) for key in self._ask if key in self._replicas]
+        changed = tuple(self._question(replica) for key, replica in asked if replica.is_durable)
         forgotten = tuple((key.topic_id, key.partition) for key in self._forget)
         self._ask.clear()
         self._forget.clear()
         self._changed.clear()
+        for key, replica in asked:
+            if not replica.is_durable:
+                self._acknowledge(key, replica)
         self._outstanding += 1
         if self._watchdog is not None:
             self._watchdog.guard()
@@ -196,6 +204,13 @@ class ReplicaFetcher:
         elif step.append or step.truncate_to is not None:
             self._go_on(key, replica, len(batches))
 
+    def _acknowledge(self, key: TopicIdPartition, replica: Replica) -> None:
+        """To ask again is to acknowledge, so it waits for the sync where the topic's records must be durable."""
+        if replica.is_durable:
+            self._ask[key] = None
+        else:
+            replica.when_durable(replica.log.log_end_offset, _AskOnce(self, key))
+
     def _go_on(self, key: TopicIdPartition, replica: Replica, size: int) -> None:
         """Ask for more at once; for a copy that is only being made when the throttle lets more through."""
         if self._taking is not None and replica.joining:
@@ -203,7 +218,7 @@ class ReplicaFetcher:
             if (wait_s := self._taking.wait_s()) > 0:
                 self._later(key, min(wait_s, HELD_BACK_S_MAX))
                 return
-        self._ask[key] = None
+        self._acknowledge(key, replica)
 
     def _later(self, key: TopicIdPartition, wait_s: float = RETRY_S) -> None:
         def again() -> None:
@@ -217,6 +232,20 @@ class ReplicaFetcher:
 
         handle = asyncio.get_running_loop().call_later(wait_s, again)
         self._retries.add(handle)
+
+
+class _AskOnce:
+    """Waits for what a follower has appended to be durable; a role that ends meanwhile asks for nothing."""
+
+    def __init__(self, fetcher: ReplicaFetcher, key: TopicIdPartition) -> None:
+        self._fetcher = fetcher
+        self._key = key
+
+    def committed(self, replica: Replica) -> None:
+        self._fetcher.durable(self._key)
+
+    def lost(self, replica: Replica, error: ErrorCode) -> None:
+        pass
 
 
 class Fetchers:

@@ -12,12 +12,14 @@ import structlog
 
 from ottla.client.error_codes import ErrorCode
 from ottla.log.clock import Clock
+from ottla.log.config import LogConfig
 from ottla.log.directory import NO_SPACE
 from ottla.log.errors import LogError, StorageFull
 from ottla.log.manager import LogManager
 from ottla.log.model import BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicId, TopicIdPartition, TopicPartition
 from ottla.raft.image import MetadataImage, Partition, Topic, empty_image
 
+from .group_sync import GroupSync, RunBlocking
 from .log_configs import log_config
 from .partition_leader import PartitionLeader
 from .replica import Refused, Replica
@@ -29,12 +31,6 @@ T = TypeVar("T")
 
 RETRY_S = 1.0
 """Between attempts to open a log for which the disk was too full."""
-
-
-class RunBlocking(Protocol):
-    """Runs a blocking call in an executor."""
-
-    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
 
 
 class Fetchers(Protocol):
@@ -64,8 +60,9 @@ class ReplicaManager:
         self._directories: dict[TopicPartition, asyncio.Task[None]] = {}  # last in the queue of what is done to each
         self._broker_epoch: BrokerEpoch | None = None
         self._took_roles = False  # of this incarnation's registration
-        self._run_blocking = run_blocking
+        self.run_blocking = run_blocking
         self._lag_s_max = lag_s_max
+        self._group_sync = GroupSync(run_blocking)
 
     # --- lookups -----------------------------------------------------------------------------------------------------
 
@@ -207,7 +204,7 @@ class ReplicaManager:
     def _apply_state(self, replica: Replica, topic: Topic, state: Partition) -> None:
         min_insync = self.image.min_insync(topic, state)
         replica.joining = self.local in state.adding and self.local not in state.isr
-        replica.log.config = log_config(self.image, topic, self.local)
+        self._configure(replica, log_config(self.image, topic, self.local))
         if state.leader_epoch <= replica.leader_epoch:
             if replica.leader is not None:
                 replica.isr_committed(state, min_insync, self.clock.monotonic())
@@ -216,6 +213,11 @@ class ReplicaManager:
             self._take_role(replica, state, min_insync)
         except LogError as error:
             self.fail(replica, error)
+
+    def _configure(self, replica: Replica, config: LogConfig) -> None:
+        replica.log.config = config
+        if not replica.log.flush_is_settled:
+            self._group_sync.want(replica)
 
     def _take_role(self, replica: Replica, state: Partition, min_insync: int) -> None:
         self._unfollow(replica)
@@ -259,7 +261,7 @@ class ReplicaManager:
     async def _open_log(self, key: TopicIdPartition, name: TopicPartition, topic: Topic) -> None:
         try:
             config = log_config(self.image, topic, self.local)
-            opened = await self._run_blocking(lambda: self.logs.get_or_create(name, topic.topic_id, config))
+            opened = await self.run_blocking(lambda: self.logs.get_or_create(name, topic.topic_id, config))
         except (LogError, OSError) as error:
             self._opening.pop(key, None)
             self.offline[key] = error if isinstance(error, LogError) else LogError(str(error))
@@ -276,6 +278,7 @@ class ReplicaManager:
             await self._set_aside(replica)  # deleted, or moved away, while it opened
             return
         self.replicas[key] = replica
+        replica.on_growth = self._group_sync.appended
         if self.active:
             self._apply_state(replica, current, state)
 
@@ -303,11 +306,15 @@ class ReplicaManager:
     async def _set_aside(self, replica: Replica) -> None:
         """In an executor: it waits for the disk, and this is called from where the quorum's commands are applied."""
         try:
-            await self._run_blocking(lambda: self.logs.remove(replica.name))
+            await self.run_blocking(lambda: self.logs.remove(replica.name))
         except (LogError, OSError) as error:
             log.error("partition.not_set_aside", partition=str(replica.name), problem=str(error))
             return
         log.info("partition.set_aside", partition=str(replica.name), topic_id=replica.topic_id)
+
+    async def stop_syncing(self) -> None:
+        """The node stops: whoever waits for a sync is not acknowledged."""
+        await self._group_sync.stop()
 
     async def settled(self) -> None:
         """Until no log is being opened or set aside."""

@@ -52,7 +52,7 @@ def undrain(servers: str, node: int, dry_run: bool) -> None:
             talk(f"Would undrain n{node}.")
             return
         await client.admin.undrain_node(node)
-        talk(f"n{node} may lead again; the partitions that prefer it come back within seconds.")
+        talk(f"n{node} may lead again; the partitions that prefer it come back in ten seconds.")
 
     with_client(servers, work)
 
@@ -70,7 +70,7 @@ def decommission(servers: str, node: int, *, watch: bool, dry_run: bool, yes: bo
     if node in voters_of(cluster):
         talk(
             f"n{node} is one of the {len(voters_of(cluster))} voters of the metadata quorum, and voters are static: "
-            "its vote stays with it. Keep the node running; it holds metadata only. If it is stopped for good, the quorum "
+            "its vote stays with it. Keep the node running; it holds metadata only. Stopped for good, the quorum "
             "has one vote less to lose."
         )
     elif watch:

@@ -178,10 +178,10 @@ async def until_moved(client: "Client", moves: Mapping[Place, Sequence[int] | No
             talk("Done.")
             return
         states = await client.admin.replica_states(topics)
-        left = sum(
-            replica.lag_bytes or 0 for place, state in pending.items() for replica in _added(state, states[place])
-        )
-        line = f"{len(pending)} of {len(moves)} partitions move; about {show_bytes(left)} left to copy."
+        known = [r.lag_bytes for place, state in pending.items() for r in _added(state, states[place])]
+        left = sum(size for size in known if size is not None)
+        more = "" if None not in known else " and more"
+        line = f"{len(pending)} of {len(moves)} partitions move; about {show_bytes(left)}{more} left to copy."
         if line != said:
             talk(line)
             said = line

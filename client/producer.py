@@ -29,7 +29,8 @@ HeadersLike = Mapping[str, bytes | None] | Sequence[Header] | None
 
 
 class RecordMetadata(NamedTuple):
-    """Where a record is. ``offset`` is None with acks=0, where nobody tells. ``timestamp_ms``: the record's own."""
+    """Where a record is. ``offset`` is None with acks=0, where nobody tells. ``timestamp_ms``: the record's own,
+    or the broker's where the topic's message.timestamp.type is LogAppendTime."""
 
     topic: str
     partition: int
@@ -323,12 +324,13 @@ class Producer:
 
     # --- outcomes ----------------------------------------------------------------------------------------------------
 
-    def _on_stored(self, batch: ProducerBatch, base_offset: int | None) -> None:
+    def _on_stored(self, batch: ProducerBatch, base_offset: int | None, log_append_time_ms: int | None) -> None:
         topic, partition = self._names[batch.target.topic_id], batch.target.partition
         offset = base_offset
         for future, timestamp_ms in batch.waiters:
             if not future.done():
-                future.set_result(RecordMetadata(topic, partition, offset, timestamp_ms))
+                stored_ms = timestamp_ms if log_append_time_ms is None else log_append_time_ms
+                future.set_result(RecordMetadata(topic, partition, offset, stored_ms))
             if offset is not None:
                 offset += 1
         self._progress.set()

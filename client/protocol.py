@@ -133,6 +133,7 @@ class ProduceResult(Message):
     message: str = ""
     leader: BrokerId | None = None
     leader_epoch: LeaderEpoch | None = None
+    log_append_time_ms: int | None = None  # None: the records' own timestamps stand
 
 
 class ProduceResponse(Message, tag="produce"):

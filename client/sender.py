@@ -54,7 +54,8 @@ _TOPIC_GONE = frozenset({ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN
 
 
 class Sender:
-    """``on_stored`` gets a batch and its base offset, ``on_failed`` a batch and why; both exactly once a batch."""
+    """``on_stored`` gets a batch, its base offset and the broker's time where that counts, ``on_failed`` a batch and
+    why; both exactly once a batch."""
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class Sender:
         request_timeout_s: float,
         max_in_flight: int,
         topic_name: Callable[[TopicIdPartition], str],
-        on_stored: Callable[[ProducerBatch, int | None], None],
+        on_stored: Callable[[ProducerBatch, int | None, int | None], None],
         on_failed: Callable[[ProducerBatch, OttlaError], None],
     ) -> None:
         self._cluster = cluster
@@ -239,7 +240,7 @@ class Sender:
             raise lost from error
         for batch in batches:
             if self._accumulator.succeeded(batch):
-                self._on_stored(batch, None)
+                self._on_stored(batch, None, None)
 
     async def _send(
         self, broker: BrokerId, connection: Connection, batches: list[ProducerBatch], slots: asyncio.Semaphore
@@ -297,7 +298,7 @@ class Sender:
             if result.error is ErrorCode.NONE:
                 self._problems.pop(batch.target, None)
                 if self._accumulator.succeeded(batch):
-                    self._on_stored(batch, result.base_offset)
+                    self._on_stored(batch, result.base_offset, result.log_append_time_ms)
                 continue
             self._cluster.hint(result.topic_id, result.partition, result.leader, result.leader_epoch)
             leader = self._cluster.leader(*batch.target)

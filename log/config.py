@@ -37,6 +37,11 @@ class LogConfig(msgspec.Struct, frozen=True):
     flush_ms: int | None = None  # and this long after an append
 
     @property
+    def flushes_before_ack(self) -> bool:
+        """Whether a record counts only once it is durable. Kafka has no ``flush``, its users say flush.messages=1."""
+        return self.flush == "ack" or self.flush_messages == 1
+
+    @property
     def compacts(self) -> bool:
         """Whether only the newest record of each key is kept."""
         return "compact" in self.cleanup_policy

@@ -6,6 +6,7 @@ All methods but ``sync`` belong to the event loop's thread and wait for nothing 
 exception: truncating what had been synced waits for two small syncs, because a power cut must not bring it back.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from .config import LogConfig
 from .directory import DataDirectory
 from .errors import OffsetOutOfRange, StorageFailed, StorageFull
 from .failpoints import failpoint
+from .flush_promise import FlushPromise
 from .leader_epochs import LeaderEpochCache
 from .model import LeaderEpoch, Offset, OffsetAndEpoch, TopicId, TopicPartition
 from .producer_state import ProducerStateManager
@@ -103,6 +105,8 @@ class PartitionLog:
         unsynced = sum(s.size_bytes for s in recovered.segments if s.next_offset > recovery_point)
         self._sync_point = SyncPoint(max(recovery_point, self.log_start_offset), unsynced)
         self._closed = False
+        self._promise = FlushPromise(storage, directory)
+        self._sync_lock = threading.Lock()  # of the background and of an acknowledgement, in two executors
 
     @property
     def config(self) -> LogConfig:
@@ -151,6 +155,22 @@ class PartitionLog:
         return len(self._segments)
 
     @property
+    def counts_once_durable(self) -> bool:
+        """Whether what is appended may be acknowledged only below the recovery point: while the topic says so, and
+        after that until the word given for it is durably taken back."""
+        return self.config.flushes_before_ack or self._promise.given
+
+    @property
+    def flush_is_settled(self) -> bool:
+        """Whether the word in the directory is what the topic says."""
+        return self._promise.given == self.config.flushes_before_ack
+
+    @property
+    def survives_power_loss(self) -> bool:
+        """Whether all that this log ever acknowledged is durable."""
+        return self._promise.given
+
+    @property
     def unsynced_bytes(self) -> int:
         """Appended and not yet known to be durable."""
         return self._sync_point.unsynced_bytes
@@ -164,12 +184,14 @@ class PartitionLog:
         assert self.latest_epoch is None or leader_epoch >= self.latest_epoch
         batch = self._validated(data)
         duplicate = self._producers.check(batch)
+        by_broker = self.config.message_timestamp_type == "LogAppendTime"
         if duplicate is not None:
-            return AppendResult(duplicate.base_offset, duplicate.last_offset, None, self.log_start_offset, True)
-        batch.base_offset, batch.leader_epoch = self.log_end_offset, leader_epoch
-        header = batch.stamped_header(batch.base_offset, leader_epoch)
+            time_ms = duplicate.timestamp if by_broker else None
+            return AppendResult(duplicate.base_offset, duplicate.last_offset, time_ms, self.log_start_offset, True)
+        time_ms = self._clock.now_ms() if by_broker else None
+        header = batch.stamped_header(self.log_end_offset, leader_epoch, time_ms)
         self._append_run([batch], (header, memoryview(data)[HEADER_SIZE:]))
-        return AppendResult(batch.base_offset, batch.last_offset, None, self.log_start_offset, False)
+        return AppendResult(batch.base_offset, batch.last_offset, time_ms, self.log_start_offset, False)
 
     def append_as_follower(self, data: Buffer) -> Offset:
         """Append whole batches exactly as the leader stored them; returns the new log end.
@@ -250,6 +272,10 @@ class PartitionLog:
         """
         if self._shared.failed is not None:
             raise StorageFailed(f"{self.directory}: {self._shared.failed}")
+        with self._sync_lock:
+            return self._sync()
+
+    def _sync(self) -> Offset:
         if self._closed:
             return self.recovery_point
         began = self._sync_point.begin()
@@ -265,6 +291,19 @@ class PartitionLog:
         self._sync_point.reached(began, end)
         return self.recovery_point
 
+    @failpoint("log.settle_flush")
+    def settle_flush(self) -> None:
+        """Give, or take back, the word that nothing is acknowledged before it is durable, as the topic says now.
+        Blocks: for executors. To be called after a sync that began under the present setting. Raises StorageFailed
+        or StorageFull."""
+        if self._closed or self.flush_is_settled:
+            return
+        with self._shared.guarded():
+            if self.config.flushes_before_ack:
+                self._promise.give()
+            else:
+                self._promise.take_back()
+
     def close(self) -> None:
         """Write the indexes out and let go of the files. Nothing is synced: ``sync`` first for a clean stop."""
         self._closed = True  # first: a sync that is under way fails from here on, and that is no failure of the disk
@@ -275,8 +314,7 @@ class PartitionLog:
     # Appending
 
     def _validated(self, data: Buffer) -> RecordBatch:
-        latest = self._clock.now_ms() + self.config.message_timestamp_after_max_ms
-        return validated(data, max_message_bytes=self.config.max_message_bytes, latest_timestamp_ms=latest)
+        return validated(data, self.config, self._clock.now_ms())
 
     def _runs(self, batches: Sequence[RecordBatch]) -> Iterator[list[RecordBatch]]:
         """``batches`` in runs that fit one segment each, as they will be rolled."""

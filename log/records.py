@@ -31,6 +31,9 @@ from .storage import Buffer
 
 _OFFSET = struct.Struct(">q")
 _INT32 = struct.Struct(">i")
+_CRC = struct.Struct(">I")
+_ATTRIBUTES = struct.Struct(">h")
+CRC_POSITION, ATTRIBUTES_POSITION, MAX_TIMESTAMP_POSITION = 17, 21, 35
 
 
 class RecordBatch:
@@ -154,11 +157,27 @@ class RecordBatch:
                 f"the batch at offset {self.base_offset} has CRC {actual:#010x} and says {self.crc:#010x}"
             )
 
-    def stamped_header(self, base_offset: Offset, leader_epoch: LeaderEpoch) -> bytes:
-        """The 61 bytes of this batch's header with the two fields that its CRC does not cover set."""
+    def stamped_header(
+        self, base_offset: Offset, leader_epoch: LeaderEpoch, log_append_time_ms: int | None = None
+    ) -> bytes:
+        """The 61 bytes of this batch's header as the leader stores it: with the two fields that its CRC does not
+        cover set, and, where the topic's timestamps are the log's, with that time and a new CRC. The batch says the
+        same from then on."""
+        self.base_offset, self.leader_epoch = base_offset, leader_epoch
         header = bytearray(self.buffer[:HEADER_SIZE])
         stamp(header, base_offset, leader_epoch)
+        if log_append_time_ms is not None:
+            self._stamp_time(header, log_append_time_ms)
         return bytes(header)
+
+    def _stamp_time(self, header: bytearray, time_ms: int) -> None:
+        self.attributes |= LOG_APPEND_TIME_BIT
+        self.max_timestamp = time_ms
+        _ATTRIBUTES.pack_into(header, ATTRIBUTES_POSITION, self.attributes)
+        _OFFSET.pack_into(header, MAX_TIMESTAMP_POSITION, time_ms)
+        body = memoryview(self.buffer)[HEADER_SIZE:]
+        self.crc = crc32c(body, crc32c(memoryview(header)[CRC_START:]))
+        _CRC.pack_into(header, CRC_POSITION, self.crc)
 
     def records(self, max_bytes: int = MAX_DECOMPRESSED_BYTES) -> Iterator[Record]:
         """The records in order. Raises CorruptBatch, at first or on the way, on anything that is not one."""

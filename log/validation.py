@@ -2,6 +2,7 @@
 LogValidator); records are not decoded."""
 
 from .compression import Compression
+from .config import LogConfig
 from .errors import CorruptBatch, InvalidBatch, RecordTooLarge, UnexpectedOffset
 from .model import LeaderEpoch, Offset
 from .records import (
@@ -24,10 +25,10 @@ RECORD_BYTES_MIN = 7
 """Length, attributes, two deltas, key length, value length, header count: a byte each."""
 
 
-def validated(data: Buffer, *, max_message_bytes: int, latest_timestamp_ms: int) -> RecordBatch:
+def validated(data: Buffer, config: LogConfig, now_ms: int) -> RecordBatch:
     """The one batch that ``data`` is. Raises CorruptBatch, RecordTooLarge or InvalidBatch."""
-    if len(data) > max_message_bytes:
-        raise RecordTooLarge(len(data), max_message_bytes)
+    if len(data) > config.max_message_bytes:
+        raise RecordTooLarge(len(data), config.max_message_bytes)
     batch = RecordBatch.parse(data)
     if batch.magic != MAGIC:
         raise InvalidBatch(
@@ -38,9 +39,32 @@ def validated(data: Buffer, *, max_message_bytes: int, latest_timestamp_ms: int)
     batch.verify_crc()
     _check_attributes(batch)
     _check_counts(batch)
-    _check_timestamps(batch, latest_timestamp_ms)
+    _check_timestamps(batch)
+    if config.message_timestamp_type == "CreateTime":  # else the producer's say nothing
+        _check_clock(batch, config, now_ms)
     _check_producer(batch)
+    if batch.size_bytes > config.segment_bytes:
+        raise InvalidBatch(
+            "RECORD_LIST_TOO_LARGE",
+            f"the batch is {batch.size_bytes} bytes and segment.bytes is {config.segment_bytes}; send smaller batches",
+        )
     return batch
+
+
+def check_keys(batch: RecordBatch) -> None:
+    """Every record has a key, as compaction needs. Decodes the batch: for executors where it is large. Raises
+    InvalidBatch."""
+    try:
+        count, keyless = 0, 0
+        for record in batch.records():
+            count += 1
+            keyless += record.key is None
+    except CorruptBatch as error:
+        raise InvalidBatch("INVALID_RECORD", f"the topic is compacted and the batch is unreadable: {error}") from error
+    if keyless:
+        raise InvalidBatch(
+            "INVALID_RECORD", f"the topic is compacted, so every record needs a key; {keyless} of {count} have none"
+        )
 
 
 def check_stored(batch: RecordBatch) -> None:
@@ -99,16 +123,26 @@ def _check_counts(batch: RecordBatch) -> None:
         raise InvalidBatch("INVALID_RECORD", f"{batch.record_count} records do not fit into {content_max} bytes")
 
 
-def _check_timestamps(batch: RecordBatch, latest_ms: int) -> None:
+def _check_timestamps(batch: RecordBatch) -> None:
     if batch.base_timestamp < TIMESTAMP_MIN or batch.max_timestamp < batch.base_timestamp:
         raise InvalidBatch(
             "INVALID_TIMESTAMP",
             f"timestamps from {batch.base_timestamp} to {batch.max_timestamp} make no sense",
         )
+
+
+def _check_clock(batch: RecordBatch, config: LogConfig, now_ms: int) -> None:
+    """KIP-937, by the header: of the records only the first one's and the largest timestamp stand there."""
+    latest_ms = now_ms + config.message_timestamp_after_max_ms
+    earliest_ms = now_ms - config.message_timestamp_before_max_ms
     if batch.max_timestamp > latest_ms:
         raise InvalidBatch(
             "INVALID_TIMESTAMP",
             f"timestamp {batch.max_timestamp} is too far in the future (limit {latest_ms}); check the producer's clock",
+        )
+    if TIMESTAMP_MIN < batch.base_timestamp < earliest_ms:
+        raise InvalidBatch(
+            "INVALID_TIMESTAMP", f"timestamp {batch.base_timestamp} is too far in the past (limit {earliest_ms})"
         )
 
 

@@ -76,5 +76,7 @@ class Balancer:
         self._came = came
 
     def _pause_s(self, now_s: float) -> float:
-        recent = any(now_s - since_s < self._interval_s for _, since_s in self._came.values())
-        return min(SETTLE_S, self._interval_s) if recent else self._interval_s
+        ages = [now_s - since_s for _, since_s in self._came.values()]
+        pauses = [SETTLE_S - age for age in ages if age < SETTLE_S]
+        pauses += [SETTLE_S] if any(age < self._interval_s for age in ages) else []
+        return min([*pauses, self._interval_s])

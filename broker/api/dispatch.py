@@ -34,6 +34,7 @@ from ..replica import Refused
 from ..replica_manager import ReplicaManager
 from .configs import ConfigsApi
 from .fetch import fetch
+from .key_gate import KeyGate
 from .list_offsets import list_offsets
 from .metadata import MetadataApi
 from .partitions import PartitionsApi
@@ -67,6 +68,7 @@ class Api:
         self._producer_ids = producer_ids
         self._describe = describe
         self._metrics = metrics
+        self._gate = KeyGate(manager.run_blocking)
         self._seconds: dict[str, Histogram] = {}  # finding a labelled metric costs more than using it
 
     def begin(self, request: Request, body: memoryview) -> Awaitable[Answer] | None:
@@ -75,7 +77,7 @@ class Api:
         if isinstance(request, ProduceRequest):
             batches = split_batches(body, [target.size for target in request.partitions])
             self._metrics.bytes_in.inc(len(body))
-            pending = PendingProduce(self._manager, request)
+            pending = PendingProduce(self._manager, self._gate, request)
             pending.append(batches)
             return None if request.acks == ACKS_NONE else self._timed("produce", lambda: _only(pending.response()))
         split_batches(body, ())

@@ -1,6 +1,7 @@
 """Produce: append each batch at its leader at once, then wait for the acknowledgements that were asked for."""
 
 import asyncio
+from functools import partial
 
 from ottla.client.error_codes import ErrorCode
 from ottla.client.protocol import (
@@ -16,6 +17,7 @@ from ottla.log.model import Offset
 
 from ..replica import Refused, Replica
 from ..replica_manager import ReplicaManager
+from .key_gate import KeyGate
 
 WAIT_S_MAX = 300.0
 """No request waits longer for its commit, whatever it asks."""
@@ -24,28 +26,53 @@ WAIT_S_MAX = 300.0
 class PendingProduce:
     """One produce request whose batches are appended; results are filled in as partitions commit."""
 
-    def __init__(self, manager: ReplicaManager, request: ProduceRequest) -> None:
+    def __init__(self, manager: ReplicaManager, gate: KeyGate, request: ProduceRequest) -> None:
         self._manager = manager
+        self._gate = gate
         self._request = request
+        self._deferred = 0  # batches that wait at the gate
+        self._over = False
         self._results: list[ProduceResult | None] = [None] * len(request.partitions)
         self._waiting: dict[Replica, int] = {}
         self._waiting_for: dict[Replica, ProduceResult] = {}
         self._done: asyncio.Future[None] | None = None
 
     def append(self, batches: list[memoryview]) -> None:
-        """Append everything, in the request's order, without waiting for anything."""
+        """Append everything, in the request's order, without waiting for anything but the gate."""
+        named: set[Replica] = set()
         for index, (target, batch) in enumerate(zip(self._request.partitions, batches, strict=True)):
             try:
-                self._append_one(index, target, batch)
+                replica = self._replica_for(target, named)
             except Refused as refused:
                 self._results[index] = self._refusal(target, refused.error, str(refused))
+                continue
+            self._deferred += 1
+            self._gate.pass_through(replica, batch, partial(self._passed, index, target, batch, replica))
 
-    def _append_one(self, index: int, target: ProducePartition, batch: memoryview) -> None:
+    def _replica_for(self, target: ProducePartition, named: set[Replica]) -> Replica:
         if self._request.acks not in (ACKS_NONE, ACKS_LEADER, ACKS_ALL):
             raise Refused(ErrorCode.INVALID_REQUIRED_ACKS, f"acks is {self._request.acks}, not -1, 0 or 1")
         replica = self._manager.require(target.topic_id, target.partition)
-        if replica in self._waiting_for:
+        if replica in named:
             raise Refused(ErrorCode.INVALID_REQUEST, f"{replica.name} stands in the request twice")
+        named.add(replica)
+        return replica
+
+    def _passed(
+        self, index: int, target: ProducePartition, batch: memoryview, replica: Replica, refused: Refused | None
+    ) -> None:
+        """The gate lets a batch through, or not; if late, whoever asked may have gone, and the batch is stored."""
+        self._deferred -= 1
+        try:
+            if refused is not None:
+                raise refused
+            self._append_one(index, target, batch, replica)
+        except Refused as why:
+            self._results[index] = self._refusal(target, why.error, str(why))
+        if self._done is not None and not self._waiting and not self._deferred:
+            self._finish()
+
+    def _append_one(self, index: int, target: ProducePartition, batch: memoryview, replica: Replica) -> None:
         need_all = self._request.acks == ACKS_ALL
         appended = replica.append(batch, need_all=need_all)
         result = ProduceResult(
@@ -54,17 +81,19 @@ class PendingProduce:
             error=ErrorCode.NONE,
             base_offset=appended.base_offset,
             log_start_offset=appended.log_start_offset,
+            log_append_time_ms=appended.log_append_time_ms,
         )
-        if not need_all:
+        if self._over or self._request.acks == ACKS_NONE:
             self._results[index] = result
             return
         self._waiting[replica], self._waiting_for[replica] = index, result
-        replica.when_committed(Offset(appended.last_offset + 1), self)
+        wait = replica.when_committed if need_all else replica.when_durable
+        wait(Offset(appended.last_offset + 1), self)
 
     # --- told by the replicas ----------------------------------------------------------------------------------------
 
     def committed(self, replica: Replica) -> None:
-        """The high watermark passed this request's batch."""
+        """The high watermark passed this request's batch, or with acks=1 it counts at the leader."""
         self._resolve(replica, self._waiting_for[replica])
 
     def lost(self, replica: Replica, error: ErrorCode) -> None:
@@ -74,7 +103,7 @@ class PendingProduce:
 
     def _resolve(self, replica: Replica, result: ProduceResult) -> None:
         self._results[self._waiting.pop(replica)] = result
-        if not self._waiting:
+        if not self._waiting and not self._deferred:
             self._finish()
 
     def _finish(self) -> None:
@@ -86,7 +115,7 @@ class PendingProduce:
 
     async def response(self) -> ProduceResponse:
         """The results, once all are known or the request's time is up."""
-        if self._waiting:
+        if self._waiting or self._deferred:
             loop = asyncio.get_running_loop()
             self._done = loop.create_future()
             timer = loop.call_later(min(self._request.timeout_ms / 1000, WAIT_S_MAX), self._finish)
@@ -94,6 +123,7 @@ class PendingProduce:
                 await self._done
                 self._give_up()
             finally:
+                self._over = True
                 timer.cancel()
                 for replica in self._waiting:
                     replica.stop_waiting(self)
@@ -108,6 +138,10 @@ class PendingProduce:
             error = ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND if too_few else ErrorCode.REQUEST_TIMED_OUT
             waited = f"not committed within {self._request.timeout_ms} ms; it may still be"
             self._results[index] = self._refusal(target, error, waited)
+        for index, target in enumerate(self._request.partitions):
+            if self._results[index] is None:
+                waited = f"not looked at within {self._request.timeout_ms} ms; it may still be stored"
+                self._results[index] = self._refusal(target, ErrorCode.REQUEST_TIMED_OUT, waited)
 
     def _refusal(self, target: ProducePartition, error: ErrorCode, message: str) -> ProduceResult:
         leader, epoch = self._manager.leader_of(target.topic_id, target.partition)

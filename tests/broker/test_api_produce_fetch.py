@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from ottla.broker.api.fetch import fetch
+from ottla.broker.api.key_gate import KeyGate
 from ottla.broker.api.list_offsets import list_offsets
 from ottla.broker.api.produce import PendingProduce
 from ottla.broker.replica_session import ReplicaSession
@@ -41,7 +42,9 @@ async def broker() -> OneBroker:
 
 def produce(broker: OneBroker, *batches: bytes, acks=-1, topics=(TOPIC,), timeout_ms=LONG_MS) -> PendingProduce:
     targets = tuple(ProducePartition(topic, 0, len(b)) for topic, b in zip(topics, batches, strict=True))
-    pending = PendingProduce(broker.manager, ProduceRequest(acks, timeout_ms, targets))
+    pending = PendingProduce(
+        broker.manager, KeyGate(broker.manager.run_blocking), ProduceRequest(acks, timeout_ms, targets)
+    )
     pending.append([memoryview(batch) for batch in batches])
     return pending
 

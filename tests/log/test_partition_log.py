@@ -406,7 +406,7 @@ operations = st.lists(
 @settings(deadline=None, max_examples=120)
 def test_against_the_model(steps: list[tuple]) -> None:
     storage, model = CrashingStorage(), Model()
-    log = open_log(storage, segment_bytes=600)
+    log = open_log(storage, segment_bytes=1200)
     for step in steps:
         log, storage = apply(step, log, storage, model)
         assert log.log_end_offset == model.end
@@ -454,11 +454,11 @@ def apply(
             assert log.unsynced_bytes == 0
         case ("kill",):
             storage = storage.kill()
-            log = open_log(storage, segment_bytes=600, recovery_point=log.recovery_point)
+            log = open_log(storage, segment_bytes=1200, recovery_point=log.recovery_point)
         case ("clean",):
             log.sync()
             log.close()
-            log = open_log(storage, segment_bytes=600, clean=True)
+            log = open_log(storage, segment_bytes=1200, clean=True)
         case ("duplicate",) if model.batches and model.batches[-1].producer_epoch == model.epoch:
             last = model.batches[-1]
             again = log.append_as_leader(bytes(last.buffer), LeaderEpoch(model.epoch))
