@@ -72,7 +72,7 @@ class Invariants:
                 self._hold(state.leader is None or state.leader in state.isr, f"led from outside the ISR: {where}")
                 fenced = [member for member in state.isr if image.brokers[member].fenced]
                 self._hold(not fenced, f"fenced and in the ISR: {fenced}: {where}")
-                enough = len(state.isr) >= image.min_insync(topic)
+                enough = len(state.isr) >= image.min_insync(topic, state)
                 self._hold(not (enough and state.elr), f"an ELR beside an ISR that is large enough: {where}")
 
     def _check_in_sync(self, image: MetadataImage, nodes: Mapping[BrokerId, Parts]) -> None:
