@@ -12,10 +12,12 @@ from msgspec.structs import replace
 from ottla.log.model import BrokerId, DirectoryId, TopicId
 from ottla.raft.commands import (
     AllocateProducerIds,
+    AlterConfigs,
     AlterPartition,
     AlterPartitionReassignments,
     Body,
     Command,
+    ConfigChange,
     CreatePartitions,
     CreateTopic,
     DeleteTopic,
@@ -337,6 +339,24 @@ def test_histories_with_moves_elections_and_drains(
         history.step(*step)
     check_replay_from_scratch(history)
     check_second_machine(history)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_with_manual_recovery_nobody_without_a_committed_record_ever_leads_unasked(seed: int) -> None:
+    """However all replicas of a partition lose what they had not synced: their power, in any order."""
+    rng = random.Random(seed)
+    history = History(rng.randint(2, 4), rng.randint(1, 3))
+    history(AlterConfigs(TOPIC, "", (ConfigChange("unclean.recovery", "set", "manual"),)))
+    for _ in range(200):
+        kind = rng.choice((0, 2, 3, 4, 5, 9, 9, 9, 10, 11, 12, 13, 14, 15, 16, 21, 25))
+        history.step(kind, rng.randrange(16), rng.randrange(16), rng.randrange(16))
+    sources = {
+        event.elected_from
+        for _, events in history.events
+        for event in events
+        if isinstance(event, PartitionChanged) and event.topic_id == TOPIC
+    }
+    assert sources <= {None, "isr", "elr"}
 
 
 @pytest.mark.parametrize("seed", range(60))
