@@ -125,8 +125,8 @@ HUNTS: dict[str, Hunt] = {
 }
 
 WHY_NOT: dict[str, str] = {
-    "epoch_kept_when_a_replica_goes": "A fetch must stay on its way while its sender is taken out and put in again, and its "
-    "stream must outlive both: whole nodes open a new one. The metadata's histories catch it at once (10 seeds).",
+    "epoch_kept_when_a_replica_goes": "A fetch must stay on its way while its sender is taken out and put in "
+    "again, and its stream must outlive both: whole nodes open a new one. The metadata's histories catch it at once (10 seeds).",
     "lease_not_rechecked": "Image and roles change in one step, so whoever leads is said to lead by the newest image: "
     "the check is a second lock on one door, and no run can tell (25 seeds).",
     "isr_no_cas": "A partition has one request in flight, its outcome is always found out, a new leader epoch refuses "
