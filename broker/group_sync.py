@@ -28,8 +28,10 @@ class RunBlocking(Protocol):
 class GroupSync:
     """One for all replicas of a node."""
 
-    def __init__(self, run_blocking: RunBlocking) -> None:
+    def __init__(self, run_blocking: RunBlocking, on_failure: Callable[[], None]) -> None:
+        """``on_failure``: a sync failed; the data directory knows, and whoever watches it should look at once."""
         self._run_blocking = run_blocking
+        self._on_failure = on_failure
         self._wanted: dict[Replica, bool] = {}  # being synced; whether once more
         self._timers: dict[Replica, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -78,6 +80,7 @@ class GroupSync:
                 again = self._wanted[replica]
         except LogError as error:  # the directory has failed, and says so to everybody
             log.error("log.sync.failed", partition=str(replica.name), problem=str(error))
+            self._on_failure()
         finally:
             del self._wanted[replica]
 

@@ -33,7 +33,7 @@ from .controller_channel import ControllerUnavailable
 from .http.app import HttpDoor
 from .metrics import Metrics
 from .node_ids import NodeIds
-from .run_record import RunRecord, read_run_record, was_unclean, write_run_record
+from .run_record import RunRecord, power_was_lost, read_run_record, was_unclean, write_run_record
 from .self_report import SelfReport
 
 log = structlog.get_logger(__name__)
@@ -260,12 +260,20 @@ class Node:
         unclean = was_unclean(self._record, clean_epoch, self.storage.boot_id())
         if unclean:
             log.warning("node.unclean_stop", last_epoch=self._record.broker_epoch if self._record else None)
+        parts.logs.power_was_lost = power_was_lost(self._record, self.storage.boot_id())
         await parts.manager.open_all(parts.machine.image)
+        for lost in parts.logs.quarantined:
+            log.error(
+                "partition.quarantined",
+                partition=str(lost.topic_partition),
+                moved_to=lost.path.name,
+                problem=lost.reason,
+            )
         return unclean
 
     @failpoint("node.register")
     async def _register(self, parts: Parts, directory: DataDirectory, unclean: bool) -> None:
-        quarantined = bool(parts.manager.offline)
+        quarantined = bool(parts.manager.offline or parts.logs.quarantined)
         result, index = await parts.channel.register(
             RegisterBroker(
                 broker_id=parts.node_id,

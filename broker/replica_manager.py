@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+RECOVERY_LOG_EVERY = 100
+"""So many logs opened are a line in the node's log."""
 RETRY_S = 1.0
 """Between attempts to open a log for which the disk was too full."""
 
@@ -56,13 +58,14 @@ class ReplicaManager:
         self.fetchers: Fetchers | None = None
         self.giving = TokenBucket(lambda: rate_of(self.image, local, LEADER_RATE), clock)  # to replicas being added
         self.taking = TokenBucket(lambda: rate_of(self.image, local, FOLLOWER_RATE), clock)  # as one
+        self.recovering = 0  # logs that are still to be opened before this broker registers
         self._opening: dict[TopicIdPartition, asyncio.Task[None]] = {}
         self._directories: dict[TopicPartition, asyncio.Task[None]] = {}  # last in the queue of what is done to each
         self._broker_epoch: BrokerEpoch | None = None
         self._took_roles = False  # of this incarnation's registration
         self.run_blocking = run_blocking
         self._lag_s_max = lag_s_max
-        self._group_sync = GroupSync(run_blocking)
+        self._group_sync = GroupSync(run_blocking, logs.look_now)
 
     # --- lookups -----------------------------------------------------------------------------------------------------
 
@@ -116,7 +119,12 @@ class ReplicaManager:
             for number, state in enumerate(topic.partitions):
                 if self.local in state.replicas:
                     self._open(topic, number)
-        await asyncio.gather(*self._opening.values())
+        opening = list(self._opening.values())
+        for done, task in enumerate(asyncio.as_completed(opening), 1):
+            await task
+            self.recovering = len(opening) - done
+            if done % RECOVERY_LOG_EVERY == 0 or done == len(opening):
+                log.info("log.recovery", done=done, total=len(opening))
 
     def activate(self, broker_epoch: BrokerEpoch) -> None:
         """This incarnation is registered: from its image on, roles are taken. Never before, so that no leader epoch

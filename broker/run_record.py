@@ -55,3 +55,9 @@ def was_unclean(record: RunRecord | None, clean_epoch: BrokerEpoch | None, boot_
     if clean_epoch == record.broker_epoch:
         return False
     return boot_id is None or record.boot_id != boot_id
+
+
+def power_was_lost(record: RunRecord | None, boot_id: str | None) -> bool:
+    """Whether what the last run had not synced may be gone, or gone in part: not while the kernel is the same one and
+    the disk took every write."""
+    return record is None or record.failed or boot_id is None or record.boot_id != boot_id

@@ -7,6 +7,7 @@ import typer
 
 from .config_app import config_app
 from .dev_app import dev_app
+from .log_app import log_app
 from .node_app import node_app
 from .options import DEFAULT_SERVERS, OutputOption, Servers, Watch
 from .output import Output
@@ -35,6 +36,7 @@ def make_app() -> typer.Typer:
     app.add_typer(config_app(), name="config")
     app.add_typer(partition_app(), name="partition")
     app.command("rebalance", help="Even out replicas and leaders over nodes and racks.")(rebalance_command)
+    app.add_typer(log_app(), name="log")
     app.command("produce", help="Send one record a line from standard input.")(produce_command)
     app.command("consume", help="Print records; stop at the end unless -f.")(consume_command)
     app.add_typer(bench_app(), name="bench")

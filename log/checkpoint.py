@@ -141,7 +141,7 @@ def read_partition_metadata(storage: Storage, directory: Path) -> TopicId | None
 
 def write_partition_metadata(storage: Storage, directory: Path, topic_id: TopicId) -> None:
     """Bind a directory to a topic, durably."""
-    write_atomically(storage, directory / METADATA_FILE, f"version: 0\ntopic_id: {topic_id}\n".encode())
+    write_atomically(storage, directory / METADATA_FILE, f"version: 0\ntopic_id: {topic_id}".encode())
 
 
 def bind_to_topic(storage: Storage, directory: Path, topic_id: TopicId) -> None:

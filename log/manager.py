@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from .chance import Chance
 from .checkpoint import (
@@ -19,7 +19,7 @@ from .checkpoint import (
 )
 from .clock import Clock
 from .directory import UNSYNCED_BYTES_MAX, DataDirectory
-from .errors import CorruptCheckpoint, InconsistentTopicId, LogError, StorageFailed
+from .errors import CorruptCheckpoint, CorruptLog, InconsistentTopicId, LogError, StorageFailed
 from .failpoints import failpoint
 from .model import BrokerEpoch, Offset, TopicId, TopicPartition
 from .partition_log import LogConfig, PartitionLog
@@ -30,6 +30,7 @@ RESERVE_BYTES = 128 << 20
 FLUSH_SECONDS = 1.0
 NAME_BYTES_MAX = 255
 STRAY_SUFFIX = "-stray"
+QUARANTINE_SUFFIX = "-quarantined"
 PARTITION_NAME = re.compile(r"(?P<topic>[a-zA-Z0-9._-]+)-(?P<partition>\d+)")
 
 T = TypeVar("T")
@@ -39,6 +40,15 @@ class RunInExecutor(Protocol):
     """Runs a blocking call beside the event loop."""
 
     def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
+
+
+class Quarantined(NamedTuple):
+    """A log that was damaged where it had been good: where its files are now, and what was found."""
+
+    topic_partition: TopicPartition
+    topic_id: TopicId
+    path: Path
+    reason: str
 
 
 class LogManager:
@@ -72,6 +82,8 @@ class LogManager:
         self._high_watermarks = self._high_watermark_file.read()
         self._recovery_points = self._recovery_point_file.read()  # of logs not opened yet too
         self._closed_cleanly: set[TopicPartition] = set()
+        self.power_was_lost = True  # since the last run, for all that is known; to be set before logs are opened
+        self.quarantined: list[Quarantined] = []  # in this run
         self._flush_wanted = asyncio.Event()
         self._flushed = asyncio.Event()
 
@@ -102,7 +114,7 @@ class LogManager:
         config: LogConfig = LogConfig(),  # noqa: B008 - frozen
     ) -> PartitionLog:
         """The log, opened or made if need be. Raises InconsistentTopicId where there is one of another topic of
-        this name, CorruptLog where it is damaged."""
+        this name. One that is damaged is set aside (``quarantined``), and an empty one takes its place."""
         log = self._logs.get(topic_partition)
         if log is None:
             log = self._open(topic_partition, topic_id, config)
@@ -115,7 +127,18 @@ class LogManager:
         directory = self.path / str(topic_partition)
         if not self._storage.exists(directory):
             self._forget(topic_partition)
-        log = PartitionLog.open(
+        try:
+            log = self._open_as_it_is(directory, topic_partition, topic_id, config)
+        except CorruptLog as error:
+            self._quarantine(topic_partition, topic_id, error)
+            log = self._open_as_it_is(directory, topic_partition, topic_id, config)
+        self._closed_cleanly.discard(topic_partition)
+        return self._logs.setdefault(topic_partition, log)
+
+    def _open_as_it_is(
+        self, directory: Path, topic_partition: TopicPartition, topic_id: TopicId, config: LogConfig
+    ) -> PartitionLog:
+        return PartitionLog.open(
             self._storage,
             directory,
             topic_partition=topic_partition,
@@ -125,9 +148,8 @@ class LogManager:
             recovery_point=self._recovery_points.get(topic_partition, Offset(0)),
             clean=topic_partition in self._closed_cleanly,
             data_directory=self._shared,
+            power_was_lost=self.power_was_lost,
         )
-        self._closed_cleanly.discard(topic_partition)
-        return self._logs.setdefault(topic_partition, log)
 
     def on_disk(self) -> dict[TopicPartition, TopicId | None]:
         """The partitions that have a directory, with the topic id in it; None if that cannot be read."""
@@ -164,17 +186,26 @@ class LogManager:
         log = self._logs.pop(topic_partition, None)
         if log is not None:
             log.close()
-        target = self._stray_path(topic_partition, topic_id)
+        target = self._free_path(topic_partition, str(topic_id or "unknown"), STRAY_SUFFIX)
         self._storage.replace(self.path / str(topic_partition), target)
         self._storage.sync_directory(self.path)
         self._forget(topic_partition)
         return target
 
-    def _stray_path(self, topic_partition: TopicPartition, topic_id: TopicId | None) -> Path:
+    @failpoint("log.quarantine")
+    def _quarantine(self, topic_partition: TopicPartition, topic_id: TopicId, error: CorruptLog) -> None:
+        """Every byte is kept, under another name, for whoever wants to look; the replica is fetched anew."""
+        target = self._free_path(topic_partition, self._chance.token_bytes(16).hex(), QUARANTINE_SUFFIX)
+        self._storage.replace(self.path / str(topic_partition), target)
+        self._storage.sync_directory(self.path)
+        self._forget(topic_partition)
+        self.quarantined.append(Quarantined(topic_partition, topic_id, target, str(error)))
+
+    def _free_path(self, topic_partition: TopicPartition, mark: str, kind: str) -> Path:
         number = 1
         while True:
             again = "" if number == 1 else f".{number}"
-            suffix = f".{topic_id or 'unknown'}{again}{STRAY_SUFFIX}"
+            suffix = f".{mark}{again}{kind}"
             path = self.path / (str(topic_partition)[: NAME_BYTES_MAX - len(suffix)] + suffix)
             if not self._storage.exists(path):
                 return path
@@ -223,7 +254,7 @@ class LogManager:
         """The last thing of a run: sync and close every log, then say so. Raises StorageFailed if the directory
         has failed, and then says nothing."""
         for log in self.logs():
-            log.sync()
+            log.settle()
         if self.failed is not None:
             raise StorageFailed(f"{self.path}: not a clean stop: {self.failed}")
         self._checkpoint_recovery_points()
@@ -270,6 +301,10 @@ class LogManager:
             await self._flushed.wait()
         if self.failed is not None:
             raise StorageFailed(f"{self.path}: {self.failed}")
+
+    def look_now(self) -> None:
+        """Have the flusher look at once: somebody else's sync has failed."""
+        self._want_flush()
 
     def _want_flush(self) -> None:
         self._flush_wanted.set()

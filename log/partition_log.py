@@ -3,23 +3,22 @@
 It knows nothing of replication: whoever reads passes the bound (the high watermark, or the log's end).
 
 All methods but ``sync`` belong to the event loop's thread and wait for nothing but the page cache, with one
-exception: truncating what had been synced waits for two small syncs, because a power cut must not bring it back.
+exception: truncating what had been synced waits for two small syncs, and a roll soon after for one, because a power
+cut must not bring it back among what came later.
 """
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from .checkpoint import bind_to_topic, write_epochs
+from .checkpoint import bind_to_topic
 from .clock import Clock
 from .config import LogConfig
-from .directory import DataDirectory
+from .directory import NO_SPACE, DataDirectory
 from .errors import OffsetOutOfRange, StorageFailed, StorageFull
 from .failpoints import failpoint
 from .flush_promise import FlushPromise
-from .leader_epochs import LeaderEpochCache
 from .model import LeaderEpoch, Offset, OffsetAndEpoch, TopicId, TopicPartition
 from .producer_state import ProducerStateManager
 from .records import HEADER_SIZE, RecordBatch
@@ -58,10 +57,14 @@ class PartitionLog:
         recovery_point: Offset = Offset(0),  # noqa: B008
         clean: bool = False,
         data_directory: DataDirectory | None = None,
+        cleaned_to: Offset = Offset(0),  # noqa: B008
+        power_was_lost: bool = False,
     ) -> "PartitionLog":
         """Open the log in ``directory``, or make it. Blocks for as long as recovery takes.
 
         ``recovery_point``: up to where a sync had made it durable. ``clean``: the last run closed it and synced all.
+        ``cleaned_to``: below it compaction may have left gaps between offsets. ``power_was_lost``: since it was
+        written, for all that is known.
         Raises InconsistentTopicId if the directory is another topic's, CorruptLog if it is damaged beyond a torn
         tail; in both cases it has changed nothing.
         """
@@ -73,6 +76,8 @@ class PartitionLog:
             recovery_point=recovery_point,
             clean=clean,
             now_ms=clock.now_ms(),
+            cleaned_to=cleaned_to,
+            power_was_lost=power_was_lost,
         )
         end = recovered.segments[-1].next_offset
         shared = data_directory or DataDirectory(storage, directory, clock)
@@ -102,6 +107,8 @@ class PartitionLog:
         self._segments = SegmentList(storage, directory, config, recovered.segments)
         self._epochs = recovered.epochs
         self._producers: ProducerStateManager = recovered.producers
+        self._snapshots = recovered.snapshots
+        self._is_settled = recovered.is_settled  # nothing has changed since it was stopped cleanly
         unsynced = sum(s.size_bytes for s in recovered.segments if s.next_offset > recovery_point)
         self._sync_point = SyncPoint(max(recovery_point, self.log_start_offset), unsynced)
         self._closed = False
@@ -135,13 +142,13 @@ class PartitionLog:
     @property
     def latest_epoch(self) -> LeaderEpoch | None:
         """The highest leader epoch that has begun in this log, be it without records."""
-        return self._epochs.latest
+        return self._epochs.cache.latest
 
     @property
     def last_offset_and_epoch(self) -> OffsetAndEpoch | None:
         """The last record's offset and leader epoch; None in an empty log."""
         last = Offset(self.log_end_offset - 1)
-        epoch = self._epochs.epoch_of(last)
+        epoch = self._epochs.cache.epoch_of(last)
         return None if last < self.log_start_offset or epoch is None else OffsetAndEpoch(last, epoch)
 
     @property
@@ -221,19 +228,19 @@ class PartitionLog:
     def end_offset_for_epoch(self, epoch: LeaderEpoch) -> OffsetAndEpoch | None:
         """The largest epoch here that is not above ``epoch``, and where it ends (KIP-101, KIP-279). None if
         ``epoch`` is above or below all epochs here."""
-        return self._epochs.end_offset_for(epoch, self.log_end_offset)
+        return self._epochs.cache.end_offset_for(epoch, self.log_end_offset)
 
     def assign_epoch_start(self, epoch: LeaderEpoch) -> None:
         """A new leader's epoch starts at the log's end. Raises StorageFailed.
 
         On a full disk the epoch is known in memory only: a leader must be able to serve reads and to lead again once
-        there is room, and recovery takes epochs from the batches in any case.
+        there is room. The file follows with the next record, before the recovery point does.
         """
         try:
             with self._shared.guarded():
                 self._assign_epochs([(epoch, self.log_end_offset)])
         except StorageFull:
-            self._epochs.assign(epoch, self.log_end_offset)
+            self._epochs.assign_in_memory(epoch, self.log_end_offset)
 
     @failpoint("log.truncate")
     def truncate_to(self, offset: Offset) -> None:
@@ -259,6 +266,7 @@ class PartitionLog:
         with self._shared.guarded(fatal=True):
             self._segments.start_anew_at(offset)
             self._sync_point.set(offset)
+            self._snapshots.drop_all()
             self._forget_from(Offset(0))
 
     @failpoint("log.sync")
@@ -280,7 +288,11 @@ class PartitionLog:
             return self.recovery_point
         began = self._sync_point.begin()
         end = self.log_end_offset
+        if not self._epochs.is_saved:  # a full disk: recovery must not come to believe the file
+            return self.recovery_point
+        end = self._segments.durable_up_to(end)
         try:
+            self._sync_beside()
             self._segments.sync_above(self.recovery_point)
         except OSError as error:
             if self._closed:
@@ -290,6 +302,24 @@ class PartitionLog:
             raise failure from error
         self._sync_point.reached(began, end)
         return self.recovery_point
+
+    def settle(self) -> None:
+        """Before a clean stop, when nothing is appended any more: write and sync all that lets the log be opened
+        without reading it. Blocks. Raises StorageFull or StorageFailed: then the stop is not a clean one.
+
+        On a full disk, indexes or the snapshot may be missing: the next opening reads the records instead.
+        """
+        if self._is_settled:
+            return
+        with self._shared.guarded():
+            self._epochs.try_to_save()
+            active = self._segments.active
+            active.try_to_seal()
+            if active.is_sealed:
+                active.sync_indexes()
+            self._snapshots.take(self.log_end_offset, self._producers.capture())
+        if self.sync() != self.log_end_offset:
+            raise StorageFull(f"{self.directory}: the disk is full: what is beside the log could not be written")
 
     @failpoint("log.settle_flush")
     def settle_flush(self) -> None:
@@ -305,10 +335,10 @@ class PartitionLog:
                 self._promise.take_back()
 
     def close(self) -> None:
-        """Write the indexes out and let go of the files. Nothing is synced: ``sync`` first for a clean stop."""
+        """Write the indexes out and let go of the files. Nothing is synced: ``settle`` first for a clean stop."""
         self._closed = True  # first: a sync that is under way fails from here on, and that is no failure of the disk
         for segment in self._segments:
-            segment.flush_index()
+            segment.try_to_seal()
             segment.close()
 
     # Appending
@@ -336,22 +366,23 @@ class PartitionLog:
         size = sum(batch.size_bytes for batch in run)
         now_ms = self._clock.now_ms()
         self._shared.admit(size)
-        epochs_before = self._epochs
+        epochs_before = self._epochs.cache
         try:
             with self._shared.guarded():
                 if self._segments.roll_if_needed(size, run[-1].last_offset, now_ms):
+                    self._snapshots.take(self.log_end_offset, self._producers.capture())
                     # Recovery cannot tell a torn segment with another behind it from damage: keep that time short.
                     self._shared.on_flush_wanted()
-                if run[-1].leader_epoch != self.latest_epoch:
+                if run[-1].leader_epoch != self.latest_epoch or not self._epochs.is_saved:
                     self._assign_epochs((batch.leader_epoch, batch.base_offset) for batch in run)
-                self._segments.active.append(parts, [Extent(batch.last_offset, batch.size_bytes) for batch in run])
+                self._segments.active.append(parts, [Extent.of(batch) for batch in run])
         except (StorageFull, StorageFailed):
-            # In memory only: an epoch in the file that starts at the log's end claims no record.
-            self._epochs = epochs_before
+            self._epochs.take_back(epochs_before)
             raise
         self._note_appended(run, size, now_ms)
 
     def _note_appended(self, run: Sequence[RecordBatch], size: int, now_ms: int) -> None:
+        self._is_settled = False
         active = self._segments.active
         if active.first_append_ms is None:
             active.first_append_ms = now_ms
@@ -363,14 +394,22 @@ class PartitionLog:
     @failpoint("log.epoch")
     def _assign_epochs(self, starts: Iterable[tuple[LeaderEpoch | None, Offset]]) -> None:
         """New epochs are in their file before a batch of theirs is in the log. Copy, persist, publish."""
-        epochs = LeaderEpochCache(self._epochs.entries)
-        for epoch, start in starts:
-            assert epoch is not None
-            epochs.assign(epoch, start)
-        if epochs.entries == self._epochs.entries:
-            return
-        write_epochs(self._storage, self.directory, epochs.entries)
-        self._epochs = epochs
+        self._is_settled = False
+        self._epochs.assign((epoch, start) for epoch, start in starts if epoch is not None)
+
+    def _sync_beside(self) -> None:
+        """What recovery takes from beside the segments, before the recovery point passes it."""
+        if not self._epochs.is_synced:
+            self._segments.note_names_changed()
+            self._epochs.sync()
+        try:
+            written = self._snapshots.write()
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            return  # an older one takes its place: recovery reads more
+        if written:
+            self._segments.note_names_changed()
 
     # Truncating
 
@@ -383,18 +422,23 @@ class PartitionLog:
             self._shared.before_recovery_point_falls()
 
     def _forget_from(self, end: Offset) -> None:
-        """The log was cut to ``end``: epochs and producers follow. An epoch file that a full disk leaves stale does
-        no harm: recovery takes epochs from the batches."""
+        """The log was cut to ``end``: epochs and producers follow."""
+        self._is_settled = False
         self._epochs.truncate_from_end(end)
-        with suppress(OSError):
-            write_epochs(self._storage, self.directory, self._epochs.entries)
-        if not self._producers.holds_from(end):
-            return
+        with self._shared.guarded(fatal=True):
+            if self._snapshots.drop_above(end):
+                self._segments.note_names_changed()
+        if self._producers.holds_from(end):
+            self._rebuild_producers(end)
+
+    def _rebuild_producers(self, end: Offset) -> None:
         now_ms = self._clock.now_ms()
-        self._producers.clear()
+        start, entries = self._snapshots.newest(end) or (Offset(0), [])
+        self._producers.restore(entries, now_ms)
         for segment in self._segments:
-            for _, batch in segment.scan():
-                self._producers.update(batch, now_ms)
+            if segment.next_offset > start:
+                for _, batch in segment.scan(segment.position_of(max(start, segment.base_offset))):
+                    self._producers.update(batch, now_ms)
 
 
 __all__ = ["AppendResult", "LogConfig", "PartitionLog"]

@@ -6,11 +6,13 @@ in flight.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .errors import InvalidProducerEpoch, OutOfOrderSequence, UnknownProducerId
 from .model import Offset, ProducerEpoch, ProducerId
+from .producer_snapshot import SnapshotEntry
 from .records import SEQUENCE_COUNT, RecordBatch
 
 BATCHES_KEPT = 5
@@ -108,6 +110,42 @@ class ProducerStateManager:
     def clear(self) -> None:
         """Forget everything, before a rebuild."""
         self._producers.clear()
+
+    def capture(self) -> list[SnapshotEntry]:
+        """All remembered batches, each producer's oldest first; the longest silent producer first."""
+        return [
+            SnapshotEntry(
+                producer_id,
+                producer.epoch,
+                stored.last_sequence,
+                stored.last_offset,
+                stored.last_offset - stored.base_offset,
+                stored.timestamp,
+            )
+            for producer_id, producer in self._producers.items()
+            for stored in producer.batches
+        ]
+
+    def restore(self, entries: Iterable[SnapshotEntry], now_ms: int) -> None:
+        """Remember what was captured, instead of what there is. A producer counts as heard of now, as it does when
+        its batches are read from the log. Entries without a batch (Kafka's, of a transaction) say nothing here."""
+        self._producers.clear()
+        for entry in entries:
+            if entry.last_sequence < 0 or entry.offset_delta < 0 or entry.last_offset < entry.offset_delta:
+                continue
+            if entry.producer_id < 0 or entry.producer_epoch < 0:
+                continue
+            self._restore(entry, now_ms)
+        self.expire(now_ms)
+
+    def _restore(self, entry: SnapshotEntry, now_ms: int) -> None:
+        producer_id, epoch = ProducerId(entry.producer_id), ProducerEpoch(entry.producer_epoch)
+        producer = self._producers.get(producer_id)
+        if producer is None or producer.epoch != epoch:
+            producer = self._producers[producer_id] = _Producer(epoch, now_ms)
+        base_sequence = (entry.last_sequence - entry.offset_delta) % SEQUENCE_COUNT
+        base_offset, last_offset = Offset(entry.last_offset - entry.offset_delta), Offset(entry.last_offset)
+        producer.batches.append(_Stored(base_sequence, entry.last_sequence, base_offset, last_offset, entry.timestamp))
 
 
 def _check_first(batch: RecordBatch) -> None:

@@ -1,6 +1,7 @@
 """The segments of one log, in order; the last one is appended to."""
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ class SegmentList:
         self.config = config
         self._segments = list(segments)
         self._names_unsynced = True
+        self._sealed_unsynced = deque(segment for segment in self._segments if segment.indexes_unsynced)
 
     def __iter__(self) -> Iterator[Segment]:
         return iter(self._segments)
@@ -56,11 +58,15 @@ class SegmentList:
         if active.size_bytes == 0:  # an empty segment takes a batch of any size
             return False
         old = active.first_append_ms is not None and now_ms - active.first_append_ms >= self.config.segment_ms
-        if not old and active.has_room_for(size_bytes, last_offset, self.config.segment_bytes):
+        has_room = active.has_room_for(size_bytes, last_offset, self.config.segment_bytes)
+        if has_room and not old and active.index_bytes <= self.config.segment_index_bytes:
             return False
-        segment = self._new(active.next_offset)
-        active.flush_index()
-        self._segments.append(segment)
+        if active.cut_unsynced:
+            # Rare, so waited for: else a power cut might leave what was cut off here, and the new segment behind it.
+            active.sync()
+        active.seal()
+        self._segments.append(self._new(active.next_offset))
+        self._sealed_unsynced.append(active)
         return True
 
     def truncate_to(self, offset: Offset) -> None:
@@ -79,16 +85,28 @@ class SegmentList:
         self._storage.sync_directory(self._directory)  # a power cut must not leave an old segment beside the new
         self._segments = [self._new(offset)]
 
+    def note_names_changed(self) -> None:
+        """A file of the directory was replaced or removed: the next sync makes that durable."""
+        self._names_unsynced = True
+
+    def durable_up_to(self, end: Offset) -> Offset:
+        """``end``, or less where a segment before it could not write its indexes: recovery must not come to rely on
+        them."""
+        bases = (segment.base_offset for segment in tuple(self._segments)[:-1] if not segment.is_sealed)
+        return min(end, min(bases, default=end))
+
     def sync_above(self, recovery_point: Offset) -> None:
-        """Make durable the names, then what the segments that reach above ``recovery_point`` hold at this moment.
-        Called from executors: everything is captured first."""
+        """Make durable the names, then what the segments that reach above ``recovery_point`` hold at this moment, and
+        the indexes of those that were sealed. Called from executors: everything is captured first."""
         segments, names_unsynced = tuple(self._segments), self._names_unsynced
         if names_unsynced:
             self._names_unsynced = False
             self._storage.sync_directory(self._directory)
         for segment in segments:
-            if segment.next_offset > recovery_point:
+            if segment.next_offset > recovery_point or segment.cut_unsynced:
                 segment.sync()
+        while self._sealed_unsynced:
+            self._sealed_unsynced.popleft().sync_indexes()
 
     @failpoint("log.roll")
     def _new(self, base_offset: Offset) -> Segment:

@@ -134,6 +134,13 @@ class SystemFile:
             view = view[written:]
 
     def append_many(self, parts: Sequence[Buffer]) -> None:
+        wanted = sum(map(len, parts))
+        if wanted <= WRITE_BYTES_MAX and len(parts) <= WRITE_PARTS_MAX:  # nearly always: as it is, in one call
+            written = os.pwritev(self._descriptor, parts, self._size)
+            self._size += written
+            if written < wanted:
+                self.append(b"".join(parts)[written:])
+            return
         for group in _write_groups(parts):
             if len(group) == 1:
                 self.append(group[0])

@@ -189,4 +189,6 @@ class HttpDoor:
 
     def _not_ready(self) -> web.Response:
         detail = f"this node is {self._node.state}"
+        if self._node.parts is not None and (left := self._node.parts.manager.recovering):
+            detail += f" ({left} logs are still to be opened)"
         return problem(503, "OTTLA-NOT-READY", detail, hint="Try again in a moment, or another node.", retriable=True)

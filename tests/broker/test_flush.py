@@ -198,3 +198,16 @@ async def test_a_power_cut_takes_nothing_that_was_acknowledged(seed: int) -> Non
     assert again.replica().log.log_end_offset >= acknowledged
     for task in done:
         task.cancel()
+
+
+async def test_a_failed_sync_acknowledges_nobody_and_is_noticed_at_once() -> None:
+    broker = await a_broker(flush="ack")
+    flusher = asyncio.create_task(broker.logs.run_flusher(broker.executor))
+    await idle()
+    broker.storage.fail("sync")
+    task = produce(broker)
+    await flusher
+    assert broker.logs.failed is not None
+    assert not task.done()
+    assert broker.replica().high_watermark == 0
+    task.cancel()

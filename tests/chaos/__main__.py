@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.simulation.planted import PLANTED
 
 from . import bugs, commands
-from .nemesis import KINDS
+from .nemesis import ALL_KINDS
 from .selftest import main as prove_checkers
 from .suites import SUITES, run_suite
 from .workloads import WORKLOADS
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 def _settings(parser: argparse.ArgumentParser, act: object) -> None:
     parser.add_argument("--backend", choices=("sim", "proc"), default="sim")
     parser.add_argument("--workload", default="queue", choices=sorted(WORKLOADS))
-    parser.add_argument("--nemesis", default=",".join(KINDS), help=f"of {', '.join(KINDS)}; or none")
+    parser.add_argument("--nemesis", default="all", help=f"of {', '.join(ALL_KINDS)}; or none")
     parser.add_argument("--time", type=float, default=60.0, help="seconds of faults")
     parser.add_argument("--rate", type=float, default=20.0, help="operations per second")
     parser.add_argument("--clients", type=int, default=5)

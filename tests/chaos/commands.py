@@ -10,7 +10,7 @@ import msgspec
 
 from .checkers.verdict import read_verdict
 from .judge import judge_directory
-from .nemesis import KINDS, Act
+from .nemesis import ALL_KINDS, KINDS, Act
 from .proc import room
 from .proc.__main__ import show
 from .proc.story import run_real
@@ -18,14 +18,25 @@ from .report import write_report
 from .run import Tally, Told, directory_of, run_many, write_run
 from .shrink import shrink
 from .story import Config, Lived, run_seed
+from .workloads import WORKLOADS
+
+ALL = "all"
+
+
+def default_kinds(workload: str) -> tuple[str, ...]:
+    """Every kind of fault that a workload must survive."""
+    durable = getattr(WORKLOADS[workload], "durable", False)
+    return tuple(ALL_KINDS if durable else KINDS)
 
 
 def config_of(arguments: argparse.Namespace) -> Config:
     """Raises SystemExit for a kind of fault that there is not."""
     kinds = tuple(kind for kind in arguments.nemesis.split(",") if kind and kind != "none")
-    unknown = sorted(set(kinds) - set(KINDS))
+    if arguments.nemesis == ALL:
+        kinds = default_kinds(arguments.workload)
+    unknown = sorted(set(kinds) - set(ALL_KINDS))
     if unknown:
-        raise SystemExit(f"there is no nemesis {', '.join(unknown)}; there are {', '.join(KINDS)}")
+        raise SystemExit(f"there is no nemesis {', '.join(unknown)}; there are {', '.join(ALL_KINDS)}")
     return Config(
         workload=arguments.workload,
         nemeses=kinds,
@@ -94,7 +105,7 @@ def replay_command(seed: int, config: Config) -> str:
     words.append(f"--rate {config.rate:g} --clients {config.clients} --nodes {config.nodes}")
     if config.observers:
         words.append(f"--observers {config.observers}")
-    if config.nemeses != tuple(KINDS):
+    if config.nemeses != default_kinds(config.workload):
         words.append(f"--nemesis {','.join(config.nemeses) or 'none'}")
     words += [f"--set {name}={value}" for name, value in config.settings.items()]
     if config.bug:

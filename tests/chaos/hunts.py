@@ -45,6 +45,7 @@ class Hunt(msgspec.Struct, frozen=True):
 
 
 HUNTS: dict[str, Hunt] = {
+    "ack_before_sync": Hunt("power-all,slowdisk", workload="flush", seed=10, found_by="leader completeness"),
     "ack_early": Hunt("kill,partition", seed=0, found_by="ISR completeness", median=1.0),
     "below_min_insync": Hunt("fall,last-one", nodes=5, seed=0, found_by="ISR completeness", median=1.0),
     "read_past_high_watermark": Hunt(
@@ -126,7 +127,8 @@ HUNTS: dict[str, Hunt] = {
 
 WHY_NOT: dict[str, str] = {
     "epoch_kept_when_a_replica_goes": "A fetch must stay on its way while its sender is taken out and put in "
-    "again, and its stream must outlive both: whole nodes open a new one. The metadata's histories catch it at once (10 seeds).",
+    "again, and its stream must outlive both: whole nodes open a new one. The metadata's "
+    "histories catch it at once (10 seeds).",
     "lease_not_rechecked": "Image and roles change in one step, so whoever leads is said to lead by the newest image: "
     "the check is a second lock on one door, and no run can tell (25 seeds).",
     "isr_no_cas": "A partition has one request in flight, its outcome is always found out, a new leader epoch refuses "

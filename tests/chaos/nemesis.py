@@ -57,10 +57,12 @@ def plan(seed: int, seconds: float, kinds: Collection[str]) -> list[Act]:
 class Nemesis:
     """Plays a schedule in an arena; ``report`` is told of the beginning and end of each act."""
 
-    def __init__(self, arena: Arena, failpoints: Collection[str], report: Report) -> None:
+    def __init__(self, arena: Arena, failpoints: Collection[str], report: Report, *, durable: bool = False) -> None:
+        """``durable``: what the workload was acknowledged is on the platters, so that any power may go at any time."""
         self._arena = arena
         self._failpoints = sorted(failpoints)
         self._report = report
+        self._durable = durable
         self._wounded: str | None = None  # its disk has lost something and may not have it back yet
         self._chance = Random(0)  # of the present act
         self._targets: tuple[str, ...] = ()
@@ -91,7 +93,7 @@ class Nemesis:
         begin_s = self._arena.now_s()
         started = Fault(int(begin_s * 1e9), act.kind, "start", [], False, f"seed {act.seed}")
         self._report(started)
-        effective = bool(await KINDS[act.kind](self))
+        effective = bool(await ALL_KINDS[act.kind](self))
         if self._cuts:
             effective = await self._arena.heal() > 0 or effective
         started.effective, started.targets = effective, list(self._targets)
@@ -136,12 +138,26 @@ class Nemesis:
 
     async def _lose_power(self, host: str) -> bool:
         """Kill only, where another host's wound is still open."""
+        if self._durable:
+            return await self._arena.lose_power(host)
         if self._wounded is not None and await self._arena.is_whole():
             self._wounded = None
         if self._wounded not in (None, host):
             return await self._arena.kill(host)
         self._wounded = host
         return await self._arena.lose_power(host)
+
+    async def _power_all(self) -> bool:
+        """All at once; they come back in some order, some of them only to lose it again."""
+        done = False
+        for _ in range(self._chance.choice((1, 1, 2))):
+            for host in self._some_order():
+                done |= await self._lose_power(self._aim(host))
+            await self._wait(0, 2)
+            for host in self._some_order():
+                await self._start(host)
+                await self._wait(0, 1)
+        return done
 
     async def _end(self, host: str) -> bool:
         """One way or the other."""
@@ -250,7 +266,7 @@ class Nemesis:
         host = self._aim(await self._anybody())
         if self._wounded is not None and await self._arena.is_whole():
             self._wounded = None
-        if self._wounded not in (None, host):
+        if self._wounded not in (None, host) and not self._durable:
             return False
         self._wounded = host
         done = await self._arena.fail_sync(host)
@@ -298,8 +314,8 @@ class Nemesis:
         # Mostly a place that this run has come by; the others are waited for in vain, or are about to come for once.
         known = sorted(self._arena.passed) if self._chance.random() < 0.8 else []
         place = self._chance.choice(known or self._failpoints)
-        power = self._chance.random() < 0.3 and self._wounded in (None, host)
-        if power:
+        power = self._chance.random() < 0.3 and (self._durable or self._wounded in (None, host))
+        if power and not self._durable:
             self._wounded = host
         done = await self._arena.kill_at(host, place, power=power, within_s=self._chance.uniform(1, 6))
         await self._wait(0, 2)
@@ -618,4 +634,9 @@ KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {
     "pause-kill": Nemesis._pause_kill,
     "frozen-view": Nemesis._frozen_view,
 }
-"""Every fault that there is, by name; each says whether it changed anything."""
+"""Every fault that any workload may meet, by name; each says whether it changed anything."""
+
+DURABLE_KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {"power-all": Nemesis._power_all}
+"""Those that only what is durable survives."""
+
+ALL_KINDS = {**KINDS, **DURABLE_KINDS}

@@ -14,7 +14,7 @@ from tests.simulation.world import CLIENT, SimulatedCluster
 from .arena import Pair, Place
 from .history import History
 from .members import administer, undrain_all
-from .nemesis import KINDS
+from .nemesis import ALL_KINDS
 
 STOP_S_MAX = 20.0
 ADMIN_S_MAX = 5.0
@@ -47,7 +47,7 @@ class SimulatedStage:
 class SimulatedArena:
     """``effects``: how often each elementary fault changed something. ``passed``: how often each failpoint was."""
 
-    able = frozenset(KINDS)
+    able = frozenset(ALL_KINDS)
 
     def __init__(self, cluster: SimulatedCluster) -> None:
         self.hosts = cluster.hosts

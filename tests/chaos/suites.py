@@ -22,6 +22,7 @@ SUITES: dict[str, list[list[str]]] = {
         ["bugs", "--recorded", "--jobs", "2"],
         ["run", "--workload", "queue", "--seeds", "1000:1100", "--time", "60", "--jobs", "2"],
         *(["run", "--workload", name, "--seeds", "1000:1017", "--time", "60", "--jobs", "2"] for name in WORKLOADS[1:]),
+        ["run", "--workload", "flush", "--seeds", "1000:1010", "--time", "60", "--jobs", "2"],
         ["run", "--backend", "proc", "--seeds", "2", "--time", "60"],
     ],
     "release": [
@@ -29,6 +30,7 @@ SUITES: dict[str, list[list[str]]] = {
         ["bugs", "--recorded", "--jobs", "2"],
         ["run", "--workload", "queue", "--seeds", "0:300", "--time", "60", "--nodes", "5", "--jobs", "2"],
         *(["run", "--workload", name, "--seeds", "0:50", "--time", "60", "--jobs", "2"] for name in WORKLOADS[1:]),
+        ["run", "--workload", "flush", "--seeds", "0:50", "--time", "60", "--jobs", "2"],
         ["run", "--backend", "proc", "--seeds", "3", "--time", "600"],
         ["run", "--backend", "proc", "--seeds", "4", "--time", "120", "--nodes", "5"],
     ],

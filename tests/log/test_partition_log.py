@@ -350,7 +350,7 @@ def test_rolls_by_age(storage: CrashingStorage) -> None:
 
 def test_a_directory_belongs_to_one_topic(storage: CrashingStorage) -> None:
     open_log(storage).append_as_leader(batch(1), E0)
-    assert storage.read_bytes(DIRECTORY / "partition.metadata") == b"version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAA\n"
+    assert storage.read_bytes(DIRECTORY / "partition.metadata") == b"version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAA"
     with pytest.raises(InconsistentTopicId):
         open_log(storage, topic_id=OTHER_TOPIC_ID)
     storage.remove(DIRECTORY / "partition.metadata")

@@ -10,9 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ottla.log.storage import SystemStorage
+from ottla.raft.commands import AllocateProducerIds, Command, encode_command
 from ottla.raft.group_commit import GroupCommit
 from ottla.raft.wal import WalFull, WriteAheadLog
-from ottla.raft.wal_format import FILE_HEADER, Append, HardState, Truncate, WalDamaged, decode_record, encode_record
+from ottla.raft.wal_dump import dump_wal
+from ottla.raft.wal_format import (
+    FILE_HEADER,
+    Append,
+    HardState,
+    Reset,
+    Start,
+    Truncate,
+    WalDamaged,
+    decode_record,
+    encode_file_header,
+    encode_record,
+)
 
 from .cluster import WAL_DIRECTORY, CrashingStorage, PowerCut, SeededChance
 
@@ -318,3 +332,28 @@ def test_a_full_disk_does_not_keep_a_log_from_being_opened() -> None:
     storage.capacity = storage.used_bytes() + 10
     assert WriteAheadLog.open(WAL_DIRECTORY, storage).last_index == 1
     assert [name for name in storage.listdir(WAL_DIRECTORY) if name.endswith(".tmp")] == []
+
+
+def test_a_file_is_shown_record_by_record(tmp_path: Path) -> None:
+    storage = SystemStorage()
+    path = tmp_path / "1.wal"
+    file = encode_file_header()
+    for record in (
+        Start(0, 0),
+        HardState(3, 2),
+        Append(1, 3, encode_command(Command(5, None, AllocateProducerIds(7)))),
+        Append(2, 3, b"\1"),
+        Truncate(2),
+        Reset(9, 4),
+    ):
+        file += encode_record(record, len(file), 0)
+    path.write_bytes(file)
+    rows = list(dump_wal(storage, path))
+    assert [row["record"] for row in rows] == ["start", "vote", "append", "append", "truncate", "reset"]
+    assert rows[2]["command"]["body"] == {"type": "AllocateProducerIds/1", "count": 7}
+    assert rows[3]["command"] == "01"
+    assert rows[-1]["end"] == len(file)
+    path.write_bytes(file[:-1] + b"x" + file)
+    assert len(list(dump_wal(storage, path))) >= 5
+    path.write_bytes(b"no log at all")
+    assert "problem" in next(dump_wal(storage, path))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from ..stage import Stage, Workload
 from .acks01 import Acks01Workload
+from .flush import FlushWorkload
 from .idem import IdemWorkload
 from .meta import MetaWorkload
 from .queue import QueueWorkload
@@ -15,4 +16,5 @@ WORKLOADS: dict[str, Callable[[Stage], Workload]] = {
     "acks01": Acks01Workload,
     "meta": MetaWorkload,
     "remake": RemakeWorkload,
+    "flush": FlushWorkload,
 }

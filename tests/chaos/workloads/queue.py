@@ -66,6 +66,8 @@ class QueueWorkload:
     sends_last = True  # what was acknowledged stays, so everybody must see it in the end
     expected_f = ("send", "poll", "assign")
     facts: ClassVar[dict[str, object]] = {}
+    durable = False  # whether what is acknowledged survives the loss of power everywhere
+    topic_config: ClassVar[dict[str, object]] = {}
 
     def __init__(self, stage: Stage, **producer: object) -> None:
         self.keys = KeyPool()
@@ -116,7 +118,7 @@ class QueueWorkload:
         if topic in self._made:
             return
         with contextlib.suppress(TopicExists):
-            await client.admin.create_topic(topic, partitions=PARTITIONS, replication=3)
+            await client.admin.create_topic(topic, partitions=PARTITIONS, replication=3, config=self.topic_config)
         self._made.add(topic)
 
 

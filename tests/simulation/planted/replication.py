@@ -80,6 +80,11 @@ def _unbounded_high_watermark(replica: Replica, step: Any, batches: Any, *, appl
 
 
 REPLICATION = {
+    "ack_before_sync": Bug(
+        put(Replica, "_held", property(lambda replica: replica.log.log_end_offset)),
+        "Under flush=ack a record counts once it is durable",
+        "Kafka flush.messages=1",
+    ),
     "ack_early": Bug(
         put(PartitionLeader, "_advance", _ack_early), "What is acknowledged is on every in-sync replica", "KIP-497"
     ),
