@@ -30,6 +30,7 @@ from ottla.raft.transport import Endpoint
 from .api.configs import ConfigsApi
 from .api.dispatch import Api
 from .api.metadata import MetadataApi
+from .api.partitions import PartitionsApi
 from .api.producer_ids import ProducerIds
 from .api.quorum_door import QuorumDoor
 from .api.topics import TopicsApi
@@ -104,7 +105,12 @@ class Parts:
             quorum=self.quorum,
             machine=self.machine,
             clock=doors.clock,
-            settings=ControllerSettings(session_s=settings.broker_session_timeout_ms / 1000),
+            settings=ControllerSettings(
+                session_s=settings.broker_session_timeout_ms / 1000,
+                balance_s=settings.leader_imbalance_check_interval_ms / 1000
+                if settings.auto_leader_rebalance_enable
+                else None,
+            ),
             probe=probe,
             voters=len(self.voters),
         )
@@ -243,6 +249,7 @@ class Parts:
             manager=self.manager,
             metadata=metadata,
             topics=topics,
+            partitions=PartitionsApi(manager=self.manager, door=door),
             configs=ConfigsApi(manager=self.manager, door=door, settings=settings),
             producer_ids=ProducerIds(self.channel, settings.request_timeout_ms / 1000),
             describe=describe,
@@ -265,6 +272,7 @@ class Parts:
             connect_replica,
             wait_s_max=self._settings.replica_fetch_wait_max_ms / 1000,
             partition_bytes_max=self._settings.replica_fetch_max_bytes,
+            taking=self.manager.taking,
         )
 
     def _apply(self, index: int, term: int, command: bytes) -> bytes:

@@ -16,7 +16,7 @@ from ottla.client.errors import ConfigError
 from ottla.client.servers import Address
 
 ENVIRONMENT_PREFIX = "OTTLA_"
-CLIENT_VARIABLES = frozenset({"OTTLA_SERVERS"})
+CLIENT_VARIABLES = frozenset({"OTTLA_SERVERS", "OTTLA_CLIENT_RACK"})
 """Variables of the command line and the SDK, which a node does not read."""
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     num_partitions: _Count = 6
     default_replication_factor: Annotated[int, msgspec.Meta(ge=1, le=7)] | None = None  # None: min(3, brokers)
 
+    auto_leader_rebalance_enable: bool = True  # leaderships go back to the preferred replicas by themselves
+    leader_imbalance_check_interval_ms: _Milliseconds = 300_000
     broker_heartbeat_interval_ms: _Milliseconds = 250
     broker_session_timeout_ms: _Milliseconds = 3_000
     replica_lag_time_max_ms: _Milliseconds = 5_000

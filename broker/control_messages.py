@@ -7,14 +7,17 @@ from ottla.raft.commands import (
     AllocateProducerIds,
     AlterConfigs,
     AlterPartition,
+    AlterPartitionReassignments,
     AssignNodeId,
     Command,
     CreatePartitions,
     CreateTopic,
     DeleteTopic,
     DrainBroker,
+    ElectLeaders,
     RegisterBroker,
     RegisterBroker2,
+    SetDrained,
 )
 from ottla.raft.sessions import Heartbeat, HeartbeatAnswer
 
@@ -64,11 +67,14 @@ _OF_BROKERS = (
     AllocateProducerIds
     | AlterConfigs
     | AlterPartition
+    | AlterPartitionReassignments
     | AssignNodeId
     | CreatePartitions
     | CreateTopic
     | DeleteTopic
     | DrainBroker
+    | ElectLeaders
+    | SetDrained
 )
 
 

@@ -59,6 +59,7 @@ class PartitionLeader:
         now_s: float,
         lag_s_max: float,
         held: Offset | None = None,
+        adding: Iterable[BrokerId] = (),
     ) -> None:
         self.local = local
         self.leader_epoch = leader_epoch
@@ -70,6 +71,7 @@ class PartitionLeader:
         self.epoch_start = log_end  # first offset of this epoch
         # Everyone gets a full lag period from the start of the epoch before being called slow.
         self.followers = {replica: Follower(now_s) for replica in replicas if replica != local}
+        self.adding = frozenset(adding)  # of the replicas, those that a reassignment brings
         self._lag_s_max = lag_s_max
         self._advance()
 
@@ -121,6 +123,17 @@ class PartitionLeader:
         """The image shows a new ISR for this epoch. Returns whether the high watermark rose."""
         self.isr.commit(frozenset(members), partition_epoch)
         return self._advance()
+
+    def replicas_changed(self, replicas: Iterable[BrokerId], adding: Iterable[BrokerId], now_s: float) -> None:
+        """The image shows replicas that were not there. In one epoch none goes: that ends it."""
+        for replica in replicas:
+            if replica != self.local and replica not in self.followers:
+                self.followers[replica] = Follower(now_s)
+        self.adding = frozenset(adding)
+
+    def is_throttled(self, replica: BrokerId) -> bool:
+        """Whether it is only being added: what it is given must not crowd out the rest (KIP-73)."""
+        return replica in self.adding and replica not in self.isr.committed
 
     def isr_resolved(self) -> bool:
         """The change asked for has an outcome, and the image shows it. Returns whether the high watermark rose."""

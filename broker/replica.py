@@ -81,6 +81,7 @@ class Replica:
         self._log_readers: dict[LogReader, None] = {}
         self._readers: dict[Reader, None] = {}
         self._trims: dict[Reader, None] = {}
+        self.joining = False  # a reassignment brings this copy, and it is not in sync yet
         self.bytes_in = 0
         self.bytes_out = 0
 
@@ -112,6 +113,7 @@ class Replica:
             held=self._held,
             now_s=now_s,
             lag_s_max=lag_s_max,
+            adding=state.adding,
         )
 
     @failpoint("follower.begin")
@@ -245,9 +247,10 @@ class Replica:
         return min([self.log.log_start_offset, *starts])
 
     @failpoint("leader.isr_committed")
-    def isr_committed(self, state: Partition, min_insync: int) -> None:
-        """The image shows another ISR, or another min.insync.replicas, for the epoch led here."""
+    def isr_committed(self, state: Partition, min_insync: int, now_s: float) -> None:
+        """The image shows another ISR, more replicas, or another min.insync.replicas, for the epoch led here."""
         leader = self.require_leader()
+        leader.replicas_changed(state.replicas, state.adding, now_s)
         advanced = leader.isr_committed(state.isr, state.partition_epoch)
         if leader.set_min_insync(min_insync) or advanced:
             self._committed()
@@ -285,13 +288,15 @@ class Replica:
             self.log.append_as_follower(batches)
             self.bytes_in += len(batches)
             self.on_growth(self)
-        end = self.log.log_end_offset
+        before, end = self._high_watermark, self.log.log_end_offset
         if step.high_watermark is not None:
             self._high_watermark = min(step.high_watermark, end)
         self._high_watermark = min(self._high_watermark, end)
         if step.log_start is not None:
             self.log.advance_log_start(min(step.log_start, self._high_watermark))
         self._high_watermark = max(self._high_watermark, self.log.log_start_offset)
+        if self._high_watermark > before:
+            self._wake(self._readers)  # consumers of this rack (KIP-392)
 
     # --- who waits to read -------------------------------------------------------------------------------------------
 

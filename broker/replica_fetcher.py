@@ -19,7 +19,8 @@ from .controller_channel import LinkLost
 from .links import ReplicaLink
 from .partition_follower import PartitionFollower
 from .replica import Replica
-from .replica_session import RESPONSE_BYTES_MAX
+from .replica_session import HELD_BACK_S_MAX, RESPONSE_BYTES_MAX
+from .throttle import TokenBucket
 from .watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
@@ -41,8 +42,10 @@ class ReplicaFetcher:
         *,
         wait_s_max: float,
         partition_bytes_max: int,
+        taking: TokenBucket | None = None,
     ) -> None:
         self.leader = leader
+        self._taking = taking
         self._connect = connect
         self._wait_ms_max = int(wait_s_max * 1000)
         self._partition_bytes_max = partition_bytes_max
@@ -201,7 +204,7 @@ class ReplicaFetcher:
             log.debug("replica.waits", partition=str(replica.name), error=result.error.name, why=result.message)
             self._later(key)
         elif step.append or step.truncate_to is not None or replica.log.log_start_offset != log_start:
-            self._acknowledge(key, replica)  # the leader is to know what moved
+            self._go_on(key, replica, len(batches))  # the leader is to know what moved
 
     def _acknowledge(self, key: TopicIdPartition, replica: Replica) -> None:
         """To ask again is to acknowledge, so it waits for the sync where the topic's records must be durable."""
@@ -210,12 +213,26 @@ class ReplicaFetcher:
         else:
             replica.when_durable(replica.log.log_end_offset, _AskOnce(self, key))
 
-    def _later(self, key: TopicIdPartition) -> None:
+    def _go_on(self, key: TopicIdPartition, replica: Replica, size: int) -> None:
+        """Ask for more at once; for a copy that is only being made when the throttle lets more through."""
+        if self._taking is not None and replica.joining:
+            self._taking.take(size)
+            if (wait_s := self._taking.wait_s()) > 0:
+                self._later(key, min(wait_s, HELD_BACK_S_MAX))
+                return
+        self._acknowledge(key, replica)
+
+    def _later(self, key: TopicIdPartition, wait_s: float = RETRY_S) -> None:
         def again() -> None:
             self._retries.discard(handle)
-            self._name(key)
+            replica = self._replicas.get(key)
+            if replica is not None:
+                self._forget.pop(key, None)
+                self._go_on(key, replica, 0)
+            if key in self._ask:
+                self._changed.set()
 
-        handle = asyncio.get_running_loop().call_later(RETRY_S, again)
+        handle = asyncio.get_running_loop().call_later(wait_s, again)
         self._retries.add(handle)
 
 

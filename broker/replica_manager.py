@@ -25,6 +25,7 @@ from .group_sync import RunBlocking as RunBlocking
 from .log_configs import log_config
 from .partition_leader import PartitionLeader
 from .replica import Refused, Replica
+from .throttle import FOLLOWER_RATE, LEADER_RATE, TokenBucket, rate_of
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +58,8 @@ class ReplicaManager:
         self.replicas: dict[TopicIdPartition, Replica] = {}
         self.offline: dict[TopicIdPartition, LogError] = {}  # their logs could not be opened, or failed since
         self.fetchers: Fetchers | None = None
+        self.giving = TokenBucket(lambda: rate_of(self.image, local, LEADER_RATE), clock)  # to replicas being added
+        self.taking = TokenBucket(lambda: rate_of(self.image, local, FOLLOWER_RATE), clock)  # as one
         self.recovering = 0  # logs that are still to be opened before this broker registers
         self._opening: dict[TopicIdPartition, asyncio.Task[None]] = {}
         self._directories: dict[TopicPartition, asyncio.Task[None]] = {}  # last in the queue of what is done to each
@@ -206,6 +209,7 @@ class ReplicaManager:
             key = TopicIdPartition(topic.topic_id, number)
             replica = self.replicas.get(key)
             if self.local not in state.replicas:
+                self.offline.pop(key, None)
                 if replica is not None:
                     self._remove(key, replica)
             elif replica is not None:
@@ -214,11 +218,12 @@ class ReplicaManager:
                 self._open(topic, number)
 
     def _apply_state(self, replica: Replica, topic: Topic, state: Partition) -> None:
-        min_insync = self.image.min_insync(topic)
+        min_insync = self.image.min_insync(topic, state)
+        replica.joining = self.local in state.adding and self.local not in state.isr
         self._configure(replica, log_config(self.image, topic, self.local))
         if state.leader_epoch <= replica.leader_epoch:
             if replica.leader is not None:
-                replica.isr_committed(state, min_insync)
+                replica.isr_committed(state, min_insync, self.clock.monotonic())
             return
         try:
             self._take_role(replica, state, min_insync)

@@ -15,7 +15,10 @@ from ottla.log.model import BrokerEpoch, BrokerId, Offset, TopicIdPartition
 from .partition_leader import PartitionLeader, SessionClock
 from .reading import answer_of, check_epoch, check_position, read_checked, refusal
 from .replica import Refused, Replica
+from .throttle import TokenBucket
 
+HELD_BACK_S_MAX = 1.0
+"""After so long it is asked again what is held back: its follower may be in sync by now, and then nothing is."""
 RESPONSE_BYTES_MAX = 4 << 20
 """One answer holds at most this much, or one larger batch."""
 
@@ -53,11 +56,15 @@ class ReplicaSession:
         broker_epoch: BrokerEpoch,
         find: Callable[[TopicIdPartition], Replica | None],
         clock: Clock,
+        giving: TokenBucket | None = None,
     ) -> None:
         self.follower = follower
         self.clock = SessionClock(clock.monotonic(), broker_epoch)
         self._find = find
         self._time = clock
+        self._giving = giving if giving is not None else TokenBucket(lambda: None, clock)
+        self._held_back: dict[TopicIdPartition, None] = {}  # ready, and over what its follower may have now
+        self._let_go: asyncio.TimerHandle | None = None
         self._entries: dict[TopicIdPartition, Entry] = {}
         self._by_replica: dict[Replica, TopicIdPartition] = {}
         self._ready: dict[TopicIdPartition, None] = {}  # has something to read, or an error, in order of readiness
@@ -119,6 +126,7 @@ class ReplicaSession:
 
     def _forget(self, key: TopicIdPartition) -> None:
         self._ready.pop(key, None)
+        self._held_back.pop(key, None)
         self._errors.pop(key, None)
         entry = self._entries.pop(key, None)
         if entry is not None:
@@ -128,6 +136,8 @@ class ReplicaSession:
     def close(self) -> None:
         """The stream is gone: its follower is not live any longer, what it acknowledged stays true."""
         self.clock.closed = True
+        if self._let_go is not None:
+            self._let_go.cancel()
         for key in list(self._entries):
             self._forget(key)
 
@@ -189,18 +199,40 @@ class ReplicaSession:
             self._forget(key)
             message = f"{entry.replica.name} is led in another epoch now"
             return refusal(entry.replica, entry.asked, ErrorCode.NOT_LEADER_OR_FOLLOWER, message), b""
+        throttled = entry.leader.is_throttled(self.follower)
+        allowance = self._giving.allowance() if throttled else None
+        if allowance == 0:
+            self._hold_back(key)
+            return None, b""
         # Named in this epoch, so it was checked then; a leader's log only grows.
-        result, data = read_checked(entry.replica, entry.asked, entry.leader, budget, entry.leader.log_end)
+        size = budget if allowance is None else min(budget, allowance)
+        result, data = read_checked(entry.replica, entry.asked, entry.leader, size, entry.leader.log_end)
         if result.error is not ErrorCode.NONE:
             self._forget(key)
             return result, b""
         if len(data) > budget and not alone:
             self._ready[key] = None  # one larger batch goes alone: first in a later answer
             return None, b""
+        if throttled:
+            self._giving.take(len(data))
         entry.sent = bool(data)
         unchanged = entry.is_told
         entry.tell()
         return (None, b"") if unchanged and not data else (result, data)
+
+    def _hold_back(self, key: TopicIdPartition) -> None:
+        """Its turn comes when the throttle lets more through."""
+        self._held_back[key] = None
+        if self._let_go is None:
+            self._let_go = asyncio.get_running_loop().call_later(
+                min(self._giving.wait_s(), HELD_BACK_S_MAX), self._release
+            )
+
+    def _release(self) -> None:
+        self._let_go = None
+        self._ready.update(self._held_back)
+        self._held_back.clear()
+        self._wakeup.set()
 
     def _news(self) -> list[FetchResult]:
         """High watermarks that moved since the follower last heard of them, without data."""

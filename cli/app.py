@@ -8,8 +8,10 @@ import typer
 from .config_app import config_app
 from .dev_app import dev_app
 from .log_app import log_app
+from .node_app import node_app
 from .options import DEFAULT_SERVERS, OutputOption, Servers, Watch
 from .output import Output
+from .partition_app import partition_app, rebalance_command
 from .records_app import bench_app, consume_command, produce_command
 from .topic_app import topic_app
 from .version import VERSION
@@ -29,9 +31,11 @@ def make_app() -> typer.Typer:
     app.add_typer(dev_app(), name="dev")
     app.command("health", help="Is every node ready? Exit code 0 if so.")(_health)
     app.command("status", help="Nodes, quorum, partitions in trouble, disk.")(_status)
-    app.add_typer(_node_app(), name="node")
+    app.add_typer(node_app(), name="node")
     app.add_typer(topic_app(), name="topic")
     app.add_typer(config_app(), name="config")
+    app.add_typer(partition_app(), name="partition")
+    app.command("rebalance", help="Even out replicas and leaders over nodes and racks.")(rebalance_command)
     app.add_typer(log_app(), name="log")
     app.command("produce", help="Send one record a line from standard input.")(produce_command)
     app.command("consume", help="Print records; stop at the end unless -f.")(consume_command)
@@ -109,20 +113,3 @@ def _status(servers: Servers = DEFAULT_SERVERS, watch: Watch = False, output: Ou
     from .status import show_status
 
     show_status(servers, output, watch)
-
-
-def _node_app() -> typer.Typer:
-    app = typer.Typer(help="Nodes.", no_args_is_help=True, rich_markup_mode=None)
-    app.callback()(_nothing)
-    app.command("ls", help="Every node.")(_node_ls)
-    return app
-
-
-def _nothing() -> None:
-    """Without a callback, typer would take an only command for the whole group."""
-
-
-def _node_ls(servers: Servers = DEFAULT_SERVERS, output: OutputOption = Output.table) -> None:
-    from .status import list_nodes
-
-    list_nodes(servers, output)

@@ -28,6 +28,7 @@ class ConsumeOptions(NamedTuple):
     end: str | None
     follow: bool
     shape: str
+    rack: str = ""
 
 
 def consume(servers: str, options: ConsumeOptions) -> None:
@@ -105,7 +106,7 @@ async def _read(
 ) -> None:
     partitions = tuple(options.partitions) or None
     begin = "earliest" if isinstance(start, Moment) else start
-    async with client.consumer(topic, start=begin, partitions=partitions) as consumer:
+    async with client.consumer(topic, start=begin, partitions=partitions, rack=options.rack) as consumer:
         if isinstance(start, Moment):
             await consumer.seek_to_time(start.timestamp_ms)
         records = consumer if options.follow else consumer.read_to_end(await _ends(consumer, end))

@@ -77,11 +77,14 @@ def consume_command(
             "a newline follows.",
         ),
     ] = "value",
+    rack: Annotated[
+        str, typer.Option("--rack", envvar="OTTLA_CLIENT_RACK", help="Where you are: read from a replica there.")
+    ] = "",
     servers: Servers = DEFAULT_SERVERS,
 ) -> None:
     from .consume import ConsumeOptions, consume
 
-    consume(servers, ConsumeOptions(topics, limit, partitions or [], start, end, follow, shape))
+    consume(servers, ConsumeOptions(topics, limit, partitions or [], start, end, follow, shape, rack))
 
 
 def bench_app() -> typer.Typer:

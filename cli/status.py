@@ -95,7 +95,9 @@ def describe_node(node: "NodeDescription", cluster: "ClusterDescription") -> dic
     endpoint, details = node.endpoint, node.details
     if details is not None and details.node_id != endpoint.broker_id:
         details = None  # another one answers where it was
-    fenced = "fenced" if endpoint.fenced else "draining" if endpoint.draining else None
+    fenced = (
+        "fenced" if endpoint.fenced else "draining" if endpoint.draining else "drained" if endpoint.drained else None
+    )
     return {
         "node": endpoint.broker_id,
         "address": f"{endpoint.host}:{endpoint.port}",

@@ -73,7 +73,9 @@ def summarize(topic: "TopicMetadata") -> dict[str, Any]:
         "topic_id": topic.topic_id,
         "partitions": len(topic.partitions),
         "replication": max((len(state.replicas) for state in topic.partitions), default=0),
-        "under_replicated": sum(len(state.isr) < len(state.replicas) for state in topic.partitions),
+        "under_replicated": sum(
+            any(replica not in (*state.isr, *state.adding) for replica in state.replicas) for state in topic.partitions
+        ),
         "leaderless": sum(state.leader is None for state in topic.partitions),
         "configs": dict(topic.configs),
     }

@@ -1,7 +1,7 @@
 """Looking after topics and looking at the cluster."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ottla.log.chance import new_id
@@ -11,6 +11,7 @@ from .cluster import Cluster
 from .configs import alter_configs, describe_configs, refusal, text_of
 from .error_codes import ErrorCode
 from .errors import OttlaError, TopicNotFound, error_for
+from .moves import Changed, ReplicaState, drain, elect, move, replica_states
 from .offsets import list_offsets, offsets_for_time
 from .protocol import (
     EARLIEST,
@@ -186,6 +187,32 @@ class Admin:
         return await offsets_for_time(
             self._cluster, found.topic_id, range(len(found.partitions)), timestamp_ms, timeout_s=TIMEOUT_S
         )
+    async def move_partitions(self, moves: Mapping[tuple[str, int], Sequence[int] | None]) -> Changed:
+        """Ask partitions (topic, number) to move to these brokers, the preferred leader first; None calls off what
+        was asked before. Returns once it is decided; ``list_topics`` tells what is being added and removed.
+        Raises TopicNotFound, RequestFailed."""
+        return await move(self._cluster, moves)
+
+    async def elect_leaders(
+        self, partitions: Iterable[tuple[str, int]], *, unclean: bool = False, leader: int | None = None
+    ) -> Changed:
+        """Have the preferred replicas lead. ``unclean``: where nobody can lead, ``leader`` or any live replica does,
+        and **records that were acknowledged may be lost**. Raises TopicNotFound, RequestFailed."""
+        wanted = None if leader is None else BrokerId(leader)
+        return await elect(self._cluster, partitions, unclean=unclean, leader=wanted)
+
+    async def drain_node(self, node: int) -> None:
+        """Its leaderships go to others and stay away until ``undrain_node``, over restarts. Raises RequestFailed."""
+        await drain(self._cluster, BrokerId(node), drained=True)
+
+    async def undrain_node(self, node: int) -> None:
+        """It may lead again; its preferred partitions come back by themselves. Raises RequestFailed."""
+        await drain(self._cluster, BrokerId(node), drained=False)
+
+    async def replica_states(self, topics: Iterable[TopicMetadata]) -> dict[tuple[str, int], list[ReplicaState]]:
+        """By topic and partition, its replicas and how far behind each is, as the leaders know."""
+        await self._cluster.refresh(topic.name for topic in topics)
+        return await replica_states(self._cluster, topics)
 
     async def describe_cluster(self) -> ClusterDescription:
         """The nodes, the quorum, and what each node that can be reached says of itself."""

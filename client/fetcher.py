@@ -6,6 +6,7 @@ left out and asked for again once read, in a request of its own beside the long 
 
 import asyncio
 from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 from ottla.log.errors import CorruptBatch
 from ottla.log.model import BrokerId, Offset, TopicId, TopicIdPartition
@@ -29,6 +30,13 @@ LOOKUP_TIMEOUT_S = 5.0
 BEYOND_END_PAUSE_S = 0.5
 
 _TOPIC_GONE = frozenset({ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID})
+
+
+class _Source(NamedTuple):
+    """Whom to ask. ``rack``: of the reader, where a follower may answer or be named."""
+
+    broker: BrokerId
+    rack: str
 
 
 class Fetcher:
@@ -167,7 +175,7 @@ class Fetcher:
         if self._closed:
             return
         now_s = self._cluster.clock.monotonic()
-        by_leader: dict[BrokerId, list[Partition]] = {}
+        by_source: dict[_Source, list[Partition]] = {}
         wants_lookup = leaderless = False
         for partition in self.partitions.values():
             if not self._is_open(partition, now_s):
@@ -179,14 +187,23 @@ class Fetcher:
             if leader is None or leader.broker not in self._cluster.brokers:
                 leaderless = True
             elif partition.buffered_bytes < self._options.partition_bytes:
-                by_leader.setdefault(leader.broker, []).append(partition)
+                by_source.setdefault(self._source(partition, leader.broker, now_s), []).append(partition)
         if wants_lookup:
             self._jobs.start_once("lookup", self._look_up)
         if leaderless or now_s - self._refreshed_s > METADATA_AGE_S:
             self._jobs.start_once("refresh", self._refresh)
-        for broker, partitions in by_leader.items():
-            self._begin_fetch(broker, partitions)
+        for source, partitions in by_source.items():
+            self._begin_fetch(source, partitions)
         self._set_timer(now_s)
+
+    def _source(self, partition: Partition, leader: BrokerId, now_s: float) -> _Source:
+        """Who is asked: a follower near by while it is of use, else the leader, which may name one."""
+        near = partition.replica
+        if near is not None and (now_s >= partition.replica_until_s or near == leader):
+            partition.replica = near = None
+        if near is not None and near in self._cluster.brokers:
+            return _Source(near, self._options.rack)
+        return _Source(leader, self._options.rack if now_s >= partition.replica_banned_until_s else "")
 
     @staticmethod
     def _is_open(partition: Partition, now_s: float) -> bool:
@@ -257,7 +274,7 @@ class Fetcher:
 
     # --- fetching ----------------------------------------------------------------------------------------------------
 
-    def _begin_fetch(self, broker: BrokerId, partitions: list[Partition]) -> None:
+    def _begin_fetch(self, source: _Source, partitions: list[Partition]) -> None:
         options = self._options
         room = options.prefetch_bytes - self.read_ahead.buffered_bytes - self._asked_bytes
         max_bytes = min(options.fetch_bytes, len(partitions) * options.partition_bytes, room)
@@ -267,16 +284,16 @@ class Fetcher:
             partition.fetching = True
         self._asked_bytes += max_bytes
         asked = [(partition, partition.generation) for partition in partitions]
-        self._jobs.start(f"fetch-{broker}", self._fetch(broker, asked, max_bytes))
+        self._jobs.start(f"fetch-{source.broker}", self._fetch(source, asked, max_bytes))
 
-    async def _fetch(self, broker: BrokerId, asked: list[tuple[Partition, int]], max_bytes: int) -> None:
+    async def _fetch(self, source: _Source, asked: list[tuple[Partition, int]], max_bytes: int) -> None:
         try:
-            answer = await self._ask(broker, asked, max_bytes)
-            problem = self._accept(asked, answer)
+            answer = await self._ask(source, asked, max_bytes)
+            problem = self._accept(source, asked, answer)
         except (ConnectionLost, BadFrame) as error:
             problem = error if isinstance(error, OttlaError) else ConnectionLost(str(error))
             for partition, generation in asked:
-                if partition.generation == generation:
+                if partition.generation == generation and not self._gave_up(partition, source.broker):
                     self._mute(partition)
         finally:
             self._asked_bytes -= max_bytes
@@ -287,19 +304,27 @@ class Fetcher:
             self._last_problem = problem
             self._jobs.start_once("refresh", self._refresh)
 
-    async def _ask(self, broker: BrokerId, asked: list[tuple[Partition, int]], max_bytes: int) -> Answer:
+    def _gave_up(self, partition: Partition, broker: BrokerId) -> bool:
+        """Back to the leader, if it was a follower that failed: for as long as metadata counts as fresh."""
+        if partition.replica != broker:
+            return False
+        partition.back_to_leader(self._cluster.clock.monotonic() + METADATA_AGE_S)
+        return True
+
+    async def _ask(self, source: _Source, asked: list[tuple[Partition, int]], max_bytes: int) -> Answer:
         options = self._options
         request = FetchRequest(
             max_wait_ms=options.max_wait_ms,
             min_bytes=1,
             max_bytes=max_bytes,
             partitions=tuple(self._question(partition) for partition, _ in asked),
+            rack=source.rack,
         )
-        connection = await self._cluster.connection(broker, "fetch")
+        connection = await self._cluster.connection(source.broker, "fetch")
         writing = begin(connection.send(request))
         return await answer_from_leader(
             self._cluster,
-            broker,
+            source.broker,
             connection,
             writing,
             [TopicIdPartition(self.topic_id, partition.number) for partition, _ in asked],
@@ -319,7 +344,7 @@ class Fetcher:
             max_bytes=self._options.partition_bytes,
         )
 
-    def _accept(self, asked: list[tuple[Partition, int]], answer: Answer) -> OttlaError | None:
+    def _accept(self, source: _Source, asked: list[tuple[Partition, int]], answer: Answer) -> OttlaError | None:
         """Take in an answer. Returns what a refresh of the metadata may mend."""
         response = answer.message
         if not isinstance(response, FetchResponse) or len(response.partitions) != len(asked):
@@ -329,7 +354,13 @@ class Fetcher:
         for (partition, generation), result, part in zip(asked, response.partitions, parts, strict=True):
             if partition.generation != generation:
                 continue
-            if result.error:
+            if (result.error or result.diverging is not None) and self._gave_up(partition, source.broker):
+                self._cluster.hint(self.topic_id, partition.number, result.leader, result.leader_epoch)
+            elif result.preferred_read_replica is not None:
+                partition.failures = 0
+                until_s = self._cluster.clock.monotonic() + METADATA_AGE_S
+                partition.read_from(result.preferred_read_replica, until_s)
+            elif result.error:
                 problem = self._refused(partition, result) or problem
             elif result.diverging is not None:
                 self._diverged(partition, result.diverging.end_offset)

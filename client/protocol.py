@@ -63,6 +63,7 @@ class BrokerEndpoint(Message):
     fenced: bool = False
     draining: bool = False
     broker_epoch: BrokerEpoch = BrokerEpoch(0)
+    drained: bool = False  # by an operator: it leads nothing that another can
 
 
 class PartitionMetadata(Message):
@@ -76,6 +77,8 @@ class PartitionMetadata(Message):
     isr: tuple[BrokerId, ...]
     elr: tuple[BrokerId, ...] = ()
     last_known_leader: BrokerId | None = None
+    adding: tuple[BrokerId, ...] = ()  # of the replicas, those that a reassignment brings
+    removing: tuple[BrokerId, ...] = ()  # and those that go when it is over
 
 
 class TopicMetadata(Message):
@@ -165,6 +168,7 @@ class FetchRequest(Message, tag="fetch"):
     min_bytes: Int32
     max_bytes: Int32
     partitions: Annotated[tuple[FetchPartition, ...], _Many]
+    rack: Annotated[str, msgspec.Meta(max_length=255)] = ""  # the reader's: a follower there may answer (KIP-392)
 
 
 class ReplicaFetchRequest(Message, tag="replica_fetch"):
@@ -198,6 +202,7 @@ class FetchResult(Message):
     message: str = ""
     leader: BrokerId | None = None
     leader_epoch: LeaderEpoch | None = None
+    preferred_read_replica: BrokerId | None = None  # read on there: it is in the reader's rack and in sync (KIP-392)
 
 
 class FetchResponse(Message, tag="fetch"):
@@ -322,6 +327,102 @@ class TopicChanged(Message, tag="topic_changed"):
     metadata_index: int
 
 
+# --- where partitions are, and who leads them ------------------------------------------------------------------------
+
+MAX_PLACES = 500
+_Places = msgspec.Meta(max_length=MAX_PLACES)
+
+
+class PartitionMove(Message):
+    """Where one partition shall be, the preferred leader first; None calls off what was asked before."""
+
+    topic: Name
+    partition: Int32
+    replicas: Annotated[tuple[BrokerId, ...], msgspec.Meta(max_length=32)] | None
+
+
+class AlterPartitionReassignmentsRequest(Message, tag="alter_partition_reassignments"):
+    """Move partitions (KIP-455). Each is decided by itself; the answer comes when it is decided, not when it is done:
+    metadata tells what is added and removed."""
+
+    moves: Annotated[tuple[PartitionMove, ...], _Places]
+    change_id: ChangeId = ""
+
+
+class PartitionName(Message):
+    """One partition of a topic."""
+
+    topic: Name
+    partition: Int32
+
+
+class ElectLeadersRequest(Message, tag="elect_leaders"):
+    """Have the preferred replicas lead (KIP-460). ``unclean``: where nobody can lead, ``leader`` or any live replica
+    does, though it may lack records that were acknowledged."""
+
+    partitions: Annotated[tuple[PartitionName, ...], _Places]
+    unclean: bool = False
+    leader: BrokerId | None = None
+    change_id: ChangeId = ""
+
+
+class PartitionFailure(Message):
+    """A partition that was left as it is, and why."""
+
+    topic: str
+    partition: int
+    error: ErrorCode
+    message: str = ""
+
+
+class PartitionsChangedResponse(Message, tag="partitions_changed"):
+    """``changed``: so many were; what is neither among them nor in ``failed`` was as asked already."""
+
+    metadata_index: int
+    changed: int
+    failed: tuple[PartitionFailure, ...] = ()
+
+
+class DrainBrokerRequest(Message, tag="drain_broker"):
+    """A broker gives its leaderships away and gets none, until it is told otherwise. Answered with ConfigsAltered."""
+
+    broker: BrokerId
+    drained: bool
+    change_id: ChangeId = ""
+
+
+class DescribeReplicasRequest(Message, tag="describe_replicas"):
+    """What leaders know of their followers. Only a leader answers."""
+
+    partitions: Annotated[tuple[tuple[TopicId, Int32], ...], _Many]
+
+
+class ReplicaProgress(Message):
+    """``log_end``: how far the leader knows it to be, None where it has not heard from it in this epoch."""
+
+    broker: BrokerId
+    log_end: Offset | None
+    in_sync: bool
+
+
+class ReplicasResult(Message):
+    """A partition as its leader sees it. ``size_bytes``: of the leader's log, from ``log_start`` to ``log_end``."""
+
+    topic_id: TopicId
+    partition: int
+    error: ErrorCode
+    message: str = ""
+    log_start: Offset | None = None
+    high_watermark: Offset | None = None
+    log_end: Offset | None = None
+    size_bytes: int = 0
+    replicas: tuple[ReplicaProgress, ...] = ()
+
+
+class DescribeReplicasResponse(Message, tag="describe_replicas"):
+    partitions: tuple[ReplicasResult, ...]
+
+
 # --- configs ---------------------------------------------------------------------------------------------------------
 
 
@@ -420,6 +521,10 @@ Request = (
     | DeleteTopicRequest
     | CreatePartitionsRequest
     | AlterConfigsRequest
+    | AlterPartitionReassignmentsRequest
+    | ElectLeadersRequest
+    | DrainBrokerRequest
+    | DescribeReplicasRequest
     | DescribeConfigsRequest
     | DescribeNodeRequest
 )
@@ -433,6 +538,8 @@ Response = (
     | InitProducerIdResponse
     | TopicChanged
     | ConfigsAltered
+    | PartitionsChangedResponse
+    | DescribeReplicasResponse
     | DescribeConfigsResponse
     | DescribeNodeResponse
     | ErrorResponse

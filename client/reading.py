@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ottla.log.model import LeaderEpoch, Offset
+from ottla.log.model import BrokerId, LeaderEpoch, Offset
 from ottla.log.records import RecordBatch
 
 from .errors import ConfigError, OttlaError
@@ -25,7 +25,8 @@ class ConsumerOptions:
     """``auto_offset_reset``: "error", "earliest" or "latest", for an offset that is not in the log (any more); the
     latter two also go on after a truncation, from where the log parts. ``max_wait_ms``: of a long poll.
     ``partition_bytes``: of one partition in one answer; ``prefetch_bytes``: of everything read ahead.
-    ``request_timeout_s``: how long a leader is asked again. ``check_crc``: verify every batch."""
+    ``request_timeout_s``: how long a leader is asked again. ``check_crc``: verify every batch. ``rack``: where this
+    consumer is; a follower there that is in sync is read from in place of the leader (KIP-392)."""
 
     auto_offset_reset: str = "error"
     max_wait_ms: int = 500
@@ -34,6 +35,7 @@ class ConsumerOptions:
     prefetch_bytes: int = 16 << 20
     request_timeout_s: float = 30
     check_crc: bool = True
+    rack: str = ""
 
     def check(self) -> None:
         """Raises ConfigError."""
@@ -68,6 +70,9 @@ class Partition:
         "number",
         "paused",
         "position",
+        "replica",
+        "replica_banned_until_s",
+        "replica_until_s",
     )
 
     def __init__(self, number: int, start: str | int) -> None:
@@ -85,6 +90,9 @@ class Partition:
         self.muted_until_s = 0.0
         self.failures = 0
         self.failure: OttlaError | None = None
+        self.replica: BrokerId | None = None  # a follower near by that its leader named; None: the leader is read from
+        self.replica_until_s = 0.0
+        self.replica_banned_until_s = 0.0
 
     def moved_to(self, offset: Offset) -> None:
         """The user has everything below ``offset``."""
@@ -100,6 +108,14 @@ class Partition:
         self.last_epoch = None
         self.muted_until_s = 0.0
         self.failure = None
+
+    def read_from(self, replica: BrokerId, until_s: float) -> None:
+        """Its leader named a follower near by."""
+        self.replica, self.replica_until_s = replica, until_s
+
+    def back_to_leader(self, banned_until_s: float) -> None:
+        """The follower near by is of no use; until then none is asked for."""
+        self.replica, self.replica_banned_until_s = None, banned_until_s
 
     def rewind(self) -> None:
         """Forget what was read ahead."""

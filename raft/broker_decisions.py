@@ -8,7 +8,7 @@ from .commands import AssignNodeId, DrainBroker, FenceBroker, RegisterBroker, Re
 from .decision import Context, Decision, current_broker, moved, moved_each, refuse
 from .election import Brokers, Step, drained, elected, without, without_unclean
 from .events import BrokerChanged, BrokerRegistered, Event, NodeIdGiven
-from .image import Broker, MetadataImage, Partition
+from .image import Broker, MetadataImage, Partition, Rules
 from .results import Done, NodeIdAssigned, Registered
 
 MAX_BROKERS = 1000
@@ -43,7 +43,7 @@ def register(context: Context, body: Registration) -> Decision:
         return refuse("INVALID_REQUEST", f"node id {body.broker_id} belongs to another data directory")
     if old is None and len(image.brokers) >= MAX_BROKERS:
         return refuse("POLICY_VIOLATION", f"a cluster has at most {MAX_BROKERS} brokers")
-    broker = _incarnation(body, context.index)
+    broker = _incarnation(body, context.index, drained=old is not None and old.drained)
     events: list[Event] = [BrokerRegistered(broker)]
     if old is not None:
         brokers = _with(image, broker)
@@ -75,8 +75,8 @@ def unfence(context: Context, body: UnfenceBroker) -> Decision:
     broker = replace(broker, fenced=False)
     brokers = _with(context.image, broker)
 
-    def step(partition: Partition, minimum: int) -> Step:
-        return elected(partition, brokers, minimum) if partition.leader is None else Step(partition, None)
+    def step(partition: Partition, rules: Rules) -> Step:
+        return elected(partition, brokers, rules) if partition.leader is None else Step(partition, None)
 
     return Decision([BrokerChanged(broker), *moved(context.image, broker.broker_id, step)], Done())
 
@@ -91,13 +91,13 @@ def drain(context: Context, body: DrainBroker) -> Decision:
     broker = replace(broker, draining=True)
     brokers = _with(context.image, broker)
 
-    def step(partition: Partition, minimum: int) -> Step:
-        return drained(partition, broker.broker_id, brokers, minimum)
+    def step(partition: Partition, rules: Rules) -> Step:
+        return drained(partition, broker.broker_id, brokers, rules)
 
     return Decision([BrokerChanged(broker), *moved(context.image, broker.broker_id, step)], Done())
 
 
-def _incarnation(body: Registration, index: int) -> Broker:
+def _incarnation(body: Registration, index: int, *, drained: bool) -> Broker:
     return Broker(
         broker_id=body.broker_id,
         broker_epoch=BrokerEpoch(index),
@@ -109,6 +109,7 @@ def _incarnation(body: Registration, index: int) -> Broker:
         fenced=True,
         draining=False,
         fenced_index=index,
+        drained=drained,
     )
 
 
@@ -123,7 +124,7 @@ def _stopped_uncleanly(old: Broker, body: Registration) -> bool:
 
 
 def _leave(image: MetadataImage, broker_id: BrokerId, brokers: Brokers) -> list[Event]:
-    return moved(image, broker_id, lambda partition, minimum: without(partition, {broker_id}, brokers, minimum))
+    return moved(image, broker_id, lambda partition, rules: without(partition, {broker_id}, brokers, rules))
 
 
 def _lost_everything(body: Registration) -> bool:
@@ -135,11 +136,11 @@ def _come_back(image: MetadataImage, old: Broker, body: Registration, brokers: B
     same_data = body.directory_id == old.directory_id and not _lost_everything(body)
     damaged = set(body.damaged) if isinstance(body, RegisterBroker2) else set()
 
-    def step(key: TopicIdPartition, partition: Partition, minimum: int) -> Step:
+    def step(key: TopicIdPartition, partition: Partition, rules: Rules) -> Step:
         if not unclean and key not in damaged:
-            return without(partition, {body.broker_id}, brokers, minimum)
+            return without(partition, {body.broker_id}, brokers, rules)
         keeps = same_data and key not in damaged
-        return without_unclean(partition, body.broker_id, brokers, minimum, keeps_last_known=keeps)
+        return without_unclean(partition, body.broker_id, brokers, rules, keeps_last_known=keeps)
 
     return moved_each(image, body.broker_id, step)
 

@@ -16,6 +16,8 @@ MAX_REPLICAS = 32
 MAX_PRODUCER_ID_BLOCK = 1_000_000
 MAX_DAMAGED = 20_000
 """Damaged partitions that a registration names: with more of them the disk is as good as another one."""
+MAX_PARTITIONS_AT_ONCE = 500
+"""Moved or elected by one command."""
 
 _ID_MAX = 2**31 - 1
 _INDEX_MAX = 2**62
@@ -170,6 +172,45 @@ class AllocateProducerIds(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     count: int
 
 
+class Reassignment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where one partition shall be; None: where it was before it was asked to move."""
+
+    topic_id: _TopicId
+    partition: int
+    replicas: _Replicas | None
+
+
+class AlterPartitionReassignments(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="AlterPartitionReassignments/1"
+):
+    """Moves partitions to other replicas, or calls that off (KIP-455). Each is decided by itself."""
+
+    changes: Annotated[tuple[Reassignment, ...], msgspec.Meta(max_length=MAX_PARTITIONS_AT_ONCE)]
+
+
+class Election(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One partition."""
+
+    topic_id: _TopicId
+    partition: int
+
+
+class ElectLeaders(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="ElectLeaders/1"):
+    """The preferred replicas lead where they are in sync (KIP-460). ``unclean``: where nobody can lead, ``leader`` or
+    any live replica does, though it may lack what was committed: an operator's last resort."""
+
+    elections: Annotated[tuple[Election, ...], msgspec.Meta(max_length=MAX_PARTITIONS_AT_ONCE)]
+    unclean: bool = False
+    leader: _BrokerId | None = None
+
+
+class SetDrained(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="SetDrained/1"):
+    """By an operator's word a broker leads nothing that another can, until told otherwise, over its restarts too."""
+
+    broker_id: _BrokerId
+    drained: bool
+
+
 Body = (
     RegisterBroker
     | RegisterBroker2
@@ -184,6 +225,9 @@ Body = (
     | CreatePartitions
     | AlterPartition
     | AllocateProducerIds
+    | AlterPartitionReassignments
+    | ElectLeaders
+    | SetDrained
 )
 
 

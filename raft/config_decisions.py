@@ -7,7 +7,7 @@ from .config_rules import BROKER_CONFIGS, CLUSTER_ONLY, TOPIC_CONFIGS, Rule, why
 from .decision import Context, Decision, ordered_topics, refuse
 from .election import settle
 from .events import ConfigsChanged, Event, PartitionChanged
-from .image import ALL_BROKERS, MIN_INSYNC_REPLICAS, MetadataImage, Topic, min_insync
+from .image import ALL_BROKERS, MIN_INSYNC_REPLICAS, UNCLEAN_RECOVERY, MetadataImage, Topic, rules_of
 from .results import Done
 
 CONFIGS_MAX = 64
@@ -71,7 +71,7 @@ def _alter_topic(image: MetadataImage, body: AlterConfigs) -> Decision:
         return refuse("UNKNOWN_TOPIC_ID", f"there is no topic with id {body.topic_id}")
     configs = altered(topic.configs, body.changes, TOPIC_CONFIGS, "topic", replace=body.replace)
     defaults = image.broker_configs.get(ALL_BROKERS, {})
-    events = _resettled(image, topic, min_insync(configs, topic.replication_factor, defaults))
+    events = _resettled(image, topic, configs, defaults)
     return Decision([ConfigsChanged(topic.topic_id, "", configs), *events], Done())
 
 
@@ -85,9 +85,9 @@ def _alter_broker(image: MetadataImage, body: AlterConfigs) -> Decision:
     present = image.broker_configs.get(name, {})
     configs = altered(present, body.changes, rules, "broker", replace=body.replace)
     events: list[Event] = []
-    if configs.get(MIN_INSYNC_REPLICAS) != present.get(MIN_INSYNC_REPLICAS):
+    if not body.broker and any(configs.get(key) != present.get(key) for key in (MIN_INSYNC_REPLICAS, UNCLEAN_RECOVERY)):
         for topic in ordered_topics(image):
-            events += _resettled(image, topic, min_insync(topic.configs, topic.replication_factor, configs))
+            events += _resettled(image, topic, topic.configs, configs)
     return Decision([ConfigsChanged(None, name, configs), *events], Done())
 
 
@@ -97,14 +97,17 @@ def _refuse_cluster_only(changes: Sequence[ConfigChange]) -> None:
             raise IllegalConfigs(f"broker config {change.key} is the same for all brokers: set it for the cluster")
 
 
-def _resettled(image: MetadataImage, topic: Topic, minimum: int) -> list[Event]:
+def _resettled(
+    image: MetadataImage, topic: Topic, configs: Mapping[str, str], defaults: Mapping[str, str]
+) -> list[Event]:
     """Lowering it empties the ELRs of the partitions whose ISR has become large enough; raising it makes nobody
     eligible who has left."""
-    if minimum == image.min_insync(topic):
-        return []
     events: list[Event] = []
     for number, partition in enumerate(topic.partitions):
-        state, elected_from = settle(partition, partition.isr, partition.elr, image.brokers, minimum)
+        rules = rules_of(partition, configs, defaults)
+        if rules == image.rules(topic, partition):
+            continue
+        state, elected_from = settle(partition, partition.isr, partition.elr, image.brokers, rules)
         if state != partition:
             events.append(PartitionChanged(topic.topic_id, number, state, elected_from))
     return events

@@ -58,6 +58,7 @@ def _choice(choices: str, says: str, kind: str = "string") -> Rule:
 _DAY_MS = 24 * 3600 * 1000
 
 MIN_INSYNC = "min.insync.replicas"
+UNCLEAN = "unclean.recovery"
 
 TOPIC_CONFIGS: Mapping[str, Rule] = {
     "cleanup.policy": _choice(
@@ -84,6 +85,10 @@ TOPIC_CONFIGS: Mapping[str, Rule] = {
     "segment.index.bytes": _int(10 << 20, 12, "the largest index of a file of a log"),
     "segment.jitter.ms": _long(0, 0, "how much earlier than segment.ms a file may end, at random"),
     "segment.ms": _long(7 * _DAY_MS, 1, "the age at which a log takes its next file"),
+    UNCLEAN: _choice(
+        "last-known-leader manual",
+        "where nobody eligible is left: the last known leader leads as it is, or nobody before an operator says so",
+    ),
     "unclean.leader.election.enable": _choice("false", "whether a replica that lacks records may lead by itself"),
 }
 
@@ -109,14 +114,17 @@ TOPIC_DEFAULTS: Mapping[str, str] = {
     "log.segment.delete.delay.ms": "file.delete.delay.ms",
     "message.max.bytes": "max.message.bytes",
     MIN_INSYNC: MIN_INSYNC,
+    UNCLEAN: UNCLEAN,
 }
 """Broker configs that are what topics have that do not set theirs, by Kafka's names for both."""
 
-CLUSTER_ONLY = frozenset({MIN_INSYNC, "log.flush"})
+CLUSTER_ONLY = frozenset({MIN_INSYNC, UNCLEAN, "log.flush"})
 """What decides whether a record is safe must be the same on every broker."""
 
 BROKER_CONFIGS: Mapping[str, Rule] = {
     **{name: TOPIC_CONFIGS[topic_name] for name, topic_name in TOPIC_DEFAULTS.items()},
+    "follower.replication.throttled.rate": _long(LONG_MAX, 1, "bytes a second a broker takes as a replica being added"),
+    "leader.replication.throttled.rate": _long(LONG_MAX, 1, "bytes a second it gives to replicas being added"),
     "log.level": _choice("info debug warning error critical", "how much a node says in its log"),
 }
 

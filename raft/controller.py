@@ -16,10 +16,11 @@ from msgspec.structs import replace
 from ottla.log.clock import Clock
 from ottla.log.model import BrokerEpoch, BrokerId
 
-from .commands import MAX_COMMAND_BYTES, Body, Command, FenceBroker, UnfenceBroker, encode_command
+from .balancing import Balancer
+from .commands import MAX_COMMAND_BYTES, Body, Command, ElectLeaders, FenceBroker, UnfenceBroker, encode_command
 from .controller_port import ControllerSettings, Probe, QuorumPort, SubmitOutcome, Submitted
 from .digests import DigestVotes
-from .image import Broker
+from .image import Broker, MetadataImage
 from .proposals import QuorumUnavailable
 from .results import Result, decode_result
 from .sessions import Heartbeat, HeartbeatAnswer, Sessions
@@ -61,6 +62,8 @@ class Controller:
         self._sleep = sleep
         self._sessions = Sessions(settings.session_s)
         self._digests = DigestVotes(voters)
+        self._balancer = None if settings.balance_s is None else Balancer(settings.balance_s)
+        self._balancing: asyncio.Task[None] | None = None
         self._streams: Counter[tuple[BrokerId, BrokerEpoch]] = Counter()
         self._active_term: int | None = None
         self._last_pass: float | None = None
@@ -152,6 +155,23 @@ class Controller:
             if self._needs_probe(broker, now):
                 self._probed_at[broker.broker_id] = now
                 self._start(self._probing, broker.broker_id, partial(self._probe_one, broker))
+        self._balance(image, now)
+
+    def _balance(self, image: MetadataImage, now: float) -> None:
+        """Give leaderships back, a few at a time and one proposal after another."""
+        if self._balancer is None or (self._balancing is not None and not self._balancing.done()):
+            return
+        elections = self._balancer.round(image, now)
+        if elections is not None:
+            self._balancing = asyncio.create_task(self._elect(elections), name="controller-balance")
+
+    async def _elect(self, body: ElectLeaders) -> None:
+        try:
+            submitted = await self.submit(_unrequested(body))
+        except Exception:
+            _log.exception("leaderships were not given back: a later pass looks again")
+            return
+        _log.info("preferred leaders of %d partitions: %s", len(body.elections), submitted.outcome.name)
 
     def _notice_activation(self) -> None:
         """A new controller knows no heartbeats yet: everyone gets a full session, and a probe where no stream is."""
@@ -160,6 +180,8 @@ class Controller:
             self._active_term = term
             self._sessions.clear()
             self._probed_at.clear()
+            if self._balancer is not None:
+                self._balancer.clear()
             self._wake.set()
 
     def _forgive_our_own_pause(self, now: float) -> None:
@@ -222,6 +244,8 @@ class Controller:
 
     async def _stop_tasks(self) -> None:
         tasks = [*self._proposing.values(), *self._probing.values()]
+        if self._balancing is not None:
+            tasks.append(self._balancing)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

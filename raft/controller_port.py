@@ -59,6 +59,9 @@ class ControllerSettings:
     probe_interval_s: float = 0.5  # between probes of a broker without a control stream
     pause_s: float = 0.5  # a pass this much late: we were paused, and silence proves nothing
     propose_timeout_s: float = 5.0
+    balance_s: float | None = (
+        None  # between looks whether leaderships should go back; None: they never do by themselves
+    )
 
 
 class SubmitOutcome(Enum):

@@ -9,7 +9,7 @@ from ottla.log.model import BrokerEpoch, BrokerId, TopicIdPartition
 from .commands import Requester
 from .election import Step
 from .events import Event, PartitionChanged
-from .image import Broker, MetadataImage, Partition, Topic
+from .image import Broker, MetadataImage, Partition, Rules, Topic
 from .results import Refused, Result
 
 
@@ -49,22 +49,22 @@ def ordered_topics(image: MetadataImage) -> Iterable[Topic]:
     return (image.topics[name] for name in sorted(image.topics))
 
 
-def moved(image: MetadataImage, broker_id: BrokerId, step: Callable[[Partition, int], Step]) -> list[Event]:
-    """``step(partition, min_insync)`` on every partition this broker has a replica of: events where it moved one."""
-    return moved_each(image, broker_id, lambda key, partition, minimum: step(partition, minimum))
+def moved(image: MetadataImage, broker_id: BrokerId, step: Callable[[Partition, Rules], Step]) -> list[Event]:
+    """``step(partition, rules)`` on every partition this broker has a replica of: events where it moved one."""
+    return moved_each(image, broker_id, lambda key, partition, rules: step(partition, rules))
 
 
 def moved_each(
-    image: MetadataImage, broker_id: BrokerId, step: Callable[[TopicIdPartition, Partition, int], Step]
+    image: MetadataImage, broker_id: BrokerId, step: Callable[[TopicIdPartition, Partition, Rules], Step]
 ) -> list[Event]:
     """As ``moved``, for a step that is told which partition it is."""
     events: list[Event] = []
     for topic in ordered_topics(image):
-        minimum = image.min_insync(topic)
         for number, partition in enumerate(topic.partitions):
             if broker_id not in partition.replicas:
                 continue
-            state, elected_from = step(TopicIdPartition(topic.topic_id, number), partition, minimum)
+            key = TopicIdPartition(topic.topic_id, number)
+            state, elected_from = step(key, partition, image.rules(topic, partition))
             if state != partition:
                 events.append(PartitionChanged(topic.topic_id, number, state, elected_from))
     return events

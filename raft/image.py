@@ -6,6 +6,7 @@ A reader holds one image for the whole of a request; ``replay`` makes the next o
 import hashlib
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,12 +19,14 @@ CHANGES_KEPT = 1_000
 """How many clients' changes keep their result: a retry that comes later than so many others is a new change."""
 
 MIN_INSYNC_REPLICAS = "min.insync.replicas"
+UNCLEAN_RECOVERY = "unclean.recovery"
+"""Of a topic: ``manual`` forbids that its last known leader leads again unasked."""
 
 ALL_BROKERS = ""
 """In place of a broker's number: the configs of every broker that does not set its own."""
 
 
-class Broker(msgspec.Struct, frozen=True):
+class Broker(msgspec.Struct, frozen=True, omit_defaults=True):
     """One registered node."""
 
     broker_id: BrokerId
@@ -36,25 +39,56 @@ class Broker(msgspec.Struct, frozen=True):
     fenced: bool  # leads nothing and is in no ISR
     draining: bool  # enters no ISR until it registers anew
     fenced_index: int  # quorum index of the command that fenced it last, registration included
+    drained: bool = False  # by an operator's word, over restarts: it follows, and leads only what nobody else can
 
     @property
     def active(self) -> bool:
         """Whether it may enter an ISR."""
         return not (self.fenced or self.draining)
 
+    @property
+    def willing(self) -> bool:
+        """Whether it may lead while others can too, and is given replicas."""
+        return self.active and not self.drained
 
-class Partition(msgspec.Struct, frozen=True):
+
+class Rules(NamedTuple):
+    """What a partition's elections and in-sync replicas are held to."""
+
+    minimum: int  # how large the ISR must be before the high watermark may advance
+    goal: int = 0  # the same once its reassignment is over
+    last_known: bool = True  # where ISR and ELR are empty, the last known leader may lead again
+
+
+class Partition(msgspec.Struct, frozen=True, omit_defaults=True):
     """One partition's replicas and who leads them."""
 
-    replicas: tuple[BrokerId, ...]  # the first is the preferred leader
+    replicas: tuple[BrokerId, ...]  # the first is the preferred leader; those that will go are the last
     isr: tuple[BrokerId, ...]  # in the order of replicas; every member is unfenced
     elr: tuple[BrokerId, ...]  # eligible though not in sync (KIP-966), in the order of replicas
     last_known_leader: BrokerId | None  # who led last; None while there is a leader
     leader: BrokerId | None
-    leader_epoch: LeaderEpoch  # rises when leader changes, also to None
+    leader_epoch: LeaderEpoch  # rises when leader changes, also to None, and when a replica goes
     partition_epoch: PartitionEpoch  # rises with every change
+    adding: tuple[BrokerId, ...] = ()  # of the replicas, those that a reassignment brings (KIP-455)
+    removing: tuple[BrokerId, ...] = ()  # and those that go when it is over
     # Invariants: leader is None or in isr; isr and elr are disjoint and within replicas;
-    # elr is empty when isr has min.insync members.
+    # elr is empty when isr has min.insync members; adding and removing are disjoint and within replicas.
+
+    @property
+    def target(self) -> tuple[BrokerId, ...]:
+        """The replicas once no reassignment is under way."""
+        return tuple(replica for replica in self.replicas if replica not in self.removing)
+
+    @property
+    def settled(self) -> tuple[BrokerId, ...]:
+        """The replicas if the reassignment under way had not been asked for."""
+        return tuple(replica for replica in self.replicas if replica not in self.adding)
+
+    @property
+    def reassigning(self) -> bool:
+        """Whether replicas come or go."""
+        return bool(self.adding or self.removing)
 
 
 class Topic(msgspec.Struct, frozen=True):
@@ -68,7 +102,7 @@ class Topic(msgspec.Struct, frozen=True):
     @property
     def replication_factor(self) -> int:
         """How many replicas each partition has."""
-        return len(self.partitions[0].replicas)
+        return len(self.partitions[0].target)
 
 
 class ResultWindow(msgspec.Struct, frozen=True):
@@ -106,10 +140,15 @@ class MetadataImage(msgspec.Struct, frozen=True):
             return None
         return topic.partitions[partition]
 
-    def min_insync(self, topic: Topic) -> int:
+    def min_insync(self, topic: Topic, partition: Partition | None = None) -> int:
         """How large the ISR must be before the high watermark may advance: min.insync.replicas, at most RF."""
-        defaults = self.broker_configs.get(ALL_BROKERS, {})
-        return min_insync(topic.configs, topic.replication_factor, defaults)
+        if partition is not None:
+            return self.rules(topic, partition).minimum
+        return min_insync(topic.configs, topic.replication_factor, self.broker_configs.get(ALL_BROKERS, {}))
+
+    def rules(self, topic: Topic, partition: Partition) -> Rules:
+        """What this partition's elections are held to."""
+        return rules_of(partition, topic.configs, self.broker_configs.get(ALL_BROKERS, {}))
 
     def digest(self) -> bytes:
         """32 bytes that are equal exactly when two images are (however their mappings are ordered)."""
@@ -122,6 +161,18 @@ def min_insync(configs: Mapping[str, str], replication_factor: int, defaults: Ma
     configured = configs.get(MIN_INSYNC_REPLICAS, defaults.get(MIN_INSYNC_REPLICAS))
     wanted = int(configured) if configured is not None else (2 if replication_factor >= 3 else 1)
     return min(wanted, replication_factor)
+
+
+def rules_of(partition: Partition, configs: Mapping[str, str], defaults: Mapping[str, str]) -> Rules:
+    """A partition's rules under its topic's configs and those of all brokers.
+
+    While a reassignment changes the number of replicas the smaller number counts: to ask for more replicas must not
+    stop who writes to those there are.
+    """
+    goal = min_insync(configs, len(partition.target), defaults)
+    factor = min(len(partition.target), len(partition.settled)) if partition.reassigning else 0
+    minimum = min_insync(configs, factor, defaults) if factor else goal
+    return Rules(minimum, goal, configs.get(UNCLEAN_RECOVERY, defaults.get(UNCLEAN_RECOVERY)) != "manual")
 
 
 def empty_image(cluster_id: str | None = None) -> MetadataImage:

@@ -7,8 +7,8 @@
 
 Result windows are part of it: a request that is sent again after a snapshot must find its first answer. Node ids are
 observers', sorted by directory id; changes are clients', the oldest first; brokers' configs are sorted, "" is all of
-them. Format 1 ends before these three and format 2 before the last, and each is written while what it lacks is empty:
-a voter of the release before can take it.
+them. Format 1 ends before these three and format 2 before the last; format 4 is format 3 in which replicas come or go
+or brokers are drained. Each is written while what it lacks is not there: a voter of the release before can take it.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ FEATURE_LEVEL_MAX = 1
 
 TOPICS_PER_PIECE = 500
 
-_FORMAT = 3
+_FORMAT = 4
 
 
 class UnreadableImage(ValueError):
@@ -71,7 +71,7 @@ def image_pieces(image: MetadataImage) -> Iterator[bytes]:
     encode = msgspec.msgpack.encode
     written = _format_for(image)
     head = (written, image.index, image.cluster_id, image.feature_level, brokers)
-    length = len(_Image.__struct_fields__) - {1: 3, 2: 1, 3: 0}[written]
+    length = len(_Image.__struct_fields__) - {1: 3, 2: 1}.get(written, 0)
     yield _array_header(length) + b"".join(map(encode, head)) + _array_header(len(image.topics))
     names = sorted(image.topics)
     for first in range(0, len(names), TOPICS_PER_PIECE):
@@ -86,6 +86,10 @@ def image_pieces(image: MetadataImage) -> Iterator[bytes]:
 
 
 def _format_for(image: MetadataImage) -> int:
+    if any(broker.drained for broker in image.brokers.values()) or any(
+        partition.adding or partition.removing for topic in image.topics.values() for partition in topic.partitions
+    ):
+        return 4
     if image.broker_configs:
         return 3
     return 2 if image.node_ids or image.changes else 1

@@ -25,7 +25,7 @@ def alter_partition(context: Context, body: AlterPartition) -> Decision:
     if refusal is not None:
         return refusal
     isr = {member for member, _ in body.new_isr}
-    state, elected_from = with_isr(partition, isr, image.brokers, image.min_insync(topic))
+    state, elected_from = with_isr(partition, isr, image.brokers, image.rules(topic, partition))
     if state == partition:
         # The epoch rises all the same: what this leader sent before and gave up can no longer be accepted.
         state = replace(state, partition_epoch=PartitionEpoch(partition.partition_epoch + 1))

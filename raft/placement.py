@@ -44,8 +44,8 @@ def place(
 ) -> list[tuple[BrokerId, ...]]:
     """Replica lists for ``partition_count`` new partitions.
 
-    Even within the topic first, then over the cluster; the seed decides what is left. A broker that is fenced or
-    draining is no first replica while another can be, and holds replicas only where the active ones are too few.
+    Even within the topic first, then over the cluster; the seed decides what is left. A broker that is fenced,
+    draining or drained is no first replica while another can be, and holds replicas only where the others are too few.
     Asserts 1 <= replication_factor <= len(brokers).
     """
     assert 1 <= replication_factor <= len(brokers)
@@ -64,9 +64,9 @@ def place(
 def _place_one(
     brokers: Mapping[BrokerId, Broker], count: int, ranks: Mapping[BrokerId, int], topic: Load, cluster: Load
 ) -> tuple[BrokerId, ...]:
-    def as_leader(broker: BrokerId) -> tuple[bool, int, int, int, int, int]:
+    def as_leader(broker: BrokerId) -> tuple[int, int, int, int, int, int]:
         return (
-            not brokers[broker].active,
+            _reluctance(brokers[broker]),
             topic.leaders[broker],
             topic.replicas[broker],
             cluster.leaders[broker],
@@ -74,11 +74,11 @@ def _place_one(
             ranks[broker],
         )
 
-    def as_follower(broker: BrokerId) -> tuple[bool, bool, int, int, int]:
+    def as_follower(broker: BrokerId) -> tuple[bool, int, int, int, int]:
         rack = brokers[broker].rack
         return (
             rack is not None and rack in racks,
-            not brokers[broker].active,
+            _reluctance(brokers[broker]),
             topic.replicas[broker],
             cluster.replicas[broker],
             ranks[broker],
@@ -91,6 +91,10 @@ def _place_one(
         chosen.append(follower)
         racks.add(brokers[follower].rack)
     return tuple(chosen)
+
+
+def _reluctance(broker: Broker) -> int:
+    return 0 if broker.willing else 1 if broker.active else 2
 
 
 def _copy(load: Load) -> Load:

@@ -56,6 +56,22 @@ class ProducerIdBlock(msgspec.Struct, frozen=True, tag="ProducerIdBlock"):
     count: int
 
 
+class PartitionRefusal(msgspec.Struct, frozen=True):
+    """Why one partition was left as it is: Kafka's name of the error, and a sentence."""
+
+    topic_id: TopicId
+    partition: int
+    code: str
+    message: str
+
+
+class PartitionsChanged(msgspec.Struct, frozen=True, tag="PartitionsChanged"):
+    """So many partitions were changed; those in ``failed`` could not be, the rest was as asked already."""
+
+    changed: int
+    failed: tuple[PartitionRefusal, ...]
+
+
 class Refused(msgspec.Struct, frozen=True, tag="Refused"):
     """Nothing changed. ``code`` is Kafka's name of the error, or STALE for a request below the result window."""
 
@@ -71,6 +87,7 @@ Result = (
     | PartitionCreation
     | PartitionAltered
     | ProducerIdBlock
+    | PartitionsChanged
     | Refused
 )
 

@@ -14,16 +14,19 @@ from .commands import (
     AllocateProducerIds,
     AlterConfigs,
     AlterPartition,
+    AlterPartitionReassignments,
     AssignNodeId,
     Command,
     CreatePartitions,
     CreateTopic,
     DeleteTopic,
     DrainBroker,
+    ElectLeaders,
     FenceBroker,
     RegisterBroker,
     RegisterBroker2,
     Requester,
+    SetDrained,
     UnfenceBroker,
     decode_command,
 )
@@ -33,6 +36,7 @@ from .digests import ImageDigest, is_due
 from .events import ChangeRecorded, Event, ProducerIdsAllocated, ResultRecorded
 from .image import RESULT_WINDOW, MetadataImage, empty_image
 from .partition_decisions import alter_partition
+from .reassignment import alter_reassignments, elect_leaders, set_drained
 from .replay import replay, replay_all
 from .results import ProducerIdBlock, Refused, decode_result, encode_result
 from .topic_decisions import create_partitions, create_topic, delete_topic
@@ -159,6 +163,12 @@ def _decide_body(image: MetadataImage, index: int, command: Command) -> Decision
             return alter_partition(context, body)
         case AllocateProducerIds() as body:
             return _allocate(context, body)
+        case AlterPartitionReassignments() as body:
+            return alter_reassignments(context, body)
+        case ElectLeaders() as body:
+            return elect_leaders(context, body)
+        case SetDrained() as body:
+            return set_drained(context, body)
 
 
 def _allocate(context: Context, body: AllocateProducerIds) -> Decision:

@@ -159,7 +159,8 @@ def _new_partitions(image: MetadataImage, assignments: _Replicas) -> tuple[Parti
     for replicas in assignments:
         isr = tuple(replica for replica in replicas if image.brokers[replica].active)
         assert isr
-        made.append(Partition(replicas, isr, (), None, isr[0], LeaderEpoch(0), PartitionEpoch(0)))
+        leader = next((member for member in isr if image.brokers[member].willing), isr[0])
+        made.append(Partition(replicas, isr, (), None, leader, LeaderEpoch(0), PartitionEpoch(0)))
     return tuple(made)
 
 

@@ -9,6 +9,7 @@ from ottla.client.frames import split_batches
 from ottla.client.protocol import (
     ACKS_NONE,
     AlterConfigsRequest,
+    AlterPartitionReassignmentsRequest,
     CreatePartitionsRequest,
     CreateTopicRequest,
     DeleteRecordsRequest,
@@ -16,6 +17,9 @@ from ottla.client.protocol import (
     DescribeConfigsRequest,
     DescribeNodeRequest,
     DescribeNodeResponse,
+    DescribeReplicasRequest,
+    DrainBrokerRequest,
+    ElectLeadersRequest,
     ErrorResponse,
     FetchRequest,
     InitProducerIdRequest,
@@ -35,6 +39,7 @@ from .fetch import fetch
 from .key_gate import KeyGate
 from .list_offsets import list_offsets
 from .metadata import MetadataApi
+from .partitions import PartitionsApi
 from .produce import PendingProduce
 from .producer_ids import ProducerIds
 from .topics import TopicsApi
@@ -52,6 +57,7 @@ class Api:
         metadata: MetadataApi,
         topics: TopicsApi,
         configs: ConfigsApi,
+        partitions: PartitionsApi,
         producer_ids: ProducerIds,
         describe: Callable[[], DescribeNodeResponse],
         metrics: Metrics,
@@ -60,6 +66,7 @@ class Api:
         self._metadata = metadata
         self._topics = topics
         self._configs = configs
+        self._partitions = partitions
         self._producer_ids = producer_ids
         self._describe = describe
         self._metrics = metrics
@@ -102,6 +109,14 @@ class Api:
                 return await self._topics.delete(request)
             case CreatePartitionsRequest():
                 return await self._topics.grow(request)
+            case AlterPartitionReassignmentsRequest():
+                return await self._partitions.reassign(request)
+            case ElectLeadersRequest():
+                return await self._partitions.elect(request)
+            case DrainBrokerRequest():
+                return await self._partitions.drain(request)
+            case DescribeReplicasRequest():
+                return self._partitions.describe(request)
             case AlterConfigsRequest():
                 return await self._configs.alter(request)
             case DescribeConfigsRequest():

@@ -4,8 +4,9 @@ import asyncio
 
 from ottla.client.error_codes import ErrorCode
 from ottla.client.protocol import FetchPartition, FetchRequest, FetchResponse, FetchResult
-from ottla.log.model import TopicIdPartition
+from ottla.log.model import Offset, TopicIdPartition
 
+from ..rack_reads import read_as_follower, read_replica
 from ..reading import read
 from ..replica import Refused, Replica
 from ..replica_manager import ReplicaManager
@@ -65,16 +66,16 @@ def _read_all(manager: ReplicaManager, request: FetchRequest) -> Answer:
     results: list[FetchResult] = []
     parts: list[bytes] = []
     for asked in request.partitions:
-        result, data = _read_one(manager, asked, budget)
+        result, data = _read_one(manager, asked, budget, request.rack)
         if len(data) > budget and any(parts):
-            result, data = _read_one(manager, asked, 0)  # a larger batch goes alone, in a later answer
+            result, data = _read_one(manager, asked, 0, request.rack)  # a larger batch goes alone, in a later answer
         results.append(result)
         parts.append(data)
         budget -= len(data)
     return FetchResponse(tuple(results)), parts
 
 
-def _read_one(manager: ReplicaManager, asked: FetchPartition, budget: int) -> tuple[FetchResult, bytes]:
+def _read_one(manager: ReplicaManager, asked: FetchPartition, budget: int, rack: str) -> tuple[FetchResult, bytes]:
     try:
         replica = manager.require(asked.topic_id, asked.partition)
     except Refused as refused:
@@ -87,11 +88,24 @@ def _read_one(manager: ReplicaManager, asked: FetchPartition, budget: int) -> tu
             leader=leader,
             leader_epoch=epoch,
         ), b""
-    return read(replica, asked, budget)
+    if rack and replica.leader is None:
+        return read_as_follower(replica, asked, budget)
+    near = (
+        None
+        if replica.leader is None
+        else read_replica(replica.leader, manager.image, Offset(asked.fetch_offset), rack)
+    )
+    result, data = read(replica, asked, 0 if near is not None else budget)
+    if near is not None and result.error is ErrorCode.NONE and result.diverging is None:
+        result.preferred_read_replica = near
+    return result, data
 
 
 def _is_complete(answer: Answer, request: FetchRequest) -> bool:
     response, parts = answer
     if sum(map(len, parts)) >= max(1, min(request.min_bytes, request.max_bytes, RESPONSE_BYTES_MAX)):
         return True
-    return any(r.error is not ErrorCode.NONE or r.diverging is not None for r in response.partitions)
+    return any(
+        r.error is not ErrorCode.NONE or r.diverging is not None or r.preferred_read_replica is not None
+        for r in response.partitions
+    )

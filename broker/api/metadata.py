@@ -85,7 +85,7 @@ class MetadataApi:
             quorum_leader=leader,  # type: ignore[arg-type]
             quorum_term=term,
             brokers=tuple(
-                BrokerEndpoint(b.broker_id, b.host, b.port, b.rack, b.fenced, b.draining, b.broker_epoch)
+                BrokerEndpoint(b.broker_id, b.host, b.port, b.rack, b.fenced, b.draining, b.broker_epoch, b.drained)
                 for _, b in sorted(image.brokers.items())
             ),
             topics=tuple(self._topic(image, name, failures.get(name)) for name in names),
@@ -117,6 +117,8 @@ def describe_topic(topic: Topic) -> TopicMetadata:
                 isr=state.isr,
                 elr=state.elr,
                 last_known_leader=state.last_known_leader,
+                adding=state.adding,
+                removing=state.removing,
             )
             for number, state in enumerate(topic.partitions)
         ),

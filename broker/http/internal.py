@@ -118,7 +118,7 @@ class InternalStreams:
         return ws
 
     async def _serve_replica(self, ws: web.WebSocketResponse, follower: BrokerId, epoch: BrokerEpoch) -> None:
-        session = ReplicaSession(follower, epoch, self._manager.find, self._manager.clock)
+        session = ReplicaSession(follower, epoch, self._manager.find, self._manager.clock, self._manager.giving)
         before, self._sessions[follower] = self._sessions.get(follower), session
         if before is not None:
             before.close()  # what still comes over that stream was sent before this one was dialed

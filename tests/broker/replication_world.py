@@ -184,7 +184,7 @@ class World:
             return
         if state.leader_epoch <= replica.leader_epoch:
             if replica.leader is not None:
-                replica.isr_committed(state, 2)
+                replica.isr_committed(state, 2, self.clock.monotonic())
             return
         self.hang_up(node)
         if state.leader == node.broker_id:

@@ -48,7 +48,8 @@ class HandClock:
 class SmallQuorum:
     """Decides at once; ``epochs`` are the brokers' present ones."""
 
-    def __init__(self, *brokers: BrokerId) -> None:
+    def __init__(self, *brokers: BrokerId, racks: dict[BrokerId, str] | None = None) -> None:
+        self.racks = racks or {}
         self.machine = MetadataStateMachine()
         self.index = 0
         self.epochs: dict[BrokerId, BrokerEpoch] = {}
@@ -80,7 +81,7 @@ class SmallQuorum:
                 directory_id=DirectoryId("D" * 22),
                 host="h",
                 port=1,
-                rack=None,
+                rack=self.racks.get(broker),
                 unclean=False,
                 previous_broker_epoch=self.epochs.get(broker),
             )

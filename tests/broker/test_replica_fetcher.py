@@ -7,6 +7,7 @@ import pytest
 from ottla.broker import replica_fetcher
 from ottla.broker.controller_channel import LinkLost
 from ottla.broker.replica_fetcher import Fetchers, ReplicaFetcher
+from ottla.broker.throttle import TokenBucket
 from ottla.client.error_codes import ErrorCode
 from ottla.client.frames import ResponseFrame
 from ottla.client.protocol import DivergingEpoch, FetchResponse, FetchResult, ReplicaFetchRequest
@@ -14,7 +15,7 @@ from ottla.log.model import LeaderEpoch, Offset
 from ottla.log.records import BatchBuilder
 from ottla.raft.commands import FenceBroker
 
-from .small_quorum import OTHER, TOPIC, A, B, C, OneBroker, SmallQuorum
+from .small_quorum import OTHER, TOPIC, A, B, C, HandClock, OneBroker, SmallQuorum
 
 
 class FakeLink:
@@ -204,3 +205,26 @@ async def test_never_more_than_two_requests_are_out(world):
         await asyncio.sleep(0)
     assert link.sent.qsize() == 1
     assert fetcher._outstanding == 2
+
+
+async def test_a_copy_that_is_only_being_made_asks_for_more_when_the_throttle_lets_it(world, monkeypatch):
+    """The other partition, in sync, is asked for at once all the same."""
+    monkeypatch.setattr(replica_fetcher, "HELD_BACK_S_MAX", 0.001)
+    link = await world.link()
+    await link.next()
+    clock = HandClock()
+    fetcher = world.broker.manager.fetchers._fetchers[B]
+    fetcher._taking = bucket = TokenBucket(lambda: 10, clock)
+    world.broker.replica().joining = True
+    batch = leaders_batch(0)
+    link.answer(
+        result(size=len(batch), high_watermark=Offset(0)),
+        result(OTHER, size=len(batch), high_watermark=Offset(0)),
+        body=batch + batch,
+    )
+    assert named(await link.next()) == {"U": 1}
+    assert bucket.allowance() == 0
+    link.answer()
+    assert named(await link.next()) == {}, "held back, however often it is looked at"
+    clock.seconds += 1000
+    assert named(await link.next()) == {"T": 1}

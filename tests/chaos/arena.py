@@ -56,6 +56,14 @@ class Arena(Protocol):
         """Kill it as it passes that place; whether it came there in time."""
         ...
 
+    async def administer(self, chance: Random) -> bool:
+        """Something an operator does; whether it was done (bounded)."""
+        ...
+
+    async def undrain(self) -> bool:
+        """Whether every node may lead again (bounded)."""
+        ...
+
     # Network
 
     async def cut(self, pairs: set[Pair]) -> None: ...

@@ -62,6 +62,7 @@ INVARIANTS = {
     "has not applied its fencing": "unfenced once it knows",
     "fenced and in the ISR": "no fenced member of the ISR",
     "led from outside the ISR": "the leader is in the ISR",
+    "a drained broker leads": "a drained broker leads nothing",
     "an ELR beside an ISR": "no ELR beside a full ISR",
     "differs from another node's": "equal images",
     "offsets disorderly": "offsets in order",

@@ -82,6 +82,11 @@ HUNTS: dict[str, Hunt] = {
     "leader_epoch_kept": Hunt("kill,pause", seed=0, found_by="whole again in time"),
     "incarnation_resumes": Hunt("failpoint,kill,rolling", seed=0, found_by="no fenced member of the ISR"),
     "unfenced_too_early": Hunt("pause,frozen-view,partition", seed=0, found_by="unfenced once it knows"),
+    "removed_before_caught_up": Hunt("member,kill", nodes=5, seed=0, found_by="the leader is in the ISR", median=1.0),
+    "added_counts_at_once": Hunt("member,kill", nodes=5, seed=0, found_by="leader completeness", median=1.0),
+    "leader_outside_target": Hunt("member,kill", nodes=5, seed=0, found_by="the leader is in the ISR", median=1.0),
+    "drain_ignored": Hunt("member,kill", nodes=5, seed=0, found_by="a drained broker leads nothing", median=1.0),
+    "epoch_kept_when_a_replica_goes": Hunt("member,delay,partition", nodes=5, seconds=30.0),
     "raft_counts_unsynced": Hunt("swap", workload="meta", seed=0, found_by="not-linearizable, equal images"),
     "raft_answers_before_sync": Hunt("swap", workload="meta", seed=6, found_by="not-linearizable"),
     "raft_sync_skipped": Hunt("swap", workload="meta", seed=2, found_by="not-linearizable, equal images"),
@@ -121,6 +126,9 @@ HUNTS: dict[str, Hunt] = {
 }
 
 WHY_NOT: dict[str, str] = {
+    "epoch_kept_when_a_replica_goes": "A fetch must stay on its way while its sender is taken out and put in "
+    "again, and its stream must outlive both: whole nodes open a new one. The metadata's "
+    "histories catch it at once (10 seeds).",
     "lease_not_rechecked": "Image and roles change in one step, so whoever leads is said to lead by the newest image: "
     "the check is a second lock on one door, and no run can tell (25 seeds).",
     "isr_no_cas": "A partition has one request in flight, its outcome is always found out, a new leader epoch refuses "

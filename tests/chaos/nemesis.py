@@ -69,6 +69,7 @@ class Nemesis:
         self._chance = Random(0)  # of the present act
         self._targets: tuple[str, ...] = ()
         self._cuts = False  # the present act cut something since the last healing
+        self._drained = False  # some node may be
         self.played: list[Act] = []
 
     async def play(self, acts: Collection[Act], seconds: float, *, punctual: bool) -> None:
@@ -116,6 +117,8 @@ class Nemesis:
             if not self._arena.is_up(host):
                 await self._arena.start(host)
                 await self._wait(0, 1)
+        if self._drained:
+            self._drained = not await self._arena.undrain()
 
     # --- faults of one act -------------------------------------------------------------------------------------------
 
@@ -340,6 +343,17 @@ class Nemesis:
         done = self._arena.is_up(host) and await self._arena.kill_at(host, place, power=power, within_s=within_s)
         await self._wait(0, 2)
         await self._start(host)
+        return done
+
+    async def _member(self) -> bool:
+        """An operator moves partitions, elects leaders, drains and decommissions, while nodes are struck in between."""
+        done, self._drained = False, True
+        for _ in range(self._chance.randrange(1, 5)):
+            done |= await self._arena.administer(self._chance)
+            await self._wait(0, 1.5)
+            if self._chance.random() < 0.2:
+                await self._end(self._aim(await self._anybody()))
+                await self._wait(0, 2)
         return done
 
     # --- scenes ------------------------------------------------------------------------------------------------------
@@ -628,6 +642,7 @@ KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {
     "clock": Nemesis._clock,
     "rolling": Nemesis._rolling,
     "transfer": Nemesis._transfer,
+    "member": Nemesis._member,
     "failpoint": Nemesis._failpoint,
     "lagging-leader": Nemesis._lagging_leader,
     "kill-while-cut": Nemesis._kill_while_cut,

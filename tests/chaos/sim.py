@@ -13,9 +13,11 @@ from tests.simulation.world import CLIENT, SimulatedCluster
 
 from .arena import Pair, Place
 from .history import History
+from .members import administer, undrain_all
 from .nemesis import ALL_KINDS
 
 STOP_S_MAX = 20.0
+ADMIN_S_MAX = 5.0
 SYNC_S_MAX = 4.0
 FULL_BYTES = 4096
 
@@ -109,6 +111,26 @@ class SimulatedArena:
         self._cluster.loop.trace.record("failpoint", host, place, shown=True)
         (self._cluster.power_loss if power else self._cluster.kill)(host)
         raise Killed(place)
+
+    # --- operators ---------------------------------------------------------------------------------------------------
+
+    async def administer(self, chance: Random) -> bool:
+        working = self._cluster.loop.spawn(CLIENT, administer(self._cluster.servers, chance))
+        await asyncio.wait([working], timeout=ADMIN_S_MAX)
+        if not working.done():
+            working.cancel()
+            return self._count("admin", False)
+        kind = working.result()
+        self._cluster.loop.trace.record("admin", kind or "in vain", shown=True)
+        return self._count("admin", kind is not None)
+
+    async def undrain(self) -> bool:
+        working = self._cluster.loop.spawn(CLIENT, undrain_all(self._cluster.servers))
+        await asyncio.wait([working], timeout=STOP_S_MAX)
+        if not working.done():
+            working.cancel()
+            return False
+        return bool(working.result())
 
     # --- network -----------------------------------------------------------------------------------------------------
 

@@ -69,12 +69,17 @@ def run_seed(seed: int, config: Config, acts: Sequence[Act] | None = None) -> Li
     try:
         with armed(story.hit):
             outcome = simulate(
-                seed, story.live, brokers=config.nodes, settings=config.settings, observers=config.observers
+                seed, story.live, brokers=config.nodes, settings=_settings(config), observers=config.observers
             )
     finally:
         if planted is not None:
             planted.__exit__(None, None, None)
     return story.judged(outcome)
+
+
+def _settings(config: Config) -> dict[str, object]:
+    """Leaderships go back by themselves only where operators move things: elsewhere it would mend some acts' scenes."""
+    return {"auto_leader_rebalance_enable": "member" in config.nemeses, **config.settings}
 
 
 class _Story:

@@ -100,6 +100,8 @@ class FakeCluster:
         self.metadata_indexes_asked: list[int] = []
         self.news = asyncio.Event()
         self.hints = True
+        self.near: dict[str, int] = {}  # the follower in each rack
+        self.near_error: ErrorCode | None = None  # what it answers
         self.nodes = {number: Node(self, number) for number in range(1, size + 1)}
 
     async def __aenter__(self) -> "FakeCluster":
@@ -344,11 +346,13 @@ class Node:
             results: list[FetchResult] = []
             parts: list[bytes] = []
             for asked in request.partitions:
-                result, data = self._fetch_one(asked, budget)
+                result, data = self._fetch_one(asked, budget, request.rack)
                 budget -= len(data)
                 results.append(result)
                 parts.append(data)
-            said = any(parts) or any(result.error or result.diverging for result in results)
+            said = any(parts) or any(
+                result.error or result.diverging or result.preferred_read_replica for result in results
+            )
             if said or loop.time() >= deadline:
                 return FetchResponse(tuple(results)), parts
             try:
@@ -357,14 +361,19 @@ class Node:
             except TimeoutError:
                 continue
 
-    def _fetch_one(self, asked: FetchPartition, budget: int) -> tuple[FetchResult, bytes]:
+    def _fetch_one(self, asked: FetchPartition, budget: int, rack: str) -> tuple[FetchResult, bytes]:
         result = FetchResult(asked.topic_id, asked.partition, ErrorCode.NONE)
         state = self.cluster.find(asked.topic_id, asked.partition)
         if state is None:
             result.error = ErrorCode.UNKNOWN_TOPIC_ID
             return result, b""
         result.log_start_offset, result.high_watermark = Offset(state.start), Offset(state.end)
-        if state.leader != self.number:
+        near = self.cluster.near.get(rack)
+        if near == self.number and self.cluster.near_error is not None:
+            result.error = self.cluster.near_error
+        elif state.leader == self.number and near not in (None, self.number):
+            result.preferred_read_replica = BrokerId(near)
+        elif state.leader != self.number and near != self.number:
             result.error = ErrorCode.NOT_LEADER_OR_FOLLOWER
             if state.leader is not None:
                 result.leader, result.leader_epoch = BrokerId(state.leader), LeaderEpoch(state.epoch)

@@ -7,6 +7,7 @@ import pytest
 
 from ottla.client.client import connect
 from ottla.client.consumer import Consumer, ConsumerRecord, LogTruncated
+from ottla.client.error_codes import ErrorCode
 from ottla.client.errors import ConfigError, CorruptBatchError, RequestFailed, TopicNotFound
 from ottla.client.protocol import FetchRequest
 from ottla.log.model import LeaderEpoch, Offset
@@ -329,3 +330,56 @@ async def test_batches_as_stored() -> None:
 async def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         connect("127.0.0.1:1").consumer("t", **options)
+
+
+def fetches(cluster: FakeCluster, rack: str) -> int:
+    return sum(request.rack == rack for request in cluster.requests if isinstance(request, FetchRequest))
+
+
+async def test_a_follower_near_by_is_read_from_once_the_leader_names_it() -> None:
+    async with FakeCluster(2) as cluster, connect(cluster.servers) as client:
+        topic = cluster.create("t")
+        fill(topic, 0, 20)
+        cluster.near["b"] = 2
+        async with client.consumer("t", rack="b") as consumer:
+            assert offsets(await take(consumer, 20)) == list(range(20))
+            partition = consumer._fetcher.partitions[0]
+            assert partition.replica == 2
+            fill(topic, 0, 5)
+            cluster.wake()
+            assert offsets(await take(consumer, 5)) == list(range(20, 25))
+            assert partition.replica == 2
+
+
+@pytest.mark.parametrize("error", [ErrorCode.OFFSET_NOT_AVAILABLE, ErrorCode.OFFSET_OUT_OF_RANGE])
+async def test_whatever_is_wrong_with_the_follower_the_leader_is_read_from(error: ErrorCode) -> None:
+    async with FakeCluster(2) as cluster, connect(cluster.servers) as client:
+        topic = cluster.create("t")
+        fill(topic, 0, 20)
+        cluster.near["b"], cluster.near_error = 2, error
+        async with client.consumer("t", rack="b") as consumer:
+            assert offsets(await take(consumer, 20)) == list(range(20))
+            assert consumer._fetcher.partitions[0].replica is None
+            assert fetches(cluster, "b") == 2, "the leader, which names it, and the follower, once"
+
+
+async def test_a_follower_that_is_gone_is_left_for_the_leader() -> None:
+    async with FakeCluster(2) as cluster, connect(cluster.servers) as client:
+        topic = cluster.create("t")
+        fill(topic, 0, 20)
+        cluster.near["b"] = 2
+        async with client.consumer("t", rack="b") as consumer:
+            await take(consumer, 20)
+            await cluster.nodes[2].stop()
+            fill(topic, 0, 5)
+            cluster.wake()
+            assert offsets(await take(consumer, 5)) == list(range(20, 25))
+
+
+async def test_without_a_rack_nobody_is_named() -> None:
+    async with FakeCluster(2) as cluster, connect(cluster.servers) as client:
+        fill(cluster.create("t"), 0, 5)
+        cluster.near["b"] = 2
+        async with client.consumer("t") as consumer:
+            await take(consumer, 5)
+            assert fetches(cluster, "b") == 0

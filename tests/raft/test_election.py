@@ -4,7 +4,7 @@ import pytest
 
 from ottla.log.model import BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, PartitionEpoch
 from ottla.raft.election import drained, elected, settle, with_isr, without, without_unclean
-from ottla.raft.image import Broker, Partition
+from ottla.raft.image import Broker, Partition, Rules
 
 
 def ids(members: str) -> tuple[BrokerId, ...]:
@@ -69,7 +69,7 @@ def test_election_order(
     elr_after: str,
 ) -> None:
     before = partition("", elr, None, last)
-    step = settle(before, ids(isr), ids(elr), brokers(fenced, draining), 2)
+    step = settle(before, ids(isr), ids(elr), brokers(fenced, draining), Rules(2))
     assert (step.state.leader, step.elected_from) == (leader, source)
     assert (step.state.isr, step.state.elr) == (ids(isr_after), ids(elr_after))
     assert step.state.leader_epoch == 5 + (leader is not None)
@@ -90,18 +90,18 @@ def test_election_order(
     ],
 )
 def test_entering_the_elr(isr: str, elr: str, leaving: str, minimum: int, isr_after: str, elr_after: str) -> None:
-    step = without(partition(isr, elr, 2), set(ids(leaving)), brokers(leaving), minimum)
+    step = without(partition(isr, elr, 2), set(ids(leaving)), brokers(leaving), Rules(minimum))
     assert (step.state.isr, step.state.elr) == (ids(isr_after), ids(elr_after))
 
 
 def test_the_elr_empties_when_min_insync_is_reached() -> None:
-    assert with_isr(partition("2", "1", 2), ids("23"), brokers(), 2).state.elr == ()
-    assert with_isr(partition("2", "1", 2), ids("23"), brokers(), 3).state.elr == ids("1")
-    assert with_isr(partition("2", "3", 2), ids("23"), brokers(), 3).state.elr == ()  # by joining the ISR
+    assert with_isr(partition("2", "1", 2), ids("23"), brokers(), Rules(2)).state.elr == ()
+    assert with_isr(partition("2", "1", 2), ids("23"), brokers(), Rules(3)).state.elr == ids("1")
+    assert with_isr(partition("2", "3", 2), ids("23"), brokers(), Rules(3)).state.elr == ()  # by joining the ISR
 
 
 def test_min_insync_lowered_empties_the_elr_with_the_command_that_settles_it() -> None:
-    assert settle(partition("2", "1", 2), ids("2"), ids("1"), brokers(), 1).state == partition_after("2", 2)
+    assert settle(partition("2", "1", 2), ids("2"), ids("1"), brokers(), Rules(1)).state == partition_after("2", 2)
 
 
 def partition_after(isr: str, leader: int) -> Partition:
@@ -111,24 +111,24 @@ def partition_after(isr: str, leader: int) -> Partition:
 
 def test_an_unclean_stop_leaves_both_sets() -> None:
     there = brokers("2")
-    assert without_unclean(partition("23", "", 2), BrokerId(2), there, 2, keeps_last_known=True).state.elr == ()
-    step = without_unclean(partition("", "21", None, 2), BrokerId(2), there, 2, keeps_last_known=True)
+    assert without_unclean(partition("23", "", 2), BrokerId(2), there, Rules(2), keeps_last_known=True).state.elr == ()
+    step = without_unclean(partition("", "21", None, 2), BrokerId(2), there, Rules(2), keeps_last_known=True)
     assert (step.state.leader, step.state.isr, step.state.elr) == (1, ids("1"), ())
-    kept = without_unclean(partition("2", "", 2), BrokerId(2), there, 1, keeps_last_known=True)
+    kept = without_unclean(partition("2", "", 2), BrokerId(2), there, Rules(1), keeps_last_known=True)
     assert (kept.state.leader, kept.state.last_known_leader, kept.state.leader_epoch) == (None, 2, 6)
-    lost = without_unclean(partition("", "", None, 2), BrokerId(2), there, 1, keeps_last_known=False)
+    lost = without_unclean(partition("", "", None, 2), BrokerId(2), there, Rules(1), keeps_last_known=False)
     assert (lost.state.last_known_leader, lost.state.partition_epoch) == (None, 10)
 
 
 def test_draining_stays_where_min_insync_needs_it() -> None:
-    step = drained(partition("23", "", 2), BrokerId(2), brokers(draining="2"), 2)
+    step = drained(partition("23", "", 2), BrokerId(2), brokers(draining="2"), Rules(2))
     assert (step.state.leader, step.state.isr) == (3, ids("23"))
-    step = drained(partition("23", "", 2), BrokerId(2), brokers(draining="2"), 1)
+    step = drained(partition("23", "", 2), BrokerId(2), brokers(draining="2"), Rules(1))
     assert (step.state.leader, step.state.isr) == (3, ids("3"))
     alone = partition("2", "", 2)
-    assert drained(alone, BrokerId(2), brokers(draining="2"), 1).state is alone
+    assert drained(alone, BrokerId(2), brokers(draining="2"), Rules(1)).state is alone
 
 
 def test_a_leader_in_good_standing_stays_though_another_is_preferred() -> None:
     led = partition("231", "", 1)
-    assert elected(led, brokers(), 2).state is led
+    assert elected(led, brokers(), Rules(2)).state is led

@@ -12,18 +12,25 @@ from msgspec.structs import replace
 from ottla.log.model import BrokerId, DirectoryId, TopicId
 from ottla.raft.commands import (
     AllocateProducerIds,
+    AlterConfigs,
     AlterPartition,
+    AlterPartitionReassignments,
     Body,
     Command,
+    ConfigChange,
     CreatePartitions,
     CreateTopic,
     DeleteTopic,
+    Election,
+    ElectLeaders,
+    Reassignment,
     Requester,
+    SetDrained,
     decode_command,
     encode_command,
 )
 from ottla.raft.events import PartitionChanged
-from ottla.raft.image import MetadataImage, Partition, Topic, empty_image
+from ottla.raft.image import MetadataImage, Partition, Rules, Topic, empty_image
 from ottla.raft.image_codec import TOPICS_PER_PIECE, UnreadableImage, decode_image, encode_image, image_pieces
 from ottla.raft.replay import replay, replay_all
 from ottla.raft.results import (
@@ -75,12 +82,14 @@ class Replicas:
 
     def changed(self, event: PartitionChanged) -> None:
         leader = event.state.leader
+        # Who comes begins with nothing, who goes sets aside what it has.
+        self.logs = {replica: self.logs.get(replica, ()) for replica in event.state.replicas}
         if leader is None or event.state.leader_epoch == self.leader_epoch:
             return
         self.leader_epoch = event.state.leader_epoch
         log = self.logs[leader]
-        if event.elected_from == "last_known_leader":
-            self.committed = log[: len(self.committed)]  # the one election that may lose, and says so
+        if event.elected_from in ("last_known_leader", "unclean"):
+            self.committed = common_prefix([log, self.committed])  # the elections that may lose, and say so
         assert log[: len(self.committed)] == self.committed, "elected without a committed record"
 
 
@@ -134,8 +143,21 @@ class History(Cluster):
             self._grow(a)
         elif kind == 19:
             self._request(broker, b)
-        else:
+        elif kind == 20:
             self._replace_the_other_topic(b)
+        elif kind < 24:
+            self._move(a, b, c)
+        elif kind == 24:
+            unclean = c % 8 == 0
+            self(ElectLeaders((Election(*self._some_partition(a)),), unclean, BrokerId(b % 4 + 1) if b < 4 else None))
+        else:
+            self(SetDrained(BrokerId(broker), b % 2 == 0))
+
+    def _move(self, a: int, b: int, c: int) -> None:
+        """To some brokers in some order, or back."""
+        brokers = [BrokerId((c + n) % self.BROKERS + 1) for n in range(self.BROKERS) if b >> n & 1]
+        target = tuple(reversed(brokers)) if c & 8 else tuple(brokers)
+        self(AlterPartitionReassignments((Reassignment(*self._some_partition(a), target or None),)))
 
     def _replace_the_other_topic(self, b: int) -> None:
         """Delete it; make it anew under the same name, which is another topic."""
@@ -203,7 +225,7 @@ class History(Cluster):
         for topic in self.image.topics.values():
             for number, partition in enumerate(topic.partitions):
                 replicas = self.replicas.setdefault((topic.topic_id, number), Replicas(partition))
-                replicas.advance(partition, self.image.min_insync(topic))
+                replicas.advance(partition, self.image.min_insync(topic, partition))
 
     def _check(self, before: MetadataImage, after: MetadataImage) -> None:
         assert after.next_producer_id >= before.next_producer_id
@@ -213,12 +235,14 @@ class History(Cluster):
         for topic in after.topics.values():
             old = before.topics.get(topic.name)
             for number, partition in enumerate(topic.partitions):
-                check_partition(after, partition, after.min_insync(topic))
+                check_partition(after, partition, after.rules(topic, partition))
                 if old is not None and old.topic_id == topic.topic_id and number < len(old.partitions):
                     check_change(before, old.partitions[number], after, partition)
+                    check_move(old.partitions[number], partition, after.rules(topic, partition))
 
 
-def check_partition(image: MetadataImage, partition: Partition, minimum: int) -> None:
+def check_partition(image: MetadataImage, partition: Partition, rules: Rules) -> None:
+    minimum = rules.minimum
     isr, elr = set(partition.isr), set(partition.elr)
     assert len(isr) == len(partition.isr)
     assert len(elr) == len(partition.elr)
@@ -233,13 +257,33 @@ def check_partition(image: MetadataImage, partition: Partition, minimum: int) ->
         assert not any(image.brokers[member].active for member in elr), "a leader is there and not elected"
     elif image.brokers[partition.leader].draining:
         assert all(image.brokers[member].draining for member in isr), "a leadership was not handed over"
+    elif image.brokers[partition.leader].drained:
+        assert not any(image.brokers[member].willing for member in isr), "a drained broker leads on"
+    adding, removing = set(partition.adding), set(partition.removing)
+    assert adding | removing <= set(partition.replicas)
+    assert not adding & removing
+    assert partition.replicas[len(partition.replicas) - len(removing) :] == partition.removing
+    in_target = isr - removing
+    done = adding <= isr and len(in_target) >= max(1, rules.goal)
+    assert not (partition.reassigning and isr and done), "what is done is not over"
 
 
 def check_change(before: MetadataImage, old: Partition, after: MetadataImage, new: Partition) -> None:
     assert new.partition_epoch == old.partition_epoch + (new != old)
-    assert new.leader_epoch == old.leader_epoch + (new.leader != old.leader)
+    left = set(old.replicas) - set(new.replicas)
+    assert new.leader_epoch == old.leader_epoch + (new.leader != old.leader or bool(left))
     for member in set(new.isr) - set(old.isr):
         assert after.brokers[member].active, "a fenced or draining broker entered an ISR"
+
+
+def check_move(old: Partition, new: Partition, rules: Rules) -> None:
+    """Nobody goes who is needed."""
+    left = set(old.replicas) - set(new.replicas)
+    if left & {*old.isr, *old.elr}:
+        assert len(new.isr) >= max(1, rules.minimum), "too few hold what was committed"
+    if left - set(old.adding):
+        assert set(new.replicas) - set(old.settled) <= set(new.isr), "removed before those that come had caught up"
+        assert len(new.isr) >= max(1, rules.goal), "removed while too few of those that stay were in sync"
 
 
 STEPS = st.lists(
@@ -275,8 +319,58 @@ def test_long_histories_commit_lose_disks_and_elect_from_everywhere(seed: int) -
     check_second_machine(history)
 
 
+MOVES = st.lists(
+    st.tuples(st.integers(0, 25), st.integers(0, 15), st.integers(0, 15), st.integers(0, 15)), min_size=10, max_size=80
+)
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
+)
+@given(MOVES, st.integers(1, 4), st.integers(1, 3))
+def test_histories_with_moves_elections_and_drains(
+    steps: list[tuple[int, int, int, int]], replication_factor: int, minimum: int
+) -> None:
+    history = History(replication_factor, minimum)
+    for step in steps:
+        history.step(*step)
+    check_replay_from_scratch(history)
+    check_second_machine(history)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_with_manual_recovery_nobody_without_a_committed_record_ever_leads_unasked(seed: int) -> None:
+    """However all replicas of a partition lose what they had not synced: their power, in any order."""
+    rng = random.Random(seed)
+    history = History(rng.randint(2, 4), rng.randint(1, 3))
+    history(AlterConfigs(TOPIC, "", (ConfigChange("unclean.recovery", "set", "manual"),)))
+    for _ in range(200):
+        kind = rng.choice((0, 2, 3, 4, 5, 9, 9, 9, 10, 11, 12, 13, 14, 15, 16, 21, 25))
+        history.step(kind, rng.randrange(16), rng.randrange(16), rng.randrange(16))
+    sources = {
+        event.elected_from
+        for _, events in history.events
+        for event in events
+        if isinstance(event, PartitionChanged) and event.topic_id == TOPIC
+    }
+    assert sources <= {None, "isr", "elr"}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_long_histories_with_moves_elections_and_drains(seed: int) -> None:
+    rng = random.Random(seed)
+    history = History(rng.randint(1, 4), rng.randint(1, 3))
+    for _ in range(200):
+        history.step(rng.randrange(26), rng.randrange(16), rng.randrange(16), rng.randrange(16))
+    check_replay_from_scratch(history)
+    check_second_machine(history)
+
+
 @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(STEPS, st.integers(1, 4), st.floats(0, 1))
+@given(MOVES, st.integers(1, 4), st.floats(0, 1))
 def test_a_snapshot_in_the_middle_changes_nothing(
     steps: list[tuple[int, int, int, int]], replication_factor: int, share: float
 ) -> None:

@@ -7,14 +7,19 @@ from ottla.log.model import BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, Par
 from ottla.raft.commands import (
     AllocateProducerIds,
     AlterPartition,
+    AlterPartitionReassignments,
     Body,
     CreatePartitions,
     CreateTopic,
     DeleteTopic,
     DrainBroker,
+    Election,
+    ElectLeaders,
     FenceBroker,
+    Reassignment,
     RegisterBroker,
     Requester,
+    SetDrained,
     UnfenceBroker,
 )
 from ottla.raft.events import PartitionChanged
@@ -23,9 +28,11 @@ from ottla.raft.results import (
     Done,
     PartitionAltered,
     PartitionCreation,
+    PartitionsChanged,
     ProducerIdBlock,
     Refused,
     Registered,
+    Result,
     TopicCreation,
 )
 
@@ -404,3 +411,133 @@ def test_an_unclean_stop_with_a_damaged_partition_is_both(cluster: Cluster) -> N
     cluster.unfence(1)
     assert cluster.state() == (None, (), ())
     assert cluster.partition(topic_id(2)).leader == 1  # as last known leader
+# Stories: moves, elections by order, drains
+
+
+def _move(cluster: Cluster, *target: int) -> Result:
+    replicas = tuple(map(BrokerId, target)) or None
+    return cluster(AlterPartitionReassignments((Reassignment(TOPIC, 0, replicas),)))
+
+
+@pytest.fixture
+def five() -> Cluster:
+    cluster = Cluster()
+    cluster.start(1, 2, 3, 4, 5)
+    assert isinstance(cluster.create(1, 2, 3), TopicCreation)
+    return cluster
+
+
+def test_a_move_adds_then_catches_up_then_removes_and_hands_over_the_leadership(five: Cluster) -> None:
+    before = five.partition()
+    assert _move(five, 4, 5, 2) == PartitionsChanged(1, ())
+    moving = five.partition()
+    assert (moving.replicas, moving.adding, moving.removing) == ((4, 5, 2, 1, 3), (4, 5), (1, 3))
+    assert five.state() == (1, (2, 1, 3), ())
+    five.alter(1, 2, 3, 4)
+    assert five.partition().reassigning
+    five.alter(1, 2, 3, 4, 5)
+    after = five.partition()
+    assert (after.replicas, after.adding, after.removing) == ((4, 5, 2), (), ())
+    assert five.state() == (4, (4, 5, 2), ())
+    assert after.leader_epoch == before.leader_epoch + 1
+
+
+def test_a_replica_that_goes_ends_the_leader_epoch_even_if_the_leader_stays(five: Cluster) -> None:
+    # What the one that went has still to say must not count if it is made a replica again.
+    _move(five, 1, 2, 4)
+    five.alter(1, 2, 3, 4)
+    assert (five.partition().leader, five.partition().leader_epoch) == (1, 1)
+
+
+def test_a_move_to_the_dead_stays_pending_until_it_is_called_off(five: Cluster) -> None:
+    five.fence(4)
+    _move(five, 1, 2, 4)
+    five.alter(1, 2, 3)
+    assert five.partition().adding == (4,)
+    _move(five)
+    assert (five.partition().replicas, five.state()) == ((1, 2, 3), (1, (1, 2, 3), ()))
+
+
+def test_a_move_waits_for_enough_of_its_target(five: Cluster) -> None:
+    _move(five, 4, 2, 3)
+    five.fence(2)
+    five.fence(3)
+    five.alter(1, 4)
+    assert five.partition().removing == (1,)  # 4 alone is below min.insync
+    five.unfence(2)
+    five.alter(1, 2, 4)
+    assert five.partition().replicas == (4, 2, 3)
+
+
+def test_who_was_being_added_stays_where_too_few_others_hold_what_is_committed(five: Cluster) -> None:
+    _move(five, 4, 5, 1)
+    five.alter(1, 2, 3, 4)
+    five.fence(2)
+    five.fence(3)
+    result = _move(five)
+    assert isinstance(result, PartitionsChanged)
+    assert [refusal.code for refusal in result.failed] == ["INVALID_REPLICA_ASSIGNMENT"]
+    assert four_holds(five)
+    five.unfence(2)
+    five.alter(1, 2, 4)
+    assert _move(five) == PartitionsChanged(1, ())
+    assert five.state() == (1, (1, 2), ())
+
+
+def four_holds(cluster: Cluster) -> bool:
+    return 4 in cluster.partition().isr
+
+
+def test_more_replicas_do_not_stop_who_writes_to_those_there_are() -> None:
+    cluster = Cluster()
+    cluster.start(1, 2, 3)
+    cluster.create(1)
+    _move(cluster, 1, 2, 3)
+    topic = cluster.image.topics["t"]
+    assert cluster.image.min_insync(topic, cluster.partition()) == 1
+    cluster.alter(1, 2, 3)
+    assert cluster.image.min_insync(cluster.image.topics["t"], cluster.partition()) == 2
+
+
+def test_a_deleted_topic_moves_no_more(five: Cluster) -> None:
+    _move(five, 4, 5, 2)
+    assert five(DeleteTopic(TOPIC)) == Done()
+    result = _move(five, 1, 2, 3)
+    assert isinstance(result, PartitionsChanged)
+    assert [refusal.code for refusal in result.failed] == ["UNKNOWN_TOPIC_ID"]
+
+
+def test_a_drained_broker_leads_nothing_stays_in_sync_and_comes_back_drained(three: Cluster) -> None:
+    assert three(SetDrained(BrokerId(1), True)) == Done()
+    assert three.state() == (2, (1, 2, 3), ())
+    three.register(1)
+    three.unfence(1)
+    assert three.image.brokers[BrokerId(1)].drained
+    three.alter(1, 2, 3)
+    three.fence(2)
+    assert three.state() == (3, (1, 3), ())
+    three.fence(3)
+    assert three.partition().leader == 1  # rather than nobody
+    three.unfence(2)
+    three.alter(1, 2)
+    assert three.partition().leader == 2
+    three(SetDrained(BrokerId(1), False))
+    three(ElectLeaders((Election(TOPIC, 0),)))
+    assert three.partition().leader == 1
+
+
+def test_manual_recovery_waits_for_an_operator(three: Cluster) -> None:
+    topic = three.image.topics["t"]
+    manual = replace(topic, configs={"unclean.recovery": "manual"})
+    three.machine.image = replace(three.image, topics={"t": manual})
+    for broker in (3, 2, 1):
+        three.fence(broker)
+    for broker in (1, 2):
+        three.register(broker, unclean=True)
+    three.unfence(1)
+    assert three.state() == (None, (), ())
+    assert three.partition().last_known_leader == 1
+    assert three(ElectLeaders((Election(TOPIC, 0),), True)) == PartitionsChanged(1, ())
+    assert three.state() == (1, (1,), ())
+    changed = [event for event in three.events[-1][1] if isinstance(event, PartitionChanged)]
+    assert [event.elected_from for event in changed] == ["unclean"]

@@ -72,7 +72,11 @@ class Invariants:
                 self._hold(state.leader is None or state.leader in state.isr, f"led from outside the ISR: {where}")
                 fenced = [member for member in state.isr if image.brokers[member].fenced]
                 self._hold(not fenced, f"fenced and in the ISR: {fenced}: {where}")
-                enough = len(state.isr) >= image.min_insync(topic)
+                leader = None if state.leader is None else image.brokers[state.leader]
+                idle = [member for member in state.isr if image.brokers[member].active]
+                idle = [member for member in idle if not image.brokers[member].drained]
+                self._hold(leader is None or not leader.drained or not idle, f"a drained broker leads: {where}")
+                enough = len(state.isr) >= image.min_insync(topic, state)
                 self._hold(not (enough and state.elr), f"an ELR beside an ISR that is large enough: {where}")
 
     def _check_in_sync(self, image: MetadataImage, nodes: Mapping[BrokerId, Parts]) -> None:

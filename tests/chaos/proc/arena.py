@@ -13,12 +13,14 @@ from typing import Any
 from ottla.client.protocol import MetadataResponse, PartitionMetadata
 
 from ..arena import Pair, Place
+from ..members import administer, undrain_all
 from ..nemesis import KINDS
 from .host import PORT, RESERVE_BYTES, Host, faketime_library
 from .network import Network
 from .view import View, trouble
 
 STOP_S_MAX = 20.0
+ADMIN_S_MAX = 5.0
 SYNC_S_MAX = 4.0
 END_S_MAX = 3.0
 LOOK_S = 0.1
@@ -136,6 +138,20 @@ class ProcessArena:
         return self._count("failpoint", died)
 
     # --- network -----------------------------------------------------------------------------------------------------
+
+    async def administer(self, chance: Random) -> bool:
+        try:
+            async with asyncio.timeout(ADMIN_S_MAX):
+                return self._count("admin", await administer(self.servers, chance))
+        except TimeoutError:
+            return self._count("admin", False)
+
+    async def undrain(self) -> bool:
+        try:
+            async with asyncio.timeout(ADMIN_S_MAX):
+                return await undrain_all(self.servers)
+        except TimeoutError:
+            return False
 
     async def cut(self, pairs: set[Pair]) -> None:
         self._cuts_open = True

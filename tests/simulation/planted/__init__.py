@@ -8,7 +8,8 @@ from .base import Bug
 from .log import LOG
 from .membership import MEMBERSHIP
 from .metadata import METADATA
+from .moves import MOVES
 from .replication import REPLICATION
 
-BUGS: dict[str, Bug] = {**REPLICATION, **MEMBERSHIP, **METADATA, **LOG}
+BUGS: dict[str, Bug] = {**REPLICATION, **MEMBERSHIP, **METADATA, **MOVES, **LOG}
 PLANTED = {name: bug.plant for name, bug in BUGS.items()}

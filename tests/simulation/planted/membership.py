@@ -31,22 +31,23 @@ def _any_replica(image: Any, partition: Any, member: Any, epoch: Any) -> str | N
     return None if member in partition.replicas else "is not a replica of the partition"
 
 
-def _no_elr(old: Any, isr: Any, elr: Any, brokers: Any, minimum: int, *, settle: Any = election.settle) -> Step:
-    return settle(old, isr, (), brokers, minimum)  # type: ignore[no-any-return]
+_SETTLE = election.settle
 
 
-def _choose_anybody(old: Any, isr: Any, elr: Any, brokers: Any, *, choose: Any = election._choose) -> Any:
-    choice = choose(old, isr, elr, brokers)
+def _no_elr(old: Any, isr: Any, elr: Any, brokers: Any, rules: Any, **how: Any) -> Step:
+    return _SETTLE(old, isr, (), brokers, rules, **how)
+
+
+def _choose_anybody(old: Any, isr: Any, elr: Any, brokers: Any, rules: Any, *, choose: Any = election._choose) -> Any:
+    choice = choose(old, isr, elr, brokers, rules)
     if choice.leader is not None:
         return choice
     active = [member for member in old.replicas if brokers[member].active]
     return election._Choice(active[0], "isr") if active else choice
 
 
-def _same_leader_epoch(
-    old: Any, isr: Any, elr: Any, brokers: Any, minimum: int, *, settle: Any = election.settle
-) -> Step:
-    step = settle(old, isr, elr, brokers, minimum)
+def _same_leader_epoch(old: Any, isr: Any, elr: Any, brokers: Any, rules: Any, **how: Any) -> Step:
+    step = _SETTLE(old, isr, elr, brokers, rules, **how)
     return Step(replace(step.state, leader_epoch=max(old.leader_epoch, 0)), step.elected_from)
 
 
