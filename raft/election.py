@@ -163,7 +163,8 @@ def _choose(
         if member in elr and brokers[member].active:
             return _Choice(member, "elr")
     last = old.leader if old.leader is not None else old.last_known_leader
-    if rules.last_known and not elr and last is not None and brokers[last].active and last not in old.offline:
+    able = last in old.replicas and last not in old.offline
+    if rules.last_known and not elr and last is not None and able and brokers[last].active:
         return _Choice(last, "last_known_leader")
     return _Choice(None, "isr")
 

@@ -285,6 +285,7 @@ def check_partition(image: MetadataImage, partition: Partition, rules: Rules) ->
     assert len(elr) == len(partition.elr)
     assert isr | elr <= set(partition.replicas)
     assert not (isr | elr) & set(partition.offline)
+    assert partition.last_known_leader in (None, *partition.replicas)
     assert set(partition.offline) <= set(partition.replicas)
     assert not isr & elr
     assert not elr or len(isr) < minimum
