@@ -1,7 +1,5 @@
 """Deciding the life of brokers: registered, fenced, unfenced, draining (KIP-841, KIP-966)."""
 
-from collections.abc import Callable
-
 from msgspec.structs import replace
 
 from ottla.log.model import BrokerEpoch, BrokerId, PartitionEpoch, TopicIdPartition
@@ -161,30 +159,25 @@ def _come_back(image: MetadataImage, old: Broker, body: Registration, brokers: B
     intact = set(body.intact) if isinstance(body, RegisterBroker2) else set()
     same_data = body.directory_id == old.directory_id and not _lost_everything(body)
     damaged = set(body.damaged) if isinstance(body, RegisterBroker2) else set()
+    offline = set(body.offline) if isinstance(body, RegisterBroker2) else set()
 
     def step(key: TopicIdPartition, partition: Partition, rules: Rules) -> Step:
-        unclean = other_disk or (body.unclean and key not in intact)
+        unclean = other_disk or (body.unclean and key not in intact) or body.broker_id in partition.offline
         if not unclean and key not in damaged:
             return without(partition, {body.broker_id}, brokers, rules)
         keeps = same_data and key not in damaged
         return without_unclean(partition, body.broker_id, brokers, rules, keeps_last_known=keeps)
 
-    return moved_each(image, body.broker_id, lambda key, state, rules: _back_online(key, state, rules, body, step))
+    def step_with_offline(key: TopicIdPartition, partition: Partition, rules: Rules) -> Step:
+        """A new incarnation serves again what the one before could not, but for what it says it cannot."""
+        if (key in offline) == (body.broker_id in partition.offline):
+            return step(key, partition, rules)
+        unable = {*partition.offline, body.broker_id} if key in offline else {*partition.offline} - {body.broker_id}
+        marked = replace(partition, offline=tuple(member for member in partition.replicas if member in unable))
+        state, elected_from = step(key, marked, rules)
+        return Step(replace(state, partition_epoch=PartitionEpoch(partition.partition_epoch + 1)), elected_from)
 
-
-def _back_online(
-    key: TopicIdPartition,
-    partition: Partition,
-    rules: Rules,
-    body: Registration,
-    step: Callable[[TopicIdPartition, Partition, Rules], Step],
-) -> Step:
-    """A new incarnation serves again what the one before could not."""
-    if body.broker_id not in partition.offline:
-        return step(key, partition, rules)
-    rest = tuple(member for member in partition.offline if member != body.broker_id)
-    state, elected_from = step(key, replace(partition, offline=rest), rules)
-    return Step(replace(state, partition_epoch=PartitionEpoch(partition.partition_epoch + 1)), elected_from)
+    return moved_each(image, body.broker_id, step_with_offline)
 
 
 def _with(image: MetadataImage, broker: Broker) -> Brokers:

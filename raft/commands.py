@@ -65,7 +65,8 @@ class RegisterBroker2(msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
 
     ``damaged``: partitions of which the broker may hold less than it did. It leaves their ISR and ELR, and is not taken
     as their last known leader; of the others only if ``unclean``. ``intact``: partitions of which it never acknowledged
-    what was not durable (flush=ack): it stays what it was in them, ``unclean`` or not.
+    what was not durable (flush=ack): it stays what it was in them, ``unclean`` or not. ``offline``: partitions that it
+    cannot serve in this run, as ReplicasOffline says.
     """
 
     broker_id: _BrokerId
@@ -77,6 +78,7 @@ class RegisterBroker2(msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
     unclean: bool
     damaged: Annotated[tuple[tuple[_TopicId, _Count], ...], msgspec.Meta(max_length=MAX_DAMAGED)] = ()
     previous_broker_epoch: _BrokerEpoch | None = None  # what it had on disk
+    offline: Annotated[tuple[tuple[_TopicId, _Count], ...], msgspec.Meta(max_length=MAX_DAMAGED)] = ()
     intact: Annotated[tuple[tuple[_TopicId, _Count], ...], msgspec.Meta(max_length=MAX_INTACT)] = ()
 
 
