@@ -21,7 +21,8 @@ from ottla.log.records import BatchBuilder, batches_in
 from ..group_sync import RunBlocking
 from ..replica import Refused, Replica
 from .outcome import GroupRefused, Outcome, Reply
-from .records import GroupRecord, decode_record, encode_key, encode_value
+from .record_codec import decode_record, encode_key, encode_value
+from .records import GroupRecord
 from .refusals import OneGroupRequest, coordinator_error, refusal
 from .shard import Shard
 from .wire import BadRecord
