@@ -9,166 +9,68 @@ has -1 for a number that is absent, there is None here; the two epochs that mean
 """
 
 from .classic_protocol import (
-    HeartbeatRequest as HeartbeatRequest,
-)
-from .classic_protocol import (
-    HeartbeatResponse as HeartbeatResponse,
-)
-from .classic_protocol import (
-    JoinedMember as JoinedMember,
-)
-from .classic_protocol import (
-    JoinGroupRequest as JoinGroupRequest,
-)
-from .classic_protocol import (
-    JoinGroupResponse as JoinGroupResponse,
-)
-from .classic_protocol import (
-    JoinProtocol as JoinProtocol,
-)
-from .classic_protocol import (
-    LeaveGroupRequest as LeaveGroupRequest,
-)
-from .classic_protocol import (
-    LeaveGroupResponse as LeaveGroupResponse,
-)
-from .classic_protocol import (
-    LeavingMember as LeavingMember,
-)
-from .classic_protocol import (
-    LeftMember as LeftMember,
-)
-from .classic_protocol import (
-    MemberAssignment as MemberAssignment,
-)
-from .classic_protocol import (
-    SyncGroupRequest as SyncGroupRequest,
-)
-from .classic_protocol import (
-    SyncGroupResponse as SyncGroupResponse,
+    HeartbeatRequest,
+    HeartbeatResponse,
+    JoinedMember,
+    JoinGroupRequest,
+    JoinGroupResponse,
+    JoinProtocol,
+    LeaveGroupRequest,
+    LeaveGroupResponse,
+    LeavingMember,
+    LeftMember,
+    MemberAssignment,
+    SyncGroupRequest,
+    SyncGroupResponse,
 )
 from .consumer_protocol import (
-    ConsumerGroupHeartbeatRequest as ConsumerGroupHeartbeatRequest,
-)
-from .consumer_protocol import (
-    ConsumerGroupHeartbeatResponse as ConsumerGroupHeartbeatResponse,
-)
-from .consumer_protocol import (
-    TopicPartitions as TopicPartitions,
+    ConsumerGroupHeartbeatRequest,
+    ConsumerGroupHeartbeatResponse,
+    TopicPartitions,
 )
 from .group_admin_protocol import (
-    ConsumerGroupDescribeRequest as ConsumerGroupDescribeRequest,
-)
-from .group_admin_protocol import (
-    ConsumerGroupDescribeResponse as ConsumerGroupDescribeResponse,
-)
-from .group_admin_protocol import (
-    Coordinator as Coordinator,
-)
-from .group_admin_protocol import (
-    DeletedGroup as DeletedGroup,
-)
-from .group_admin_protocol import (
-    DeleteGroupsRequest as DeleteGroupsRequest,
-)
-from .group_admin_protocol import (
-    DeleteGroupsResponse as DeleteGroupsResponse,
-)
-from .group_admin_protocol import (
-    DescribedConsumer as DescribedConsumer,
-)
-from .group_admin_protocol import (
-    DescribedConsumerGroup as DescribedConsumerGroup,
-)
-from .group_admin_protocol import (
-    DescribedGroup as DescribedGroup,
-)
-from .group_admin_protocol import (
-    DescribedMember as DescribedMember,
-)
-from .group_admin_protocol import (
-    DescribeGroupsRequest as DescribeGroupsRequest,
-)
-from .group_admin_protocol import (
-    DescribeGroupsResponse as DescribeGroupsResponse,
-)
-from .group_admin_protocol import (
-    FindCoordinatorRequest as FindCoordinatorRequest,
-)
-from .group_admin_protocol import (
-    FindCoordinatorResponse as FindCoordinatorResponse,
-)
-from .group_admin_protocol import (
-    ListedGroup as ListedGroup,
-)
-from .group_admin_protocol import (
-    ListGroupsRequest as ListGroupsRequest,
-)
-from .group_admin_protocol import (
-    ListGroupsResponse as ListGroupsResponse,
+    ConsumerGroupDescribeRequest,
+    ConsumerGroupDescribeResponse,
+    Coordinator,
+    DeletedGroup,
+    DeleteGroupsRequest,
+    DeleteGroupsResponse,
+    DescribedConsumer,
+    DescribedConsumerGroup,
+    DescribedGroup,
+    DescribedMember,
+    DescribeGroupsRequest,
+    DescribeGroupsResponse,
+    FindCoordinatorRequest,
+    FindCoordinatorResponse,
+    ListedGroup,
+    ListGroupsRequest,
+    ListGroupsResponse,
 )
 from .group_names import (
-    CLASSIC as CLASSIC,
-)
-from .group_names import (
-    CONSUMER as CONSUMER,
-)
-from .group_names import (
-    INTERNAL_TOPICS as INTERNAL_TOPICS,
-)
-from .group_names import (
-    JOIN_EPOCH as JOIN_EPOCH,
-)
-from .group_names import (
-    LEAVE_EPOCH as LEAVE_EPOCH,
-)
-from .group_names import (
-    STATIC_LEAVE_EPOCH as STATIC_LEAVE_EPOCH,
-)
-from .group_names import (
-    GroupId as GroupId,
-)
-from .group_names import (
-    InstanceId as InstanceId,
-)
-from .group_names import (
-    MemberId as MemberId,
-)
-from .group_names import (
-    Payload as Payload,
-)
-from .group_names import (
-    Text as Text,
+    CLASSIC,
+    CONSUMER,
+    INTERNAL_TOPICS,
+    JOIN_EPOCH,
+    LEAVE_EPOCH,
+    STATIC_LEAVE_EPOCH,
+    GroupId,
+    InstanceId,
+    MemberId,
+    Payload,
+    Text,
 )
 from .offset_protocol import (
-    CommitPartition as CommitPartition,
-)
-from .offset_protocol import (
-    CommittedPartition as CommittedPartition,
-)
-from .offset_protocol import (
-    FetchedOffset as FetchedOffset,
-)
-from .offset_protocol import (
-    OffsetCommitRequest as OffsetCommitRequest,
-)
-from .offset_protocol import (
-    OffsetCommitResponse as OffsetCommitResponse,
-)
-from .offset_protocol import (
-    OffsetDeleteRequest as OffsetDeleteRequest,
-)
-from .offset_protocol import (
-    OffsetDeleteResponse as OffsetDeleteResponse,
-)
-from .offset_protocol import (
-    OffsetFetchRequest as OffsetFetchRequest,
-)
-from .offset_protocol import (
-    OffsetFetchResponse as OffsetFetchResponse,
-)
-from .offset_protocol import (
-    OffsetPartition as OffsetPartition,
+    CommitPartition,
+    CommittedPartition,
+    FetchedOffset,
+    OffsetCommitRequest,
+    OffsetCommitResponse,
+    OffsetDeleteRequest,
+    OffsetDeleteResponse,
+    OffsetFetchRequest,
+    OffsetFetchResponse,
+    OffsetPartition,
 )
 
 GroupRequest = (
@@ -202,3 +104,62 @@ GroupResponse = (
     | DescribeGroupsResponse
     | DeleteGroupsResponse
 )
+
+__all__ = [
+    "CLASSIC",
+    "CONSUMER",
+    "CommitPartition",
+    "CommittedPartition",
+    "ConsumerGroupDescribeRequest",
+    "ConsumerGroupDescribeResponse",
+    "ConsumerGroupHeartbeatRequest",
+    "ConsumerGroupHeartbeatResponse",
+    "Coordinator",
+    "DeleteGroupsRequest",
+    "DeleteGroupsResponse",
+    "DeletedGroup",
+    "DescribeGroupsRequest",
+    "DescribeGroupsResponse",
+    "DescribedConsumer",
+    "DescribedConsumerGroup",
+    "DescribedGroup",
+    "DescribedMember",
+    "FetchedOffset",
+    "FindCoordinatorRequest",
+    "FindCoordinatorResponse",
+    "GroupId",
+    "GroupRequest",
+    "GroupResponse",
+    "HeartbeatRequest",
+    "HeartbeatResponse",
+    "INTERNAL_TOPICS",
+    "InstanceId",
+    "JOIN_EPOCH",
+    "JoinGroupRequest",
+    "JoinGroupResponse",
+    "JoinProtocol",
+    "JoinedMember",
+    "LEAVE_EPOCH",
+    "LeaveGroupRequest",
+    "LeaveGroupResponse",
+    "LeavingMember",
+    "LeftMember",
+    "ListGroupsRequest",
+    "ListGroupsResponse",
+    "ListedGroup",
+    "MemberAssignment",
+    "MemberId",
+    "OffsetCommitRequest",
+    "OffsetCommitResponse",
+    "OffsetDeleteRequest",
+    "OffsetDeleteResponse",
+    "OffsetFetchRequest",
+    "OffsetFetchResponse",
+    "OffsetPartition",
+    "Payload",
+    "STATIC_LEAVE_EPOCH",
+    "SyncGroupRequest",
+    "SyncGroupResponse",
+    "Text",
+    "TopicPartitions",
+]
