@@ -368,5 +368,7 @@ class Members(RuleBasedStateMachine):
         assert len(self.world.shard.timers) <= len(found.members) + len(found.pending) + 2
 
 
-Members.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Members.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=30, deadline=None, derandomize=True, database=None
+)
 TestMembers = Members.TestCase

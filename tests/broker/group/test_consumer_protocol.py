@@ -147,7 +147,9 @@ class Groups(RuleBasedStateMachine):
             self.epoch = group.epoch
 
 
-Groups.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Groups.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=30, deadline=None, derandomize=True, database=None
+)
 TestGroups = Groups.TestCase
 
 
