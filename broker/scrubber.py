@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 SUSPECT_BYTES = 1 << 20
 """So much is read again where somebody met damage, or one larger batch."""
 SUSPECT_PAUSE_S = 5.0
-"""A partition that was found good on suspicion is not looked at again so soon: whoever suspects may be wrong, or lie."""
+"""A partition that was found good on suspicion is not looked at again so soon: whoever suspects may be wrong."""
 SUSPECTS_MAX = 1000
 _END = object()
 

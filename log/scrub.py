@@ -1,4 +1,4 @@
-"""Reads a log's segments again to find bytes that have rotted: every CRC, and what no CRC covers, the offsets and epochs.
+"""Reads a log's segments again to find bytes that have rotted: every CRC, and the offsets and epochs that none covers.
 
 For an executor, in pieces, as cleaning (cleaner.py): it reads through files of its own and touches nothing that the
 event loop owns. What it is told of the log is as it was when the pass began; a log that is truncated, cleaned or

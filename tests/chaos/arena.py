@@ -90,6 +90,20 @@ class Arena(Protocol):
 
     async def skew(self, host: str, seconds: float) -> None: ...
 
+    async def spoil(self, host: str, chance: Random, *, tear: bool, tails: bool) -> bool:
+        """Let bytes of some files of a host that is down rot, or their ends go. ``tails``: of what was written last, too:
+        after a kill -9 nobody could tell that from a write that the death tore."""
+        ...
+
+    async def rot(self, host: str, chance: Random) -> bool:
+        """Let bytes of a log rot while a node serves it."""
+        ...
+
+    async def nurse(self, host: str) -> None:
+        """An operator looks after a host whose disk has rotted until it has found all of it (bounded): he removes the
+        checkpoints that it complains of, and restarts it where it has given partitions up."""
+        ...
+
     # What a nemesis aims at
 
     async def some_place(self, chance: Random) -> Place | None: ...

@@ -22,6 +22,7 @@ PAUSE_S = (0.2, 2.0)
 """Between two acts."""
 MEND_CHANCE = 0.75
 LATE_S_MAX = 2.0
+WHOLE_LOOKS_MAX = 30
 AT = "@"
 """In a kind, before a failpoint's place: ``failpoint@log.append.before``."""
 
@@ -356,6 +357,57 @@ class Nemesis:
                 await self._wait(0, 2)
         return done
 
+    # --- disks that rot ----------------------------------------------------------------------------------------------
+
+    async def _corrupt(self) -> bool:
+        """Bits of a stopped host's files turn over."""
+        return await self._spoil(tear=False)
+
+    async def _torn(self) -> bool:
+        """The ends of a stopped host's files are gone."""
+        return await self._spoil(tear=True)
+
+    async def _spoil(self, *, tear: bool) -> bool:
+        host = self._aim(await self._anybody())
+        if not await self._wound(host):
+            return False
+        dice = self._chance.random()
+        if dice < 0.4:
+            await self._arena.stop(host)
+        elif dice < 0.7 and not self._durable:
+            await self._arena.lose_power(host)
+        killed = self._arena.is_up(host) and await self._arena.kill(host)
+        await self._wait(0, 1)
+        done = await self._arena.spoil(host, self._chance, tear=tear, tails=not killed)
+        await self._start(host)
+        await self._arena.nurse(host)
+        return done
+
+    async def _rot(self) -> bool:
+        """Bits of what a node serves turn over: often of what a follower has not read yet."""
+        place = await self._arena.some_place(self._chance)
+        host = self._aim(place.leader if place is not None and place.leader is not None else await self._anybody())
+        if not await self._wound(host):
+            return False
+        if self._chance.random() < 0.7:
+            await self._cut({pair for other in self._two() if other != host for pair in _both(host, other)})
+            await self._wait(0.2, 2)
+        done = await self._arena.rot(host, self._chance)
+        await self._arena.heal()
+        await self._wait(0, 2)
+        await self._arena.nurse(host)
+        return done
+
+    async def _wound(self, host: str) -> bool:
+        """Whether this host may lose what it has: everything is whole, if need be after some mending."""
+        await self.mend()
+        for _ in range(WHOLE_LOOKS_MAX):
+            if await self._arena.is_whole():
+                self._wounded = host
+                return True
+            await asyncio.sleep(0.5)
+        return False
+
     # --- scenes ------------------------------------------------------------------------------------------------------
 
     async def _lagging_leader(self) -> bool:
@@ -662,4 +714,11 @@ KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {
 DURABLE_KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {"power-all": Nemesis._power_all}
 """Those that only what is durable survives."""
 
-ALL_KINDS = {**KINDS, **DURABLE_KINDS}
+ROT_KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {
+    "corrupt": Nemesis._corrupt,
+    "torn": Nemesis._torn,
+    "rot": Nemesis._rot,
+}
+"""Disks that forget, or say something else than what was written; asked for by name."""
+
+ALL_KINDS = {**KINDS, **DURABLE_KINDS, **ROT_KINDS}
