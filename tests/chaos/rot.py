@@ -83,4 +83,4 @@ def _place_in_log(data: bytes, chance: Random, *, late: bool) -> int | None:
     at = chance.randrange(max(0, len(starts) - 5), len(starts)) if late else chance.randrange(len(starts))
     end = starts[at + 1] if at + 1 < len(starts) else len(data)
     inside = chance.randrange(HEADER_BYTES) if chance.random() < 0.5 else chance.randrange(end - starts[at])
-    return None if inside in NOT_COVERED else starts[at] + inside
+    return starts[at] + (inside if inside not in NOT_COVERED else 8 + inside % 4)  # some byte of the length

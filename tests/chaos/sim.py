@@ -23,7 +23,7 @@ ADMIN_S_MAX = 5.0
 SYNC_S_MAX = 4.0
 FULL_BYTES = 4096
 NURSE_S_MAX = 60.0
-NURSE_QUIET_S = 4.0
+NURSE_QUIET_S = 5.0
 """Several times as long as a scrubber's pass takes in these runs."""
 
 
@@ -213,7 +213,7 @@ class SimulatedArena:
         member = self._cluster.members[host]
         if not member.ready or member.node is None or member.node.parts is None:
             return False
-        logs = member.node.parts.logs.logs()
+        logs = [log for log in member.node.parts.logs.logs() if log.size_bytes]
         hit = rot_log(member.storage, chance.choice(logs), chance) if logs else None
         self._cluster.loop.trace.record("rot", host, str(hit), shown=True)
         return self._count("rot", hit is not None)

@@ -23,7 +23,7 @@ CALM_S = 6.0
 """Between the last mending and the end of the load: time to be acknowledged again."""
 ENDS_ONLY = ("unseen", "slow-unseen", "slow-recovery")
 """Findings that only a run that came to its end can have."""
-SCRUB_MS = 1000
+SCRUB_MS = 2000
 """Where disks rot; else the scrubber would only make the traces longer."""
 SETTLE_S = 1.5
 """A follower learns of the last high watermark with its next fetch."""
