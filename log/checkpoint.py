@@ -186,7 +186,7 @@ def read_clean_shutdown(storage: Storage, data_directory: Path) -> BrokerEpoch |
         return None
     try:
         marker = msgspec.json.decode(data, type=_CleanShutdown)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return BrokerEpoch(marker.broker_epoch) if marker.version == 0 else None
 

@@ -226,8 +226,8 @@ class SimulatedArena:
             await asyncio.sleep(0.1)
             quiet_s += 0.1
             if member.process is None:
-                for path in self._spoiled.pop(host, ()):
-                    if path.name.endswith("-offset-checkpoint") and path.name in (member.ends or [""])[-1]:
+                for path in self._spoiled.get(host, ()):
+                    if path.name.endswith("-offset-checkpoint") and f"{path}: " in (member.ends or [""])[-1]:
                         member.storage.remove(path)
                 self._cluster.start(host)
                 quiet_s = 0.0

@@ -82,7 +82,8 @@ def run_seed(seed: int, config: Config, acts: Sequence[Act] | None = None) -> Li
 def _settings(config: Config) -> dict[str, object]:
     """Leaderships go back by themselves only where operators move things: elsewhere it would mend some acts' scenes."""
     rots = {"log_scrub_interval_ms": SCRUB_MS} if ROT_KINDS.keys() & set(config.nemeses) else {}
-    return {"auto_leader_rebalance_enable": "member" in config.nemeses, **rots, **config.settings}
+    own = getattr(WORKLOADS[config.workload], "settings", {})
+    return {"auto_leader_rebalance_enable": "member" in config.nemeses, **rots, **own, **config.settings}
 
 
 class _Story:
