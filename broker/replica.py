@@ -116,6 +116,10 @@ class Replica:
             lag_s_max=lag_s_max,
             adding=state.adding,
         )
+        if not self.is_durable:
+            # What an earlier run left unsynced: all that comes now may be retries, which are stored already, and who
+            # waits for them would wait until something new is appended.
+            self.on_growth(self)
 
     @failpoint("follower.begin")
     def follow(self, state: Partition) -> None:
