@@ -17,7 +17,7 @@ from ottla.client.producer import Producer
 from ..history import Op
 from ..stage import Stage, chance
 
-KEYS = 14
+KEYS = 30
 COMPACTED, KEPT = "compact", "kept"
 PLACES = ((COMPACTED, 0), (COMPACTED, 1), (KEPT, 0))
 SEGMENT_BYTES = 1000
@@ -88,7 +88,8 @@ class CompactWorkload:
                 await _make_topics(client)
                 async with client.producer(delivery_timeout_s=SEND_TIMEOUT_S, linger_ms=0) as producer:
                     while not self._stopping:
-                        await self._act(client, producer, process, dice.random(), dice.randrange(KEYS))
+                        # Some keys are hot and some hardly ever written: those are what must not get lost.
+                        await self._act(client, producer, process, dice.random(), int(dice.random() ** 3 * KEYS))
                         await asyncio.sleep(dice.uniform(0, 2 * pause_s))
             except OttlaError:
                 await asyncio.sleep(RETRY_S)
@@ -97,7 +98,7 @@ class CompactWorkload:
 
     async def _act(self, client: Client, producer: Producer, process: int, dice: float, key: int) -> None:
         if dice < 0.06:
-            await self._scan(client, process, *PLACES[key % len(PLACES)])
+            await self._scan(client, process, *PLACES[int(dice * 1000) % len(PLACES)])
         elif dice < 0.25:
             await self._put(producer, process, KEPT, 0, None, next(self._values))
         else:
