@@ -316,20 +316,38 @@ class Nemesis:
         return done
 
     async def _die_at(self, place: str) -> bool:
-        """Whoever is likely to come there, dies there; half of the time as it starts."""
+        """Whoever is likely to come there, dies there: as it serves, starts, stops, or comes back to the others."""
         likely = [await self._arena.quorum_leader(), await self._anybody()]
         some = await self._arena.some_place(self._chance)
         likely.append(some.leader if some is not None else None)
         host = self._aim(self._chance.choice([name for name in likely if name is not None]))
+        if place.startswith("log.quarantine") and not await self._wound(host):
+            return False
         waiting = asyncio.ensure_future(self._arena.kill_at(host, place, power=False, within_s=6))
-        if self._chance.random() < 0.5:
-            await self._wait(0, 1)
-            await self._arena.kill(host)
-            await self._start(host)
+        await self._wait(0, 1)
+        await self._bring_to(place, host)
         done = await waiting
+        await self._arena.heal()
         await self._wait(0, 1)
         await self._start(host)
         return done
+
+    async def _bring_to(self, place: str, host: str) -> None:
+        dice = self._chance.random()
+        if place.startswith("log.quarantine"):
+            await self._arena.kill(host)
+            for _ in range(4):  # not every file that is spoilt costs a log
+                await self._arena.spoil(host, self._chance, tear=True, tails=False)
+        elif dice < 0.25:
+            await self._arena.kill(host)
+        elif dice < 0.5:
+            await self._arena.stop(host)
+        elif dice < 0.75:
+            others = [other for other in self._arena.hosts if other != host]
+            await self._cut({pair for other in others for pair in _both(host, other)})
+            await self._wait(1, 3)
+            await self._arena.heal()
+        await self._start(host)
 
     async def _failpoint(self) -> bool:
         """A node dies in the middle of one of the product's own steps."""

@@ -22,6 +22,7 @@ COMPACTED, KEPT = "compact", "kept"
 PLACES = ((COMPACTED, 0), (COMPACTED, 1), (KEPT, 0))
 SEGMENT_BYTES = 1000
 RETENTION_BYTES = 3000
+BURST, BURST_BYTES = 40, 100
 DELETE_RETENTION_S = 20.0
 READ_ALONG_S = 0.5
 READ_ALONG_LATE_S = 8.0
@@ -99,6 +100,10 @@ class CompactWorkload:
     async def _act(self, client: Client, producer: Producer, process: int, dice: float, key: int) -> None:
         if dice < 0.06:
             await self._scan(client, process, *PLACES[int(dice * 1000) % len(PLACES)])
+        elif dice < 0.09:  # more than retention leaves, none of it acknowledged yet
+            await asyncio.gather(
+                *(self._put(producer, next(self._processes), KEPT, 0, None, next(self._values)) for _ in range(BURST))
+            )
         elif dice < 0.25:
             await self._put(producer, process, KEPT, 0, None, next(self._values))
         else:
@@ -112,7 +117,7 @@ class CompactWorkload:
         number = value if key is None else key
         content = {"place": f"{topic}-{partition}", "key": number, "value": value}
         op = self._stage.history.invoke(process, "put", content)
-        text = None if value is None else b"%d" % value
+        text = None if value is None else b"%0*d" % (BURST_BYTES if key is None else 1, value)
         try:
             sent = await producer.send(topic, value=text, key=b"%d" % (number or 0), partition=partition)
         except OttlaError as error:
