@@ -131,7 +131,7 @@ HUNTS: dict[str, Hunt] = {
     "retention_above_high_watermark": Hunt("kill,partition,pause,delay", workload="compact", rate=120.0),
     "retention_takes_too_much": Hunt("kill", workload="compact"),
     "damage_not_looked_for": Hunt("rot,corrupt,kill"),
-    "damage_opens_again": Hunt("rot,kill"),
+    "damage_opens_again": Hunt("rot,kill", workload="compact"),
     "crc_not_looked_at": Hunt("rot,corrupt,kill"),
 }
 

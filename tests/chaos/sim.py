@@ -235,7 +235,7 @@ class SimulatedArena:
                 quiet_s = 0.0
             elif member.node is not None and member.node.parts is not None and member.node.parts.manager.offline:
                 await asyncio.sleep(0.5)
-                await self.kill(host)
+                await self.stop(host)
         self._cluster.excused.discard(host)
 
     # --- aims --------------------------------------------------------------------------------------------------------

@@ -199,6 +199,9 @@ def check_equal_logs(cluster: SimulatedCluster) -> None:
             host: _bytes_between(replica.log, replica.log.log_start_offset if compacted else start, end)
             for host, replica in replicas.items()
         }
+        starts = {host: replica.log.log_start_offset for host, replica in replicas.items()}
+        if compacted and len(set(starts.values())) != 1:
+            raise Violation(f"{key}: replicas differ below {end}: they start at {starts}")
         told = {host: _last_values(content) if compacted else content for host, content in contents.items()}
         if any(each != next(iter(told.values())) for each in told.values()):
             sizes = {host: len(content) for host, content in told.items()}
