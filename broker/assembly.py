@@ -12,6 +12,8 @@ from ottla.client.client import connect
 from ottla.client.protocol import DescribeNodeResponse
 from ottla.log.chance import Chance
 from ottla.log.clock import Clock
+from ottla.log.directories import LogDirectories
+from ottla.log.directory_identity import Owner
 from ottla.log.manager import LogManager
 from ottla.log.model import BrokerId
 from ottla.log.storage import Storage
@@ -43,6 +45,7 @@ from .isr_keeper import IsrKeeper
 from .links import ControlLink, Dialer, ReplicaLink
 from .log_level import LogLevel
 from .metrics import Metrics
+from .offline_reporter import OfflineReporter
 from .probe import probe
 from .replica_fetcher import Fetchers, ReplicaFetcher
 from .replica_manager import ReplicaManager
@@ -93,6 +96,7 @@ class Parts:
     ) -> None:
         self._settings = settings
         self._doors = doors
+        self.on_directory_failed: Callable[[], None] = lambda: None
         self.node_id = BrokerId(formed.node_id)
         self._log_level = LogLevel(self.node_id, settings.log_level, doors.set_log_level)
         self.voters = {voter.position: Endpoint(voter.host, voter.port, voter.directory_id) for voter in formed.voters}
@@ -115,13 +119,16 @@ class Parts:
             probe=probe,
             voters=len(self.voters),
         )
-        self.logs = LogManager(
+        self.logs = LogDirectories.open(
             doors.storage,
-            Path(settings.data) / "logs",
+            Path(settings.data),
+            settings.log_directories,
+            Owner(formed.cluster_id, formed.node_id),
             doors.clock,
             doors.chance,
             reserve_bytes=settings.disk_reserve_bytes,
         )
+        self.logs.on_failed = lambda failed: self._directory_failed(failed)
         self.manager = ReplicaManager(
             local=self.node_id,
             logs=self.logs,
@@ -166,6 +173,8 @@ class Parts:
         metrics.add_gauges(self.scrubber)
         self.fetchers = Fetchers(self._make_fetcher)
         self.manager.fetchers = self.fetchers
+        self.offline_reporter = OfflineReporter(self.manager, self.channel)
+        self.manager.on_offline = self.offline_reporter.noticed
         self.isr_keeper = IsrKeeper(self.manager, self.channel, doors.clock, self.wait_applied)
         self.internal = InternalStreams(
             local=local,
@@ -292,6 +301,12 @@ class Parts:
         result = self.machine.apply(index, term, command)
         self._take(self.machine.image)
         return result
+
+    def _directory_failed(self, failed: LogManager) -> None:
+        """One of several: its replicas are out of service, the others go on."""
+        assert failed.failed is not None
+        self.manager.fail_directory(failed.path, failed.failed)
+        self.on_directory_failed()
 
     def _capture(self) -> Captured:
         image = self.machine.image

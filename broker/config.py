@@ -8,12 +8,14 @@ import difflib
 import ipaddress
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
 from ottla.client.errors import ConfigError
 from ottla.client.servers import Address
+from ottla.log.directories import parse_paths
 
 ENVIRONMENT_PREFIX = "OTTLA_"
 CLIENT_VARIABLES = frozenset({"OTTLA_SERVERS", "OTTLA_CLIENT_RACK"})
@@ -68,12 +70,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stream_inflight_bytes_max: _Bytes = 64 << 20  # of unanswered requests of one stream; then it is not read
     stream_send_timeout_ms: _Milliseconds = 30_000  # a client that takes no answer for this long is dropped
     inflight_bytes_max: _Bytes = 256 << 20  # of unanswered requests of all streams; then none is read
+    log_dirs: str | None = None  # directories of logs, comma-separated; None: DATA/logs
     disk_reserve_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 50)] = 128 << 20  # appends leave this much free
 
     log_retention_check_interval_ms: _Milliseconds = 300_000  # how often is looked for segments that may go
     log_scrub_interval_ms: _LongMilliseconds = 7 * 86_400_000  # how often every log is read to find damage
     log_cleaner_backoff_ms: _Milliseconds = 15_000  # how often is looked for compacted logs that are dirty
     log_cleaner_dedupe_buffer_size: _Bytes = 128 << 20  # memory for the keys of one pass of compaction
+
+    @property
+    def log_directories(self) -> tuple[Path, ...]:
+        """Where logs are kept."""
+        return parse_paths(self.log_dirs or "") or (Path(self.data) / "logs",)
 
     @property
     def http_address(self) -> tuple[str, int]:
