@@ -17,6 +17,7 @@ from ottla.log.errors import CorruptBatch, CorruptLog, LogError
 from ottla.log.manager import RunInExecutor
 from ottla.log.model import Offset, TopicPartition
 from ottla.log.scrub import check_read, scrub
+from ottla.log.segment import Segment
 from ottla.log.storage import Storage
 
 from .replica import Replica
@@ -124,20 +125,26 @@ class Scrubber:
                 await self._scrub_one(replica)
 
     async def _scrub_one(self, replica: Replica) -> None:
+        for segment in replica.log.segments:
+            # Others go, or are replaced by a cleaned one of the same name, while this is read.
+            if replica not in self._replicas():
+                return
+            if segment in replica.log.segments:
+                await self._scrub_segment(replica, segment)
+
+    async def _scrub_segment(self, replica: Replica, segment: Segment) -> None:
         partition_log = replica.log
-        cuts, epochs = partition_log.cuts, partition_log.epochs
-        sources = [Source.of(segment) for segment in partition_log.segments]
+        cuts, epochs, source = partition_log.cuts, partition_log.epochs, Source.of(segment)
         try:
             gaps = await self._run_blocking(lambda: partition_log.has_gaps)
-            await self._in_pieces(scrub(self._storage, sources, epochs, gaps=gaps))
+            await self._in_pieces(scrub(self._storage, [source], epochs, gaps=gaps))
         except CorruptBatch as error:
-            # What left the log meanwhile may be half removed; what is in it is looked at again in the next pass.
-            if sources[0].path == partition_log.segments[0].path:
+            if segment in partition_log.segments:
                 await self._give_up(replica, cuts, error)
         except OSError as error:
             self._disk_failed(replica, error)
         else:
-            self.scrubbed_bytes += sum(source.size_bytes for source in sources)
+            self.scrubbed_bytes += source.size_bytes
 
     async def _give_up(self, replica: Replica, cuts: int, error: LogError) -> None:
         if replica.log.cuts != cuts or replica not in self._replicas():

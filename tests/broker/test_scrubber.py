@@ -102,6 +102,24 @@ async def test_a_log_that_was_cut_meanwhile_is_not_given_up(world):
     assert not world.is_given_up
 
 
+async def test_a_segment_that_was_replaced_meanwhile_is_not_damage(world):
+    log, storage = world.replica.log, world.broker.storage
+    first = log.segments[0]
+    log._segments.roll()
+    world.append(1)
+
+    async def replaced_meanwhile(call):
+        if first in log.segments:
+            log.set_aside_first(1)
+            storage.open(first.path.with_suffix(""), create=True).append(b"cleaned")
+            storage.replace(first.path.with_suffix(""), log.directory / "00000000000000000000.log")
+        return call()
+
+    world.scrubber._run_blocking = replaced_meanwhile
+    await world.scrubber.scrub()
+    assert not world.is_given_up
+
+
 @pytest.mark.parametrize("rotten", [True, False])
 async def test_a_follower_that_met_damage_has_its_leader_look(world, rotten):
     if rotten:

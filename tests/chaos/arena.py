@@ -110,6 +110,11 @@ class Arena(Protocol):
 
     async def quorum_leader(self) -> str | None: ...
 
+    async def survives_power(self, host: str) -> bool:
+        """Whether min.insync.replicas is above 1 for all that it holds: an operator may have moved a partition to so
+        few that its one copy in sync is all that is promised."""
+        ...
+
     async def is_whole(self) -> bool:
         """Every node is ready, every partition led, every ISR full."""
         ...

@@ -14,12 +14,14 @@ import msgspec
 
 from .failpoints import names
 from .hunts import SNAPSHOTS
-from .nemesis import AT
+from .nemesis import AT, Act
 from .story import Config, run_seed
 
 SEEDS = 6
 """Of a kind of run that passes the place; of each other kind, one."""
 SECONDS = 10.0
+TRIES = 3
+"""To have a node die there, in a run."""
 KINDS: Mapping[str, Config] = {  # the cheaper first
     "queue": Config(nemeses=("rolling", "kill", "partition")),
     "flush": Config(workload="flush", nemeses=("rolling", "kill")),
@@ -49,10 +51,10 @@ def die_at(place: str, kinds: Mapping[str, int]) -> Death:
     """Runs until a node has died at the place. ``kinds``: of runs, and how many of each, in this order."""
     runs, wrong = 0, []
     for kind, seeds in kinds.items():
-        nemeses = (f"failpoint{AT}{place}", *KINDS[kind].nemeses)
-        config = msgspec.structs.replace(KINDS[kind], nemeses=nemeses, seconds=SECONDS)
+        config = msgspec.structs.replace(KINDS[kind], seconds=SECONDS)
         for seed in range(seeds):
-            lived = run_seed(seed, config)
+            acts = [Act(0, f"failpoint{AT}{place}", seed * TRIES + n, True) for n in range(TRIES)]
+            lived = run_seed(seed, config, acts)
             runs += 1
             if lived.verdict.valid is False:
                 wrong.append(f"{kind} seed {seed}: {'; '.join(lived.verdict.bad_error_types)[:300]}")

@@ -147,6 +147,8 @@ class Nemesis:
         """Kill only, where another host's wound is still open."""
         if self._durable:
             return await self._arena.lose_power(host)
+        if not await self._arena.survives_power(host):
+            return await self._arena.kill(host)
         if self._wounded is not None and await self._arena.is_whole():
             self._wounded = None
         if self._wounded not in (None, host):

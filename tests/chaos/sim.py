@@ -254,6 +254,18 @@ class SimulatedArena:
                 return member.host
         return None
 
+    async def survives_power(self, host: str) -> bool:
+        images = [m.node.parts.manager.image for m in self._cluster.running() if m.node is not None and m.node.parts]
+        if not images:
+            return True
+        image = max(images, key=lambda each: each.index)
+        return all(
+            image.min_insync(topic, state) > 1
+            for topic in image.topics.values()
+            for state in topic.partitions
+            if host in (f"b{member}" for member in state.replicas)
+        )
+
     async def is_whole(self) -> bool:
         return self._cluster.in_sync()
 
