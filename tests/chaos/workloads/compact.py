@@ -87,7 +87,9 @@ class CompactWorkload:
             try:
                 await client.__aenter__()
                 await _make_topics(client)
-                async with client.producer(delivery_timeout_s=SEND_TIMEOUT_S, linger_ms=0) as producer:
+                async with client.producer(
+                    delivery_timeout_s=SEND_TIMEOUT_S, linger_ms=0, batch_size=SEGMENT_BYTES // 2
+                ) as producer:
                     while not self._stopping:
                         # Some keys are hot and some hardly ever written: those are what must not get lost.
                         await self._act(client, producer, process, dice.random(), int(dice.random() ** 3 * KEYS))
