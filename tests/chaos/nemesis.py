@@ -349,6 +349,11 @@ class Nemesis:
             await self._cut({pair for other in others for pair in _both(host, other)})
             await self._wait(1, 3)
             await self._arena.heal()
+        else:  # another goes and comes back, which leaders have to deal with
+            another = self._chance.choice([other for other in self._arena.hosts if other != host])
+            await self._arena.kill(self._aim(another))
+            await self._wait(0.2, 0.5)
+            await self._start(another)
         await self._start(host)
 
     async def _failpoint(self) -> bool:
