@@ -51,6 +51,7 @@ from .offline_reporter import OfflineReporter
 from .probe import probe
 from .replica_fetcher import Fetchers, ReplicaFetcher
 from .replica_manager import ReplicaManager
+from .scrubber import Scrubber
 
 T = TypeVar("T")
 
@@ -146,6 +147,16 @@ class Parts:
             heartbeat_s=settings.broker_heartbeat_interval_ms / 1000,
             digest=lambda: self.machine.digest,
         )
+        self.scrubber = Scrubber(
+            replicas=self.manager.replicas.values,
+            fail=self.manager.fail,
+            storage=doors.storage,
+            clock=doors.clock,
+            chance=doors.chance,
+            run_blocking=doors.run_for_logs,
+            interval_s=settings.log_scrub_interval_ms / 1000,
+        )
+        self.manager.suspect = self.scrubber.suspect
         self.housekeeper = Housekeeper(
             logs=self.logs,
             storage=doors.storage,
@@ -158,8 +169,10 @@ class Parts:
                 cleaner_backoff_s=settings.log_cleaner_backoff_ms / 1000,
                 dedupe_buffer_bytes=settings.log_cleaner_dedupe_buffer_size,
             ),
+            beside=self.scrubber.run,
         )
         metrics.add_gauges(self.housekeeper)
+        metrics.add_gauges(self.scrubber)
         self.fetchers = Fetchers(self._make_fetcher)
         self.manager.fetchers = self.fetchers
         self.offline_reporter = OfflineReporter(self.manager, self.channel)

@@ -26,6 +26,7 @@ WILDCARDS = frozenset({"0.0.0.0", "::"})
 _KINDS = {"int": "a whole number", "bool": "true or false", "str": "a text"}
 
 _Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=86_400_000)]
+_LongMilliseconds = Annotated[int, msgspec.Meta(ge=1, le=366 * 86_400_000)]
 _Bytes = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
@@ -86,6 +87,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     disk_reserve_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 50)] = 128 << 20  # appends leave this much free
 
     log_retention_check_interval_ms: _Milliseconds = 300_000  # how often is looked for segments that may go
+    log_scrub_interval_ms: _LongMilliseconds = 7 * 86_400_000  # how often every log is read to find damage
     log_cleaner_backoff_ms: _Milliseconds = 15_000  # how often is looked for compacted logs that are dirty
     log_cleaner_dedupe_buffer_size: _Bytes = 128 << 20  # memory for the keys of one pass of compaction
 

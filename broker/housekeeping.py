@@ -74,7 +74,9 @@ class Housekeeper:
         high_watermark: Callable[[PartitionLog], Offset | None],
         run_blocking: RunBlocking,
         settings: HousekeepingSettings,
+        beside: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """``beside``: other work of the kind, which ``run`` does too."""
         self.tally = Tally()
         self._logs = logs
         self._storage = storage
@@ -83,6 +85,7 @@ class Housekeeper:
         self._high_watermark = high_watermark
         self._run_blocking = run_blocking
         self._settings = settings
+        self._beside = beside
         self._cleaning: PartitionLog | None = None
         self._uncleanable: dict[TopicPartition, str] = {}  # until the next start: its records are damaged
         self._garbage: deque[tuple[float, Path]] = deque()  # files, and when each is to be removed
@@ -102,6 +105,8 @@ class Housekeeper:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._retain_forever())
             tasks.create_task(self._clean_forever())
+            if self._beside is not None:
+                tasks.create_task(_awaited(self._beside()))
 
     async def _retain_forever(self) -> None:
         pause_s = self._settings.retention_check_s
@@ -307,6 +312,10 @@ class Housekeeper:
             if await self._run_blocking(lambda: next(work, _END)) is _END:
                 return
             await asyncio.sleep(self._clock.monotonic() - began_s)
+
+
+async def _awaited(work: Awaitable[None]) -> None:
+    await work
 
 
 def _may_expire(partition_log: PartitionLog) -> bool:

@@ -35,9 +35,11 @@ class PartitionFollower:
         last_epoch: LeaderEpoch | None,
         max_bytes: int,
         log_start: Offset = Offset(0),  # noqa: B008
+        *,
+        damaged: bool = False,
     ) -> FetchPartition:
         """The next fetch, which acknowledges everything below ``log_end``, and that nothing below ``log_start`` is
-        read here any more."""
+        read here any more. ``damaged``: what came for this was."""
         return FetchPartition(
             topic_id=self.topic_id,
             partition=self.partition,
@@ -46,6 +48,7 @@ class PartitionFollower:
             last_fetched_epoch=last_epoch,
             max_bytes=max_bytes,
             log_start_offset=log_start,
+            damaged=damaged,
         )
 
     def answered(

@@ -2,7 +2,7 @@
 
 from ottla.client.error_codes import ErrorCode
 from ottla.client.protocol import DivergingEpoch, FetchPartition, FetchResult
-from ottla.log.errors import LogError
+from ottla.log.errors import CorruptLog, LogError
 from ottla.log.model import LeaderEpoch, Offset
 
 from .partition_leader import PartitionLeader
@@ -45,12 +45,19 @@ def check_position(replica: Replica, asked: FetchPartition) -> DivergingEpoch | 
     return None
 
 
+def note_damage(replica: Replica, asked: FetchPartition) -> None:
+    """Whoever asks found damaged what it was given there before."""
+    if asked.damaged:
+        replica.on_suspicion(replica, Offset(asked.fetch_offset))
+
+
 def read(replica: Replica, asked: FetchPartition, max_bytes: int) -> Answer:
     """Answer a consumer with at most ``max_bytes`` of what is committed, or one larger batch. Never raises for the
     reader's mistakes."""
     try:
         leader = check_epoch(replica, asked.current_leader_epoch)
         diverging = check_position(replica, asked)
+        note_damage(replica, asked)
     except Refused as refused:
         return refusal(replica, asked, refused.error, str(refused)), b""
     if diverging is not None:
@@ -67,6 +74,8 @@ def read_checked(
         # Between high watermark and log end a consumer finds nothing yet: it is not out of range (KIP-392's lesson).
         data = replica.log.read(offset, size, limit) if offset < limit and size > 0 else b""
     except LogError as error:
+        if isinstance(error, CorruptLog):
+            replica.on_suspicion(replica, offset)
         return refusal(replica, asked, ErrorCode.named(error.code), str(error)), b""
     except OSError as error:
         return refusal(replica, asked, ErrorCode.KAFKA_STORAGE_ERROR, f"{replica.name} cannot be read: {error}"), b""

@@ -78,6 +78,7 @@ class Replica:
         self._acks: AckQueue[AckWaiter] = AckQueue()
         self._durable: AckQueue[AckWaiter] = AckQueue()
         self.on_growth: Callable[[Replica], None] = _nothing
+        self.on_suspicion: Callable[[Replica, Offset], None] = _nobody_looks
         self._log_readers: dict[LogReader, None] = {}
         self._readers: dict[Reader, None] = {}
         self._trims: dict[Reader, None] = {}
@@ -115,6 +116,10 @@ class Replica:
             lag_s_max=lag_s_max,
             adding=state.adding,
         )
+        if not self.is_durable:
+            # What an earlier run left unsynced: all that comes now may be retries, which are stored already, and who
+            # waits for them would wait until something new is appended.
+            self.on_growth(self)
 
     @failpoint("follower.begin")
     def follow(self, state: Partition) -> None:
@@ -324,3 +329,7 @@ class Replica:
 
 def _nothing(replica: Replica) -> None:
     """Nobody syncs beside the background."""
+
+
+def _nobody_looks(replica: Replica, offset: Offset) -> None:
+    """What is damaged is not looked for."""

@@ -12,7 +12,7 @@ import structlog
 from ottla.client.error_codes import ErrorCode
 from ottla.client.frames import BadFrame, split_batches
 from ottla.client.protocol import FetchPartition, FetchResponse, FetchResult, ReplicaFetchRequest
-from ottla.log.errors import LogError
+from ottla.log.errors import CorruptBatch, LogError, UnexpectedOffset
 from ottla.log.model import BrokerId, TopicIdPartition
 
 from .controller_channel import LinkLost
@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 RETRY_S = 0.05
 """Before a partition that could not go on is asked for again."""
+DAMAGED_RETRY_S = 1.0
+"""The same where what came was damaged, on two streams: the leader must look first."""
 RECONNECT_S = (0.02, 0.5)
 ANSWER_SLACK_S = 5.0
 """A leader that lets its longest wait pass and this much more is not there any longer, whatever the socket says."""
@@ -52,6 +54,7 @@ class ReplicaFetcher:
         self._replicas: dict[TopicIdPartition, Replica] = {}
         self._ask: dict[TopicIdPartition, None] = {}  # to be named in the next request
         self._forget: dict[TopicIdPartition, None] = {}
+        self._damaged: set[TopicIdPartition] = set()  # what came last for these could not be appended
         self._link: ReplicaLink | None = None
         self._outstanding = 0
         self._was_answered = False  # on the present stream
@@ -74,6 +77,7 @@ class ReplicaFetcher:
         key = TopicIdPartition(replica.topic_id, replica.partition)
         if self._replicas.pop(key, None) is not None:
             self._ask.pop(key, None)
+            self._damaged.discard(key)
             self._forget[key] = None
 
     def durable(self, key: TopicIdPartition) -> None:
@@ -149,7 +153,7 @@ class ReplicaFetcher:
 
     async def _send(self, link: ReplicaLink) -> None:
         asked = [(key, self._replicas[key]) for key in self._ask if key in self._replicas]
-        changed = tuple(self._question(replica) for key, replica in asked if replica.is_durable)
+        changed = tuple(self._question(key, replica) for key, replica in asked if replica.is_durable)
         forgotten = tuple((key.topic_id, key.partition) for key in self._forget)
         self._ask.clear()
         self._forget.clear()
@@ -162,11 +166,17 @@ class ReplicaFetcher:
             self._watchdog.guard()
         await link.send(ReplicaFetchRequest(self._wait_ms_max, RESPONSE_BYTES_MAX, changed, forgotten))
 
-    def _question(self, replica: Replica) -> FetchPartition:
+    def _question(self, key: TopicIdPartition, replica: Replica) -> FetchPartition:
         follower = replica.follower
         assert follower is not None, "unfollow comes before the role ends"
         log = replica.log
-        return follower.ask(log.log_end_offset, log.latest_epoch, self._partition_bytes_max, log.log_start_offset)
+        return follower.ask(
+            log.log_end_offset,
+            log.latest_epoch,
+            self._partition_bytes_max,
+            log.log_start_offset,
+            damaged=key in self._damaged,
+        )
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
@@ -198,13 +208,25 @@ class ReplicaFetcher:
             replica.apply(step, batches)
         except LogError as error:
             log.warning("replica.append.failed", partition=str(replica.name), code=error.code, problem=str(error))
-            self._later(key)
+            if isinstance(error, CorruptBatch | UnexpectedOffset):
+                self._refuse_damaged(key, error)
+            else:
+                self._later(key)
             return
+        self._damaged.discard(key)
         if step.wait:
             log.debug("replica.waits", partition=str(replica.name), error=result.error.name, why=result.message)
             self._later(key)
         elif step.append or step.truncate_to is not None or replica.log.log_start_offset != log_start:
             self._go_on(key, replica, len(batches))  # the leader is to know what moved
+
+    def _refuse_damaged(self, key: TopicIdPartition, error: LogError) -> None:
+        """Either the way here is bad, and then so may be all else that this stream brings: another one is opened. Or
+        the leader's copy is: it is told so, and looks. Raises LinkLost for the first."""
+        if key not in self._damaged:
+            self._damaged.add(key)
+            raise LinkLost(f"it brought damaged batches: {error}")
+        self._later(key, DAMAGED_RETRY_S)
 
     def _acknowledge(self, key: TopicIdPartition, replica: Replica) -> None:
         """To ask again is to acknowledge, so it waits for the sync where the topic's records must be durable."""

@@ -63,6 +63,7 @@ class ReplicaManager:
         self.giving = TokenBucket(lambda: rate_of(self.image, local, LEADER_RATE), clock)  # to replicas being added
         self.taking = TokenBucket(lambda: rate_of(self.image, local, FOLLOWER_RATE), clock)  # as one
         self.recovering = 0  # logs that are still to be opened before this broker registers
+        self.suspect: Callable[[Replica, Offset], None] | None = None  # what was read there was damaged: have a look
         self._opening: dict[TopicIdPartition, asyncio.Task[None]] = {}
         self._directories: dict[TopicPartition, asyncio.Task[None]] = {}  # last in the queue of what is done to each
         self._broker_epoch: BrokerEpoch | None = None
@@ -297,6 +298,8 @@ class ReplicaManager:
             return
         self.replicas[key] = replica
         replica.on_growth = self._group_sync.appended
+        if self.suspect is not None:
+            replica.on_suspicion = self.suspect
         if self.active:
             self._apply_state(replica, current, state)
 

@@ -13,7 +13,7 @@ from ottla.log.clock import Clock
 from ottla.log.model import BrokerEpoch, BrokerId, Offset, TopicIdPartition
 
 from .partition_leader import PartitionLeader, SessionClock
-from .reading import answer_of, check_epoch, check_position, read_checked, refusal
+from .reading import answer_of, check_epoch, check_position, note_damage, read_checked, refusal
 from .replica import Refused, Replica
 from .throttle import TokenBucket
 
@@ -101,6 +101,7 @@ class ReplicaSession:
             if previous is not None and previous.leader is leader:
                 entry.told_high_watermark = previous.told_high_watermark
                 entry.told_log_start = previous.told_log_start
+            note_damage(replica, asked)
             self._entries[key], self._by_replica[replica] = entry, key
             replica.watch_log(self)
             log_start = None if asked.log_start_offset is None else Offset(asked.log_start_offset)

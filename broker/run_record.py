@@ -33,7 +33,7 @@ def read_run_record(storage: Storage, directory: Path) -> RunRecord | None:
         return None
     try:
         return msgspec.json.decode(storage.read_bytes(path), type=RunRecord)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         log.warning("run.record.unreadable", path=str(path), problem=str(error))
         return RunRecord(BrokerEpoch(0), None, failed=True)
 

@@ -140,7 +140,7 @@ class ProduceResponse(Message, tag="produce"):
 class FetchPartition(Message):
     """Where to read. The epochs fence a stale leader or a stale reader (KIP-320); None where unknown.
     ``last_fetched_epoch`` also lets a follower learn that its log diverges (KIP-595's fetch). ``log_start_offset``: a
-    follower's own."""
+    follower's own. ``damaged``: what came for this offset before was: whoever answers looks into its log."""
 
     topic_id: TopicId
     partition: Int32
@@ -149,6 +149,7 @@ class FetchPartition(Message):
     last_fetched_epoch: LeaderEpoch | None = None
     max_bytes: Int32 = 1 << 20
     log_start_offset: FetchOffset | None = None
+    damaged: bool = False
 
 
 class FetchRequest(Message, tag="fetch"):

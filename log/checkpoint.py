@@ -4,8 +4,12 @@ Formats are Kafka's. An offset checkpoint, one a data directory:
 
     0
     <number of entries>
+    . 0 <CRC-32C of the lines below>
     <topic> <partition> <offset>
     ...
+
+The first entry is ours: no topic is called ".". Kafka reads it as of a partition that it does not have; a file without
+it, as Kafka writes it, is believed.
 """
 
 import threading
@@ -15,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from .checksum import crc32c
 from .errors import CorruptCheckpoint, InconsistentTopicId
 from .leader_epochs import EpochStart, decode_epochs, encode_epochs
 from .model import BrokerEpoch, Offset, TopicId, TopicPartition
@@ -27,6 +32,7 @@ HIGH_WATERMARK_FILE = "replication-offset-checkpoint"
 RECOVERY_POINT_FILE = "recovery-point-offset-checkpoint"
 LOG_START_FILE = "log-start-offset-checkpoint"
 CLEANED_FILE = "cleaner-offset-checkpoint"
+CRC_ENTRY = ". 0 "
 TOPIC_ID_LENGTH = 22
 
 
@@ -87,8 +93,8 @@ class OffsetCheckpoint:
 
 
 def _encode_offsets(offsets: Mapping[TopicPartition, Offset]) -> bytes:
-    lines = [f"{tp.topic} {tp.partition} {offset}\n" for tp, offset in sorted(offsets.items())]
-    return f"0\n{len(lines)}\n{''.join(lines)}".encode()
+    lines = "".join(f"{tp.topic} {tp.partition} {offset}\n" for tp, offset in sorted(offsets.items()))
+    return f"0\n{len(offsets) + 1}\n{CRC_ENTRY}{crc32c(lines.encode())}\n{lines}".encode()
 
 
 def _decode_offsets(data: bytes) -> dict[TopicPartition, Offset]:
@@ -100,6 +106,11 @@ def _decode_offsets(data: bytes) -> dict[TopicPartition, Offset]:
         raise ValueError(f"version {version!r} is not known")
     if int(count) != len(lines):
         raise ValueError(f"it has {len(lines)} entries and says {count}")
+    if lines and lines[0].startswith(CRC_ENTRY):
+        crc, *lines = lines
+        content = "".join(f"{line}\n" for line in lines).encode()
+        if crc != f"{CRC_ENTRY}{crc32c(content)}":
+            raise ValueError("its CRC is wrong")
     offsets = {}
     for line in lines:
         topic, partition, offset = line.split(" ")
@@ -175,7 +186,7 @@ def read_clean_shutdown(storage: Storage, data_directory: Path) -> BrokerEpoch |
         return None
     try:
         marker = msgspec.json.decode(data, type=_CleanShutdown)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return BrokerEpoch(marker.broker_epoch) if marker.version == 0 else None
 

@@ -41,7 +41,7 @@ def note_dirty(storage: Storage, sources: Sequence[Source], keys: KeyMap) -> Ite
     first_dirty = keys.end
     for source in sources:
         with closing(storage.open(source.path)) as file:
-            for batch in _batches(file, source):
+            for batch in batches_of(file, source):
                 if batch is None:
                     yield
                 elif batch.next_offset > first_dirty and not note_keys(batch, keys):
@@ -99,7 +99,7 @@ class Rewriting:
         extents: list[Extent] = []
         changed = False
         with closing(self.storage.open(source.path)) as file:
-            for batch in _batches(file, source):
+            for batch in batches_of(file, source):
                 if batch is None:
                     _write(target, parts, extents)
                     yield changed
@@ -122,7 +122,7 @@ def _write(target: Segment, parts: list[Buffer], extents: list[Extent]) -> None:
         extents.clear()
 
 
-def _batches(file: File, source: Source) -> Iterator[RecordBatch | None]:
+def batches_of(file: File, source: Source) -> Iterator[RecordBatch | None]:
     """The batches with their records, each with a true CRC, and a None after each piece. Raises CorruptBatch."""
     position = 0
     while position < source.size_bytes:

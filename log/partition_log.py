@@ -15,11 +15,13 @@ from typing import NamedTuple
 
 from .checkpoint import bind_to_topic
 from .clock import Clock
+from .condemned import condemn, refuse_condemned
 from .config import LogConfig
 from .directory import NO_SPACE, DataDirectory
 from .errors import OffsetOutOfRange, StorageFailed, StorageFull
 from .failpoints import failpoint
 from .flush_promise import FlushPromise
+from .leader_epochs import LeaderEpochCache
 from .model import LeaderEpoch, Offset, OffsetAndEpoch, ProducerId, TopicId, TopicPartition
 from .producer_state import ProducerStateManager
 from .records import HEADER_SIZE, RecordBatch
@@ -73,6 +75,7 @@ class PartitionLog:
         tail; in both cases it has changed nothing.
         """
         bind_to_topic(storage, directory, topic_id)
+        refuse_condemned(storage, directory)
         finish_swaps(storage, directory, index_interval_bytes=config.index_interval_bytes)
         recovered = recover(
             storage,
@@ -308,6 +311,23 @@ class PartitionLog:
     def epoch_of(self, offset: Offset) -> LeaderEpoch | None:
         """The leader epoch in which ``offset`` was, or will be, written."""
         return self._epochs.cache.epoch_of(offset)
+
+    @property
+    def epochs(self) -> LeaderEpochCache:
+        """All of them, as they are now."""
+        return LeaderEpochCache(self._epochs.entries)
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether compaction may have left some between offsets. Looks into the directory."""
+        return is_compacted(self._storage, self.directory)
+
+    def condemn(self, reason: str) -> None:
+        """Bytes of this log have rotted: it must not be opened again. Blocks; a full disk, or a log that is closed and
+        set aside already, is nobody's failure."""
+        if not self._closed:
+            with suppress(OSError):
+                condemn(self._storage, self.directory, reason)
 
     def first_batch_at_time(self, timestamp_ms: int) -> Offset | None:
         """Where to read from for the first record of ``timestamp_ms`` or later: it is in that batch or in a later one.

@@ -14,7 +14,7 @@ from ottla.client.error_codes import ErrorCode
 from ottla.client.protocol import FetchPartition, FetchResult, ProducePartition, ProduceRequest, ReplicaFetchRequest
 from ottla.log.flush_promise import PROMISE_FILE
 from ottla.log.model import LeaderEpoch
-from ottla.raft.commands import AlterConfigs, ConfigChange
+from ottla.raft.commands import AlterConfigs, ConfigChange, UnfenceBroker
 
 from ..simulation.crashing_storage import CrashingStorage
 from .small_quorum import TOPIC, A, B, OneBroker, SmallQuorum, a_batch
@@ -211,6 +211,22 @@ async def test_a_failed_sync_acknowledges_nobody_and_is_noticed_at_once() -> Non
     assert broker.logs.failed is not None
     assert not task.done()
     assert broker.replica().high_watermark == 0
+    task.cancel()
+
+
+async def test_a_leader_makes_durable_what_an_earlier_run_left_without_being_asked() -> None:
+    """All that comes may be retries, which are stored: they would wait for a sync that nobody does."""
+    broker = await a_broker(flush="ack")
+    broker.executor.free.clear()
+    task = produce(broker)
+    await idle()
+    broker.quorum.decide(UnfenceBroker(A, broker.quorum.register(A)))
+    again = OneBroker(broker.quorum, broker.storage.kill())
+    await again.start()
+    await idle()
+    assert again.replica().leader is not None
+    assert again.replica().log.log_end_offset == 1
+    assert again.replica().high_watermark == 1
     task.cancel()
 
 

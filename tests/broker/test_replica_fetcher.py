@@ -155,15 +155,37 @@ async def test_an_answer_that_overlaps_a_change_of_role_is_dropped(world):
     assert link.closed, "nothing is left to pull from there"
 
 
-async def test_bytes_that_do_not_continue_the_log_are_refused_and_asked_for_again(world):
-    link = await world.link()
-    await link.next()
-    batch = leaders_batch(7) + leaders_batch(7)
-    link.answer(result(size=len(batch), high_watermark=Offset(8)), body=batch)
-    seen = [named(await link.next()), named(await link.next())]
-    assert {"T": 0} in seen
+def rotten_batch(offset: int) -> bytes:
+    batch = bytearray(leaders_batch(offset))
+    batch[-1] ^= 1
+    return bytes(batch)
+
+
+@pytest.mark.parametrize("bad", [leaders_batch(7) + leaders_batch(7), rotten_batch(0), leaders_batch(0)[:-1]])
+async def test_damaged_batches_come_again_on_another_stream_and_then_the_leader_is_told(world, monkeypatch, bad):
+    monkeypatch.setattr(replica_fetcher, "DAMAGED_RETRY_S", 0.001)
+    first = await world.link()
+    await first.next()
+    first.answer(result(size=len(bad), high_watermark=Offset(8)), body=bad)
+    second = await world.link()
+    assert first.closed, "what is wrong may be the stream"
+    assert damaged(await second.next()) == {"T": True, "U": False}
+    second.answer(result(size=len(bad), high_watermark=Offset(8)), body=bad)
+    while "T" not in (told := damaged(await second.next())):
+        pass
+    assert told == {"T": True}
+    assert not second.closed, "other partitions come on it too"
     replica = world.broker.replica()
     assert (replica.log.log_end_offset, replica.high_watermark) == (0, 0)
+    good = leaders_batch(0)
+    second.answer(result(size=len(good), high_watermark=Offset(0)), body=good)
+    while "T" not in (told := damaged(await second.next())):
+        pass
+    assert told == {"T": False}, "it was appended"
+
+
+def damaged(request: ReplicaFetchRequest) -> dict[str, bool]:
+    return {asked.topic_id[0]: asked.damaged for asked in request.changed}
 
 
 @pytest.mark.parametrize("how", ["lost", "torn body", "not a fetch"])

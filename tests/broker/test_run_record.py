@@ -43,7 +43,10 @@ def test_a_record_survives_power_loss_whole():
     assert read_run_record(storage, HERE) == RunRecord(EPOCH, "a")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b'{"broker_epoch":"x","boot_id":null}'])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff", b"[]", b'{"broker_epoch":"x","boot_id":null}', b'{"broker_epoch":7,"boot_id":"bo\xef"}'],
+)
 def test_a_record_that_cannot_be_read_counts_as_a_failed_disk(content):
     storage = CrashingStorage()
     storage.mkdir(HERE)

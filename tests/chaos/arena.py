@@ -90,11 +90,30 @@ class Arena(Protocol):
 
     async def skew(self, host: str, seconds: float) -> None: ...
 
+    async def spoil(self, host: str, chance: Random, *, tear: bool, tails: bool) -> bool:
+        """Let bytes of some files of a host that is down rot, or their ends go. ``tails``: also of what came last:
+        after a kill -9 nobody could tell that from a write that the death tore."""
+        ...
+
+    async def rot(self, host: str, chance: Random) -> bool:
+        """Let bytes of a log rot while a node serves it."""
+        ...
+
+    async def nurse(self, host: str) -> None:
+        """An operator looks after a host whose disk has rotted until it has found all of it (bounded): he removes the
+        checkpoints that it complains of, and restarts it where it has given partitions up."""
+        ...
+
     # What a nemesis aims at
 
     async def some_place(self, chance: Random) -> Place | None: ...
 
     async def quorum_leader(self) -> str | None: ...
+
+    async def survives_power(self, host: str) -> bool:
+        """Whether min.insync.replicas is above 1 for all that it holds: an operator may have moved a partition to so
+        few that its one copy in sync is all that is promised."""
+        ...
 
     async def is_whole(self) -> bool:
         """Every node is ready, every partition led, every ISR full."""

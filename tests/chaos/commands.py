@@ -10,7 +10,7 @@ import msgspec
 
 from .checkers.verdict import read_verdict
 from .judge import judge_directory
-from .nemesis import ALL_KINDS, KINDS, Act
+from .nemesis import ALL_KINDS, DURABLE_KINDS, KINDS, Act
 from .proc import room
 from .proc.__main__ import show
 from .proc.story import run_real
@@ -26,7 +26,7 @@ ALL = "all"
 def default_kinds(workload: str) -> tuple[str, ...]:
     """Every kind of fault that a workload must survive."""
     durable = getattr(WORKLOADS[workload], "durable", False)
-    return tuple(ALL_KINDS if durable else KINDS)
+    return (*KINDS, *DURABLE_KINDS) if durable else tuple(KINDS)
 
 
 def config_of(arguments: argparse.Namespace) -> Config:

@@ -123,6 +123,16 @@ HUNTS: dict[str, Hunt] = {
     "deleted_log_reused": Hunt(
         "kill,pause", workload="remake", seed=0, found_by="inconsistent-offsets, lost-write, phantom-read", median=1.0
     ),
+    "cleaner_drops_newest": Hunt("kill", workload="compact"),
+    "cleans_above_high_watermark": Hunt("kill,partition,comeback,pause", workload="compact", rate=60.0),
+    "tombstone_goes_at_once": Hunt("kill", workload="compact", rate=40.0),
+    "swap_undone_half": Hunt("power,failpoint", workload="compact", rate=40.0),
+    "cut_and_swapped_back": Hunt("kill,partition,comeback,pause", workload="compact", rate=60.0),
+    "retention_above_high_watermark": Hunt("kill,partition,pause,delay", workload="compact", rate=120.0),
+    "retention_takes_too_much": Hunt("kill", workload="compact"),
+    "damage_not_looked_for": Hunt("rot,corrupt,kill"),
+    "damage_opens_again": Hunt("rot,kill", workload="compact"),
+    "crc_not_looked_at": Hunt("rot,corrupt,kill"),
 }
 
 WHY_NOT: dict[str, str] = {

@@ -22,6 +22,7 @@ PAUSE_S = (0.2, 2.0)
 """Between two acts."""
 MEND_CHANCE = 0.75
 LATE_S_MAX = 2.0
+WHOLE_LOOKS_MAX = 30
 AT = "@"
 """In a kind, before a failpoint's place: ``failpoint@log.append.before``."""
 
@@ -146,6 +147,8 @@ class Nemesis:
         """Kill only, where another host's wound is still open."""
         if self._durable:
             return await self._arena.lose_power(host)
+        if not await self._arena.survives_power(host):
+            return await self._arena.kill(host)
         if self._wounded is not None and await self._arena.is_whole():
             self._wounded = None
         if self._wounded not in (None, host):
@@ -315,20 +318,43 @@ class Nemesis:
         return done
 
     async def _die_at(self, place: str) -> bool:
-        """Whoever is likely to come there, dies there; half of the time as it starts."""
+        """Whoever is likely to come there, dies there: as it serves, starts, stops, or comes back to the others."""
         likely = [await self._arena.quorum_leader(), await self._anybody()]
         some = await self._arena.some_place(self._chance)
         likely.append(some.leader if some is not None else None)
         host = self._aim(self._chance.choice([name for name in likely if name is not None]))
+        if place.startswith("log.quarantine") and not await self._wound(host):
+            return False
         waiting = asyncio.ensure_future(self._arena.kill_at(host, place, power=False, within_s=6))
-        if self._chance.random() < 0.5:
-            await self._wait(0, 1)
-            await self._arena.kill(host)
-            await self._start(host)
+        await self._wait(0, 1)
+        await self._bring_to(place, host)
         done = await waiting
+        await self._arena.heal()
         await self._wait(0, 1)
         await self._start(host)
         return done
+
+    async def _bring_to(self, place: str, host: str) -> None:
+        dice = self._chance.random()
+        if place.startswith("log.quarantine"):
+            await self._arena.kill(host)
+            for _ in range(4):  # not every file that is spoilt costs a log
+                await self._arena.spoil(host, self._chance, tear=True, tails=False)
+        elif dice < 0.25:
+            await self._arena.kill(host)
+        elif dice < 0.5:
+            await self._arena.stop(host)
+        elif dice < 0.75:
+            others = [other for other in self._arena.hosts if other != host]
+            await self._cut({pair for other in others for pair in _both(host, other)})
+            await self._wait(1, 3)
+            await self._arena.heal()
+        else:  # another goes and comes back, which leaders have to deal with
+            another = self._chance.choice([other for other in self._arena.hosts if other != host])
+            await self._arena.kill(self._aim(another))
+            await self._wait(0.2, 0.5)
+            await self._start(another)
+        await self._start(host)
 
     async def _failpoint(self) -> bool:
         """A node dies in the middle of one of the product's own steps."""
@@ -355,6 +381,57 @@ class Nemesis:
                 await self._end(self._aim(await self._anybody()))
                 await self._wait(0, 2)
         return done
+
+    # --- disks that rot ----------------------------------------------------------------------------------------------
+
+    async def _corrupt(self) -> bool:
+        """Bits of a stopped host's files turn over."""
+        return await self._spoil(tear=False)
+
+    async def _torn(self) -> bool:
+        """The ends of a stopped host's files are gone."""
+        return await self._spoil(tear=True)
+
+    async def _spoil(self, *, tear: bool) -> bool:
+        host = self._aim(await self._anybody())
+        if not await self._wound(host):
+            return False
+        dice = self._chance.random()
+        if dice < 0.4:
+            await self._arena.stop(host)
+        elif dice < 0.7 and not self._durable:
+            await self._arena.lose_power(host)
+        killed = self._arena.is_up(host) and await self._arena.kill(host)
+        await self._wait(0, 1)
+        done = await self._arena.spoil(host, self._chance, tear=tear, tails=not killed)
+        await self._start(host)
+        await self._arena.nurse(host)
+        return done
+
+    async def _rot(self) -> bool:
+        """Bits of what a node serves turn over: often of what a follower has not read yet."""
+        place = await self._arena.some_place(self._chance)
+        host = self._aim(place.leader if place is not None and place.leader is not None else await self._anybody())
+        if not await self._wound(host):
+            return False
+        if self._chance.random() < 0.7:
+            await self._cut({pair for other in self._two() if other != host for pair in _both(host, other)})
+            await self._wait(0.2, 2)
+        done = await self._arena.rot(host, self._chance)
+        await self._arena.heal()
+        await self._wait(0, 2)
+        await self._arena.nurse(host)
+        return done
+
+    async def _wound(self, host: str) -> bool:
+        """Whether this host may lose what it has: everything is whole, if need be after some mending."""
+        await self.mend()
+        for _ in range(WHOLE_LOOKS_MAX):
+            if await self._arena.is_whole():
+                self._wounded = host
+                return True
+            await asyncio.sleep(0.5)
+        return False
 
     # --- scenes ------------------------------------------------------------------------------------------------------
 
@@ -662,4 +739,11 @@ KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {
 DURABLE_KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {"power-all": Nemesis._power_all}
 """Those that only what is durable survives."""
 
-ALL_KINDS = {**KINDS, **DURABLE_KINDS}
+ROT_KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {
+    "corrupt": Nemesis._corrupt,
+    "torn": Nemesis._torn,
+    "rot": Nemesis._rot,
+}
+"""Disks that forget, or say something else than what was written; asked for by name."""
+
+ALL_KINDS = {**KINDS, **DURABLE_KINDS, **ROT_KINDS}

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -15,11 +16,15 @@ from .arena import Pair, Place
 from .history import History
 from .members import administer, undrain_all
 from .nemesis import ALL_KINDS
+from .rot import rot_log, spoil_files
 
 STOP_S_MAX = 20.0
 ADMIN_S_MAX = 5.0
 SYNC_S_MAX = 4.0
 FULL_BYTES = 4096
+NURSE_S_MAX = 60.0
+NURSE_QUIET_S = 5.0
+"""Several times as long as a scrubber's pass takes in these runs."""
 
 
 class Killed(BaseException):
@@ -59,6 +64,7 @@ class SimulatedArena:
         self._cuts_open = False
         self._seen = Counter(cluster.loop.network.effects)
         self._slowed = 0
+        self._spoiled: dict[str, list[Path]] = {}  # files of hosts
 
     def now_s(self) -> float:
         return self._cluster.loop.now
@@ -197,6 +203,41 @@ class SimulatedArena:
         self._cluster.skew(host, seconds)
         self._count("clock", True)
 
+    async def spoil(self, host: str, chance: Random, *, tear: bool, tails: bool) -> bool:
+        hit = spoil_files(self._cluster.members[host].storage, host, chance, tear=tear, tails=tails)
+        self._cluster.loop.trace.record("spoil", host, [str(path) for path in hit], shown=True)
+        self._spoiled[host] = [*self._spoiled.get(host, ()), *hit]
+        return self._count("torn" if tear else "corrupt", bool(hit))
+
+    async def rot(self, host: str, chance: Random) -> bool:
+        member = self._cluster.members[host]
+        if not member.ready or member.node is None or member.node.parts is None:
+            return False
+        logs = [log for log in member.node.parts.logs.logs() if log.size_bytes]
+        hit = rot_log(member.storage, chance.choice(logs), chance) if logs else None
+        self._cluster.loop.trace.record("rot", host, str(hit), shown=True)
+        return self._count("rot", hit is not None)
+
+    async def nurse(self, host: str) -> None:
+        member = self._cluster.members[host]
+        self._cluster.excused.add(host)
+        until_s, quiet_s = self.now_s() + NURSE_S_MAX, 0.0
+        while self.now_s() < until_s and quiet_s < NURSE_QUIET_S:
+            await asyncio.sleep(0.1)
+            quiet_s += 0.1
+            if member.process is None:
+                for path in self._spoiled.get(host, ()):
+                    if path.name.endswith("-offset-checkpoint") and f"{path}: " in (member.ends or [""])[-1]:
+                        member.storage.remove(path)
+                self._cluster.start(host)
+                quiet_s = 0.0
+            elif not member.ready:
+                quiet_s = 0.0
+            elif member.node is not None and member.node.parts is not None and member.node.parts.manager.offline:
+                await asyncio.sleep(0.5)
+                await self.stop(host)
+        self._cluster.excused.discard(host)
+
     # --- aims --------------------------------------------------------------------------------------------------------
 
     async def some_place(self, chance: Random) -> Place | None:
@@ -212,6 +253,18 @@ class SimulatedArena:
             if member.node is not None and member.node.parts is not None and member.node.parts.quorum.is_leader:
                 return member.host
         return None
+
+    async def survives_power(self, host: str) -> bool:
+        images = [m.node.parts.manager.image for m in self._cluster.running() if m.node is not None and m.node.parts]
+        if not images:
+            return True
+        image = max(images, key=lambda each: each.index)
+        return all(
+            image.min_insync(topic, state) > 1
+            for topic in image.topics.values()
+            for state in topic.partitions
+            if host in (f"b{member}" for member in state.replicas)
+        )
 
     async def is_whole(self) -> bool:
         return self._cluster.in_sync()

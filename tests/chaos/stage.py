@@ -28,6 +28,7 @@ class Workload(Protocol):
     name: str
     expected_f: tuple[str, ...]  # operations of which some must succeed
     facts: dict[str, object]  # what the checkers cannot read off a history: fields of RunFacts
+    # Beside these: ``durable``, and ``settings``, numbers of the nodes' settings, where a workload needs them.
 
     async def start(self) -> None: ...
 

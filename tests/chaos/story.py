@@ -14,7 +14,7 @@ from .checkers.verdict import RunFacts, Verdict
 from .failpoints import armed, names
 from .history import Fault, History
 from .judge import HEAL, judge_run
-from .nemesis import KINDS, Act, Nemesis, plan
+from .nemesis import KINDS, ROT_KINDS, Act, Nemesis, plan
 from .sim import SimulatedArena, SimulatedStage
 from .workloads import WORKLOADS
 
@@ -23,6 +23,8 @@ CALM_S = 6.0
 """Between the last mending and the end of the load: time to be acknowledged again."""
 ENDS_ONLY = ("unseen", "slow-unseen", "slow-recovery")
 """Findings that only a run that came to its end can have."""
+SCRUB_MS = 2000
+"""Where disks rot; else the scrubber would only make the traces longer."""
 SETTLE_S = 1.5
 """A follower learns of the last high watermark with its next fetch."""
 
@@ -79,7 +81,9 @@ def run_seed(seed: int, config: Config, acts: Sequence[Act] | None = None) -> Li
 
 def _settings(config: Config) -> dict[str, object]:
     """Leaderships go back by themselves only where operators move things: elsewhere it would mend some acts' scenes."""
-    return {"auto_leader_rebalance_enable": "member" in config.nemeses, **config.settings}
+    rots = {"log_scrub_interval_ms": SCRUB_MS} if ROT_KINDS.keys() & set(config.nemeses) else {}
+    own = getattr(WORKLOADS[config.workload], "settings", {})
+    return {"auto_leader_rebalance_enable": "member" in config.nemeses, **rots, **own, **config.settings}
 
 
 class _Story:

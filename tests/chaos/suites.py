@@ -10,11 +10,16 @@ import time
 from collections.abc import Sequence
 
 WORKLOADS = ("queue", "idem", "acks01", "meta")
+ROT = "corrupt,torn,rot,kill,power,partition"
+CLEANING = "corrupt,rot,kill,power,failpoint,partition,pause,comeback,rolling,slowdisk"
+"""No clocks that jump: how long a tombstone stays is measured with them."""
 
 SUITES: dict[str, list[list[str]]] = {
     "smoke": [
         ["selftest", "--operations", "1000", "--injections", "4", "--valid", "8"],
         *(["run", "--workload", name, "--seeds", "0:5", "--time", "60", "--jobs", "2"] for name in WORKLOADS),
+        ["run", "--nemesis", ROT, "--seeds", "0:2", "--time", "30", "--jobs", "2"],
+        ["run", "--workload", "compact", "--nemesis", CLEANING, "--seeds", "0:2", "--time", "30", "--jobs", "2"],
         ["run", "--backend", "proc", "--seeds", "1", "--time", "15", "--nemesis", "kill,pause,partition"],
     ],
     "nightly": [
@@ -23,6 +28,8 @@ SUITES: dict[str, list[list[str]]] = {
         ["run", "--workload", "queue", "--seeds", "1000:1100", "--time", "60", "--jobs", "2"],
         *(["run", "--workload", name, "--seeds", "1000:1017", "--time", "60", "--jobs", "2"] for name in WORKLOADS[1:]),
         ["run", "--workload", "flush", "--seeds", "1000:1010", "--time", "60", "--jobs", "2"],
+        ["run", "--nemesis", ROT, "--seeds", "1000:1010", "--time", "40", "--jobs", "2"],
+        ["run", "--workload", "compact", "--nemesis", CLEANING, "--seeds", "1000:1010", "--time", "40", "--jobs", "2"],
         ["run", "--backend", "proc", "--seeds", "2", "--time", "60"],
     ],
     "release": [
@@ -31,6 +38,9 @@ SUITES: dict[str, list[list[str]]] = {
         ["run", "--workload", "queue", "--seeds", "0:300", "--time", "60", "--nodes", "5", "--jobs", "2"],
         *(["run", "--workload", name, "--seeds", "0:50", "--time", "60", "--jobs", "2"] for name in WORKLOADS[1:]),
         ["run", "--workload", "flush", "--seeds", "0:50", "--time", "60", "--jobs", "2"],
+        ["run", "--nemesis", ROT, "--seeds", "0:60", "--time", "60", "--jobs", "2"],
+        ["run", "--workload", "compact", "--nemesis", CLEANING, "--seeds", "0:60", "--time", "60", "--jobs", "2"],
+        ["failpoints", "--jobs", "2"],
         ["run", "--backend", "proc", "--seeds", "3", "--time", "600"],
         ["run", "--backend", "proc", "--seeds", "4", "--time", "120", "--nodes", "5"],
     ],

@@ -9,6 +9,7 @@ from typing import TypeVar
 import pytest
 
 from ottla.log.checkpoint import OffsetCheckpoint
+from ottla.log.checksum import crc32c
 from ottla.log.errors import CorruptCheckpoint, InconsistentTopicId, StorageFailed, StorageFull
 from ottla.log.manager import LogManager
 from ottla.log.model import BrokerEpoch, LeaderEpoch, Offset, TopicPartition
@@ -181,7 +182,7 @@ def test_offset_checkpoint(storage: CrashingStorage) -> None:
     offsets = {TopicPartition("b", 1): Offset(7), TopicPartition("a", 0): Offset(0)}
     checkpoint.write(lambda: offsets)
     text = storage.read_bytes(DATA / "points")
-    assert text == b"0\n2\na 0 0\nb 1 7\n"
+    assert text == b"0\n3\n. 0 %d\na 0 0\nb 1 7\n" % crc32c(b"a 0 0\nb 1 7\n")
     assert checkpoint.read() == offsets
     for cut in range(len(text)):
         storage.open(DATA / "points").truncate(cut)
@@ -249,7 +250,9 @@ async def test_the_flusher_syncs_and_checkpoints(storage: CrashingStorage) -> No
     await synced.wait()
     flusher.cancel()
     assert (log.recovery_point, log.unsynced_bytes) == (3, 0)
-    assert storage.read_bytes(DATA / "recovery-point-offset-checkpoint") == b"0\n1\norders 0 3\n"
+    assert storage.read_bytes(DATA / "recovery-point-offset-checkpoint") == b"0\n2\n. 0 %d\norders 0 3\n" % crc32c(
+        b"orders 0 3\n"
+    )
 
 
 async def test_a_log_set_aside_before_its_turn_to_be_synced_is_no_failure(storage: CrashingStorage) -> None:

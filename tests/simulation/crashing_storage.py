@@ -295,6 +295,23 @@ class CrashingStorage:
         """Raise PowerCut out of the ``change``-th change from now (1 is the next). None: never."""
         self._cut_at = None if change is None else self.changes + change
 
+    def rot(self, path: Path, position: int, bits: int) -> None:
+        """Turn these bits of a byte over, in the page cache and on the platter: nobody wrote them."""
+        node = self._file_at(path)
+        node.current[position] ^= bits
+        node.sync()
+
+    def tear(self, path: Path, size: int) -> None:
+        """The file's end is gone, from ``size`` on."""
+        node = self._file_at(path)
+        del node.current[size:]
+        node.sync()
+
+    def _file_at(self, path: Path) -> _FileNode:
+        node = self._find(path)
+        assert isinstance(node, _FileNode)
+        return node
+
     def used_bytes(self) -> int:
         """What all files together hold."""
         return self._used(self._root)

@@ -9,6 +9,7 @@ from ottla.broker.replica import Replica
 from ottla.broker.replica_session import ReplicaSession
 from ottla.log.model import BrokerId, TopicIdPartition
 from ottla.log.producer_state import ProducerStateManager
+from ottla.log.records import batches_in
 from ottla.raft.image import MetadataImage
 
 from .world import SimulatedCluster, Violation
@@ -182,7 +183,8 @@ def _replica_of(
 
 
 def check_equal_logs(cluster: SimulatedCluster) -> None:
-    """At rest: below the lowest high watermark all replicas hold the same bytes."""
+    """At rest: between the highest log start and the lowest high watermark all replicas hold the same bytes. Of a
+    compacted log, each cleans its own in its own time: it is the last value of each key that is the same."""
     copies: dict[Any, dict[str, Any]] = {}
     for member in cluster.running():
         assert member.node is not None
@@ -191,9 +193,18 @@ def check_equal_logs(cluster: SimulatedCluster) -> None:
             copies.setdefault(key, {})[member.host] = replica
     for key, replicas in copies.items():
         end = min(replica.high_watermark for replica in replicas.values())
-        contents = {host: _bytes_below(replica.log, end) for host, replica in replicas.items()}
-        if len(set(contents.values())) != 1:
-            sizes = {host: len(content) for host, content in contents.items()}
+        start = max(replica.log.log_start_offset for replica in replicas.values())
+        compacted = any(replica.log.config.compacts for replica in replicas.values())
+        contents = {  # retention takes nothing of a log that is only compacted: there each has all from its start
+            host: _bytes_between(replica.log, replica.log.log_start_offset if compacted else start, end)
+            for host, replica in replicas.items()
+        }
+        starts = {host: replica.log.log_start_offset for host, replica in replicas.items()}
+        if compacted and len(set(starts.values())) != 1:
+            raise Violation(f"{key}: replicas differ below {end}: they start at {starts}")
+        told = {host: _last_values(content) if compacted else content for host, content in contents.items()}
+        if any(each != next(iter(told.values())) for each in told.values()):
+            sizes = {host: len(content) for host, content in told.items()}
             raise Violation(f"{key}: replicas differ below {end}: {sizes}")
 
 
@@ -208,7 +219,12 @@ def check_producers(cluster: SimulatedCluster) -> None:
             for segment in replica.log._segments:
                 for _, batch in segment.scan():
                     rebuilt.update(batch, 0)
-            if _remembered(rebuilt) != _remembered(replica.log._producers):
+            known, remembered = _remembered(rebuilt), _remembered(replica.log._producers)
+            if replica.log.config.compacts or replica.log.log_start_offset > 0:
+                # Older batches have left the log; a producer's last one, if it is there, is what is remembered last.
+                known = {number: (epoch, batches[-1:]) for number, (epoch, batches) in known.items()}
+                remembered = {n: (epoch, batches[-1:]) for n, (epoch, batches) in remembered.items() if n in known}
+            if known != remembered:
                 raise Violation(f"{member.host} {replica.name}: producers are not those of the log")
 
 
@@ -216,8 +232,14 @@ def _remembered(producers: ProducerStateManager) -> dict[Any, Any]:
     return {number: (known.epoch, tuple(known.batches)) for number, known in producers._producers.items()}
 
 
-def _bytes_below(log: Any, end: int) -> bytes:
-    parts, offset = [], log.log_start_offset
+def _last_values(data: bytes) -> dict[Any, Any]:
+    """By key, without those that were deleted: the tombstone may be gone here and not there."""
+    last = {record.key: (record.offset, record.value) for batch in batches_in(data) for record in batch.records()}
+    return {key: found for key, found in last.items() if found[1] is not None}
+
+
+def _bytes_between(log: Any, start: int, end: int) -> bytes:
+    parts, offset = [], start
     while offset < end:
         data = log.read(offset, 1 << 20, end)
         if not data:

@@ -10,6 +10,7 @@ import msgspec
 
 from ..history import Fault, Op, paired
 from .acks01 import check_acks01
+from .compact import COMPACT_F, check_compact
 from .findings import Findings, Found
 from .idem import check_idempotence
 from .liveness import Recovery, check_recovery, lack_of_progress
@@ -73,10 +74,12 @@ def judge(
 ) -> Verdict:
     """``others``: what was found by those who watch something else than the history, such as invariants."""
     ops, faults = list(ops), list(faults)
-    result = _queue_checker(facts, calm=not faults)([op for op in ops if op.f not in META_F])
+    result = _queue_checker(facts, calm=not faults)([op for op in ops if op.f not in META_F | COMPACT_F])
     findings = Findings(result.errors, result.allowed)
     meta_ops = [op for op in ops if op.f in META_F]
     findings.merge(check_meta(meta_ops, hidden_retries=facts.hidden_retries))
+    compact_ops = [op for op in ops if op.f in COMPACT_F]
+    findings.merge(check_compact(compact_ops))
     findings.merge(check_replicas(replicas))
     recovery, recovery_findings = check_recovery(ops, faults, facts.healed_ns, facts.backend)
     if facts.loss_allowed or facts.workload == "acks01":
@@ -85,8 +88,9 @@ def judge(
     if others is not None:
         findings.merge(others)
     reasons = lack_of_progress(ops, faults, facts.expected_f, facts.nemeses)
-    result.outcomes |= outcomes_of((pair.begin.f, pair.type) for pair in paired(meta_ops))
-    result.ops += sum(op.type == "invoke" for op in meta_ops)
+    result.outcomes |= outcomes_of((pair.begin.f, pair.type) for pair in paired([*meta_ops, *compact_ops]))
+    result.ops += sum(op.type == "invoke" for op in [*meta_ops, *compact_ops])
+    result.acked += sum(op.type == "ok" and op.f == "put" for op in compact_ops)
     return _verdict(result, findings, recovery, reasons, faults, facts)
 
 

@@ -223,6 +223,9 @@ class ProcessArena:
         answer = await self.newest()
         return None if answer is None else _host(answer.quorum_leader)
 
+    async def survives_power(self, host: str) -> bool:
+        return True  # here it is a kill
+
     async def is_whole(self) -> bool:
         return await self.why_not_whole() is None
 

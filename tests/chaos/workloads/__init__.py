@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from ..stage import Stage, Workload
 from .acks01 import Acks01Workload
+from .compact import CompactWorkload
 from .flush import FlushWorkload
 from .idem import IdemWorkload
 from .meta import MetaWorkload
@@ -17,4 +18,5 @@ WORKLOADS: dict[str, Callable[[Stage], Workload]] = {
     "meta": MetaWorkload,
     "remake": RemakeWorkload,
     "flush": FlushWorkload,
+    "compact": CompactWorkload,
 }
