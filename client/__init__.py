@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .admin import Admin, ClusterDescription, NodeDescription, PartitionDescription, TopicDescription
     from .client import Client, connect
     from .connection import ConnectionLost
-    from .consumer import Consumer, ConsumerRecord
+    from .consumer import Consumer
     from .error_codes import ErrorCode
     from .errors import (
         AuthenticationFailed,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .producer import Producer, RecordMetadata
     from .producer_options import ProducerOptions
     from .reading import ConsumerOptions, LogTruncated
+    from .records import ConsumerRecord
 
 __all__ = [
     "Admin",
@@ -73,7 +74,7 @@ _ELSEWHERE = {
     "ConnectionLost": "connection",
     "Consumer": "consumer",
     "ConsumerOptions": "reading",
-    "ConsumerRecord": "consumer",
+    "ConsumerRecord": "records",
     "ErrorCode": "error_codes",
     "LogTruncated": "reading",
     "NodeDescription": "admin",

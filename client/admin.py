@@ -187,6 +187,7 @@ class Admin:
         return await offsets_for_time(
             self._cluster, found.topic_id, range(len(found.partitions)), timestamp_ms, timeout_s=TIMEOUT_S
         )
+
     async def move_partitions(self, moves: Mapping[tuple[str, int], Sequence[int] | None]) -> Changed:
         """Ask partitions (topic, number) to move to these brokers, the preferred leader first; None calls off what
         was asked before. Returns once it is decided; ``list_topics`` tells what is being added and removed.
