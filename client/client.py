@@ -1,8 +1,9 @@
 """The entrance: one client, any number of producers and consumers on its streams."""
 
 from collections.abc import Iterable
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from ottla.log.chance import Chance
 from ottla.log.clock import Clock
@@ -10,11 +11,24 @@ from ottla.log.clock import Clock
 from .admin import Admin
 from .cluster import Cluster
 from .consumer import Consumer
+from .consumer_membership import ConsumerMembership
+from .coordinator import GroupCoordinator
 from .errors import ConfigError
+from .group_consumer import GroupConsumer
+from .group_member import Subscription
+from .group_options import GroupOptions
+from .membership import Membership
+from .membership import Reader as PartitionReader
 from .producer import Producer
 from .producer_options import ProducerOptions
+from .reader import Decoding, OnConsume, OnError
 from .reading import ConsumerOptions
+from .records import K, V
+from .serializers import Codec, codec_for
 from .servers import parse_servers
+
+KeyKind = type[K] | Codec[K]
+ValueKind = type[V] | Codec[V]
 
 
 def connect(servers: str | Iterable[str], *, clock: Clock | None = None, chance: Chance | None = None) -> "Client":
@@ -46,27 +60,110 @@ class Client:
 
     def producer(self, **options: Any) -> Producer:
         """A producer; ``options`` are the fields of ProducerOptions. Raises ConfigError."""
-        _check_names(ProducerOptions, options)
+        _check_names((ProducerOptions,), options)
         return Producer(self.cluster, ProducerOptions(**options))
 
+    @overload
     def consumer(
-        self, topic: str, *, start: str | int = "earliest", partitions: Iterable[int] | None = None, **options: Any
-    ) -> Consumer:
-        """A consumer of a topic without a group; ``start``: "earliest", "latest" or an offset; ``partitions``: None
-        for all, also those that come later; ``options``: the fields of ConsumerOptions. Raises ConfigError."""
-        _check_names(ConsumerOptions, options)
-        numbers = None if partitions is None else tuple(partitions)
-        return Consumer(self.cluster, topic, start, numbers, ConsumerOptions(**options))
+        self,
+        topic: str | Iterable[str],
+        *,
+        group: str,
+        start: str = ...,
+        key: KeyKind[K] = ...,
+        value: ValueKind[V] = ...,
+        on_error: OnError = ...,
+        interceptors: Iterable[OnConsume] = ...,
+        **options: Any,
+    ) -> GroupConsumer[K, V]: ...
+
+    @overload
+    def consumer(
+        self,
+        topic: str,
+        *,
+        group: None = ...,
+        start: str | int = ...,
+        partitions: Iterable[int] | None = ...,
+        key: KeyKind[K] = ...,
+        value: ValueKind[V] = ...,
+        on_error: OnError = ...,
+        interceptors: Iterable[OnConsume] = ...,
+        **options: Any,
+    ) -> Consumer[K, V]: ...
+
+    def consumer(
+        self,
+        topic: str | Iterable[str],
+        *,
+        group: str | None = None,
+        start: str | int = "earliest",
+        partitions: Iterable[int] | None = None,
+        key: Any = bytes,
+        value: Any = bytes,
+        on_error: OnError = "raise",
+        interceptors: Iterable[OnConsume] = (),
+        **options: Any,
+    ) -> Any:
+        """A consumer. Without a group: of a topic; ``start``: "earliest", "latest" or an offset; ``partitions``: None
+        for all, also those that come later; ``options``: the fields of ConsumerOptions. In a ``group``: of one or
+        several topics, the part of them that the group gives it; ``start``: "earliest" or "latest", where the group
+        has committed nothing; ``options``: those of GroupOptions, too.
+
+        ``key``, ``value``: types or codecs (see serializers); ``on_error``: "raise", "skip" or a function, for a
+        record that does not decode; ``interceptors``: each may change what is handed out. Raises ConfigError."""
+        decoding = Decoding(codec_for(key, "key"), codec_for(value, "value"), on_error, tuple(interceptors))
+        if group is None:
+            if not isinstance(topic, str):
+                raise ConfigError("without a group a consumer reads one topic.", hint="Name a group, or one topic.")
+            _check_names((ConsumerOptions,), options)
+            numbers = None if partitions is None else tuple(partitions)
+            return Consumer(self.cluster, topic, start, numbers, ConsumerOptions(**options), decoding)
+        if partitions is not None:
+            raise ConfigError("the group chooses the partitions.", hint="Leave group or partitions out.")
+        _check_names((ConsumerOptions, GroupOptions), options)
+        in_group = {name: options.pop(name) for name in list(options) if name in _fields(GroupOptions)}
+        return self._in_group(topic, group, start, ConsumerOptions(**options), GroupOptions(**in_group), decoding)
+
+    def _in_group(
+        self,
+        topic: str | Iterable[str],
+        group: str,
+        start: Any,
+        options: ConsumerOptions,
+        group_options: GroupOptions,
+        decoding: Decoding,
+    ) -> GroupConsumer[Any, Any]:
+        topics = (topic,) if isinstance(topic, str) else tuple(topic)
+        about = Subscription(
+            group=group,
+            topics=topics,
+            rebalance_timeout_ms=int(group_options.max_poll_interval_s * 1000),
+            instance_id=group_options.instance_id,
+            rack=options.rack or None,
+            assignor=group_options.assignor,
+            client_id="ottla-python",
+        )
+        join = partial(_join, about)
+        return GroupConsumer(self.cluster, topics, group, start, options, group_options, join, decoding)
 
     async def close(self) -> None:
         """Close every stream. Idempotent."""
         await self.cluster.close()
 
 
-def _check_names(options_type: type, options: dict[str, Any]) -> None:
+def _join(about: Subscription, coordinator: GroupCoordinator, reader: PartitionReader) -> Membership:
+    return ConsumerMembership(coordinator, about, reader)
+
+
+def _fields(options_type: type) -> list[str]:
+    return list(options_type.__dataclass_fields__)  # type: ignore[attr-defined]
+
+
+def _check_names(options_types: tuple[type, ...], options: dict[str, Any]) -> None:
     import difflib
 
-    names = list(options_type.__dataclass_fields__)  # type: ignore[attr-defined]
+    names = [name for options_type in options_types for name in _fields(options_type)]
     for name in options:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)

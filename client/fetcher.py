@@ -42,6 +42,7 @@ class Fetcher:
         self._timer: asyncio.TimerHandle | None = None
         self._refreshed_s = cluster.clock.monotonic()
         self._closed = False
+        self._ended: OttlaError | None = None
 
     # --- what is read ------------------------------------------------------------------------------------------------
 
@@ -57,6 +58,11 @@ class Fetcher:
         for partition in gone:
             partition.rewind()
         self._schedule()
+
+    def end(self, error: OttlaError) -> None:
+        """Whoever waits for records, now or later, is told this."""
+        self._ended = error
+        self.read_ahead.news.set()
 
     async def close(self) -> None:
         """Stop; what was read ahead is dropped."""
@@ -81,6 +87,8 @@ class Fetcher:
     def _pop(self) -> Fetched | None:
         if self._closed:
             raise OttlaError("the consumer is closed.", code="OTTLA-CLOSED")
+        if self._ended is not None:
+            raise self._ended
         item = self.read_ahead.pop()
         if isinstance(item, Failed):
             raise item.error

@@ -104,6 +104,13 @@ class Partition:
         self.replica_until_s = 0.0
         self.replica_banned_until_s = 0.0
 
+    @property
+    def lag(self) -> int | None:
+        """Records between the position and the end of the log as the last answer told it; None before there was one."""
+        if self.high_watermark is None or self.position is None:
+            return None
+        return max(0, self.high_watermark - self.position)
+
     def moved_to(self, offset: Offset) -> None:
         """The user has everything below ``offset``."""
         self.position = offset

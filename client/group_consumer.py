@@ -1,0 +1,408 @@
+"""The consumer in a group: the partitions that the group gives it, from where the group has got to."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Generic, Self
+
+from ottla.log.model import Offset, TopicPartition
+
+from .cluster import Cluster
+from .commits import Commits, Place
+from .coordinator import GroupCoordinator
+from .errors import ConfigError, OttlaError, TopicNotFound
+from .fetcher import Fetcher
+from .group_options import GroupOptions, OnPartitions
+from .in_hand import InHand
+from .membership import Keys, Membership
+from .membership import Reader as PartitionReader
+from .offsets import list_offsets
+from .protocol import AT_TIME, EARLIEST, LATEST
+from .reader import Decoding, Reader
+from .reading import ConsumerOptions, Partition
+from .records import ConsumerRecord, K, V
+
+LEFT_MARGIN = 0.9
+"""A revocation waits for the handler for this part of what the coordinator allows."""
+HURRIED_COMMIT_S = 2.0
+"""How long a consumer that is torn down by cancellation tries to commit."""
+
+Join = Callable[[GroupCoordinator, PartitionReader], Membership]
+
+
+class GroupConsumer(Generic[K, V]):
+    """Made by ``Client.consumer`` with a ``group``. Use it as a context manager and iterate over it, in one task.
+
+    A record counts as finished when the next one is asked for, or the block is left without an exception. Commits
+    behind the loop cover finished records only, so a record is handled at least once. Heartbeats have their own
+    task: a slow handler keeps its membership.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        topics: tuple[str, ...],
+        group: str,
+        start: str,
+        options: ConsumerOptions,
+        group_options: GroupOptions,
+        join: Join,
+        decoding: Decoding | None = None,
+    ) -> None:
+        options.check()
+        group_options.check()
+        if not topics or len(set(topics)) != len(topics):
+            raise ConfigError(f"the topics are {topics!r}.", hint="Name one or more, each once.")
+        if not group:
+            raise ConfigError("group is empty.", hint="Give it a name, or leave it out.")
+        if start not in (EARLIEST, LATEST):
+            raise ConfigError(f"start is {start!r}.", hint='In a group it is "earliest" or "latest".')
+        self.topics = topics
+        self.group = group
+        self._cluster = cluster
+        self._start = start
+        self._options = options
+        self._group_options = group_options
+        self._fetcher = Fetcher(cluster, options)
+        self._reader = Reader(self._fetcher, cluster.clock, decoding or Decoding())
+        self._hand = InHand(cluster.clock)
+        self._coordinator = GroupCoordinator(cluster, group)
+        self._membership = join(self._coordinator, self)
+        self._commits = Commits(
+            self._coordinator, self._membership.identity, lambda: self._membership.owned, self._membership.hurry
+        )
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._slow = False
+        self._in_transit: set[TopicPartition] = set()  # being assigned or revoked: held back until that is done
+        self._started = self._closed = False
+        self.last_commit_error: OttlaError | None = None  # of a commit behind the loop; None: the last one was stored
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Find the topics and begin to join. Raises TopicNotFound, ConnectFailed. Idempotent."""
+        if self._started:
+            return
+        for topic in self.topics:
+            await self._cluster.topic(topic, timeout_s=self._options.request_timeout_s)
+        if not self._started:
+            self._started = True
+            self._membership.start()
+            self._spawn(self._commit_forever())
+
+    async def close(self) -> None:
+        """Commit what is finished, leave the group at once, stop fetching. Idempotent. A record that was handed out
+        counts as finished: leave the block by an exception where it is not."""
+        self._hand.finish()
+        await self._close(self._group_options.commit_timeout_s)
+
+    async def _close(self, commit_timeout_s: float) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await self._membership.stop()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self._group_options.auto_commit:
+                await self._try_commit(self._finished(self._fetcher.partitions), commit_timeout_s)
+            await self._tell(self._group_options.on_revoked, frozenset(self._fetcher.partitions))
+        finally:
+            if self._started:
+                await self._membership.leave()
+            await self._fetcher.close()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._hand.finish()
+        hurried = kind is not None and not issubclass(kind, Exception)
+        await self._close(HURRIED_COMMIT_S if hurried else self._group_options.commit_timeout_s)
+
+    def _spawn(self, work: Any) -> "asyncio.Task[Any]":
+        task: asyncio.Task[Any] = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ConsumerRecord[K, V]:
+        """The next record, waited for without end; the one before it is finished. Raises CorruptBatchError,
+        UndecodableRecord, LogTruncated, TopicNotFound, or RequestFailed with OFFSET_OUT_OF_RANGE, after which
+        ``seek`` goes on; and what ended the membership for good."""
+        await self._ready()
+        record = self._reader.take() or await self._reader.next()
+        self._hand.take(record)
+        return record
+
+    async def batches(self, max_records: int = 500, max_wait: float = 0.2) -> AsyncIterator[list[ConsumerRecord[K, V]]]:
+        """Lists of 1 to ``max_records`` records: what there is once the first has come and ``max_wait`` seconds more
+        have passed, or as soon as the list is full. A list is finished when the next one is asked for."""
+        while True:
+            await self._ready()
+            batch = [self._reader.take() or await self._reader.next()]
+            self._hand.take(batch[0])
+            await self._reader.fill(batch, max_records, max_wait)
+            owned = self._fetcher.partitions  # what was revoked while the list was being filled is for others
+            batch = [record for record in batch if TopicPartition(record.topic, record.partition) in owned]
+            self._hand.take_all(batch)
+            if batch:
+                yield batch
+
+    async def _ready(self) -> None:
+        if not self._started:
+            await self.start()
+        self._hand.finish()
+        if self._slow:
+            self._slow = False
+            self._fetcher.resume(self._settled(), held_back=True)
+
+    # --- commits -----------------------------------------------------------------------------------------------------
+
+    async def commit(self, offsets: Mapping[tuple[str, int], int] | None = None) -> None:
+        """Store how far the group has got: all that was handed out, the record in hand included, or these offsets of
+        next records by (topic, partition). Raises CommitFailed where the group has gone on without us, or OttlaError
+        where the coordinator cannot be reached in ``commit_timeout_s``."""
+        await self._commits.commit(self._places(offsets), timeout_s=self._group_options.commit_timeout_s)
+
+    def commit_nowait(self, offsets: Mapping[tuple[str, int], int] | None = None) -> "asyncio.Task[None]":
+        """Begin to ``commit`` what it would now; the task brings what it raises, and may be ignored."""
+        work = self._commits.commit(self._places(offsets), timeout_s=self._group_options.commit_timeout_s)
+        task = self._spawn(work)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
+
+    def _places(self, offsets: Mapping[tuple[str, int], int] | None) -> dict[TopicPartition, Place]:
+        if offsets is None:
+            self._hand.finish()
+            return self._finished(self._fetcher.partitions)
+        partitions = ((self._partition(*key), offset) for key, offset in offsets.items())
+        return {found.key: Place(offset, None, found.target.topic_id) for found, offset in partitions}
+
+    def _finished(self, keys: Iterable[TopicPartition]) -> dict[TopicPartition, Place]:
+        """Of each partition, what the handler has finished, where that is news."""
+        places: dict[TopicPartition, Place] = {}
+        for key in keys:
+            partition = self._fetcher.partitions.get(key)
+            if partition is None or partition.position is None:
+                continue
+            offset = self._hand.first_of(key)
+            offset = partition.position if offset is None else offset
+            if self._commits.stored.get(key) != offset:
+                places[key] = Place(offset, None, partition.target.topic_id)
+        return places
+
+    async def _commit_forever(self) -> None:
+        options = self._group_options
+        while True:
+            await asyncio.sleep(options.commit_interval_s)
+            self._look_at_the_handler()
+            if options.auto_commit:
+                await self._try_commit(self._finished(self._fetcher.partitions), options.commit_timeout_s)
+
+    async def _try_commit(self, places: dict[TopicPartition, Place], timeout_s: float) -> None:
+        """A commit behind the loop: what fails is tried again with the next one, or read again by others."""
+        try:
+            await self._commits.commit(places, timeout_s=timeout_s)
+        except OttlaError as error:
+            self.last_commit_error = error
+        else:
+            self.last_commit_error = None
+
+    def _look_at_the_handler(self) -> None:
+        """One that is slow keeps its place in the group, and no memory."""
+        if not self._slow and self._hand.held_s() > self._group_options.max_poll_interval_s:
+            self._slow = True
+            self._fetcher.pause(self._settled(), held_back=True)
+
+    def _settled(self) -> list[Partition]:
+        return [partition for key, partition in self._fetcher.partitions.items() if key not in self._in_transit]
+
+    async def committed(self, *keys: tuple[str, int]) -> dict[TopicPartition, int | None]:
+        """What the group has committed of these partitions, by default of those that are assigned; None where it has
+        not. Raises OttlaError."""
+        wanted = [TopicPartition(*key) for key in keys] or list(self._fetcher.partitions)
+        found = await self._commits.fetch(wanted)
+        return {key: found[key].offset if key in found else None for key in wanted}
+
+    # --- what the membership tells -----------------------------------------------------------------------------------
+
+    async def assign(self, keys: Keys) -> Keys:
+        """For the membership: begin with these, where the group has got to."""
+        if not keys:
+            return keys
+        try:
+            committed = await self._commits.fetch(keys)
+        except OttlaError as error:
+            if not error.retriable and error.code != "OTTLA-COMMIT-FAILED":
+                raise
+            return frozenset()
+        begun: list[Partition] = []
+        for key in sorted(keys):
+            known = self._cluster.known_topic(key.topic)
+            if known is None or known.topic_id is None:
+                continue
+            partition = Partition(key.topic, known.topic_id, key.partition, self._start)
+            found = committed.get(key)
+            if found is not None and found.offset is not None and found.topic_id in (None, known.topic_id):
+                partition.jump(found.offset)
+                partition.has_read = True  # whatever the log holds now, the group has been there
+                self._commits.stored[key] = found.offset
+            partition.held = True
+            begun.append(partition)
+        started = frozenset(partition.key for partition in begun)
+        self._in_transit |= started
+        self._fetcher.add(begun)
+        await self._tell(self._group_options.on_assigned, started)
+        self._in_transit -= started
+        self._fetcher.resume(begun, held_back=True)
+        return started
+
+    async def revoke(self, keys: Keys) -> None:
+        """For the membership: let go of these, when the handler is done with what it holds of them."""
+        options = self._group_options
+        partitions = [self._fetcher.partitions[key] for key in keys]
+        self._in_transit |= keys
+        self._reader.drop(partitions)
+        self._fetcher.pause(partitions, held_back=True)
+        await self._hand.free_of(keys, options.max_poll_interval_s * LEFT_MARGIN)
+        places = self._finished(keys) if options.auto_commit else {}
+        self._hand.forget(keys)
+        await self._try_commit(places, options.commit_timeout_s)
+        await self._tell(options.on_revoked, keys)
+        self._let_go(keys)
+
+    async def lose(self, keys: Keys) -> None:
+        """For the membership: these are others' already."""
+        self._hand.forget(keys)
+        self._let_go(keys)
+        await self._tell(self._group_options.on_lost, keys)
+
+    def _let_go(self, keys: Keys) -> None:
+        partitions = [self._fetcher.partitions[key] for key in keys if key in self._fetcher.partitions]
+        self._reader.drop(partitions)
+        self._fetcher.remove(keys)
+        self._in_transit -= keys
+        for key in keys:
+            self._commits.stored.pop(key, None)
+
+    def end(self, error: OttlaError) -> None:
+        """For the membership: reading ends with this error."""
+        self._fetcher.end(error)
+
+    @staticmethod
+    async def _tell(callback: OnPartitions | None, keys: Keys) -> None:
+        if callback is not None and keys:
+            answer = callback(keys)
+            if inspect.isawaitable(answer):
+                await answer
+
+    # --- where it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def assignment(self) -> frozenset[TopicPartition]:
+        """The partitions that are being read."""
+        return frozenset(self._fetcher.partitions)
+
+    def position(self, topic: str, partition: int) -> int | None:
+        """Offset of the next record that will be handed out; None while it is being looked up."""
+        return self._partition(topic, partition).position
+
+    def lag(self) -> dict[TopicPartition, int | None]:
+        """By partition, records between the position and the end, as the last answers told; None before the first."""
+        return {key: partition.lag for key, partition in self._fetcher.partitions.items()}
+
+    async def seek(self, topic: str, partition: int, offset: int | str) -> None:
+        """Go on from ``offset``, "earliest" or "latest" (looked up now). Also goes on after an error. Raises
+        TopicNotFound where the partition is not ours."""
+        target = self._partition(topic, partition)
+        if isinstance(offset, str):
+            offset = (await self._look_up((target.key,), offset))[target.key]
+        if offset < 0:
+            raise ConfigError(f"offset is {offset}.", hint="Offsets begin at 0.")
+        target = self._partition(topic, partition)
+        self._reader.drop((target,))
+        self._hand.forget((target.key,))
+        self._fetcher.seek(target, Offset(offset))
+
+    def pause(self, *keys: tuple[str, int]) -> None:
+        """Hand out no more of these (topic, partition), all if none is named, until ``resume``."""
+        partitions = self._named(keys)
+        self._reader.drop(partitions)
+        self._fetcher.pause(partitions)
+
+    def resume(self, *keys: tuple[str, int]) -> None:
+        """Undo ``pause``, for all partitions if none is named."""
+        self._fetcher.resume(self._named(keys))
+
+    async def beginning_offsets(self) -> dict[TopicPartition, int]:
+        """Of each partition that is ours, the first offset that can still be read. Raises OttlaError."""
+        return await self._look_up(self._fetcher.partitions, EARLIEST)
+
+    async def end_offsets(self) -> dict[TopicPartition, int]:
+        """Of each partition that is ours, the offset after the last readable record. Raises OttlaError."""
+        return await self._look_up(self._fetcher.partitions, LATEST)
+
+    async def offsets_for_times(self, timestamps_ms: Mapping[tuple[str, int], int]) -> dict[TopicPartition, int | None]:
+        """By (topic, partition), the offset of the first record with this time (milliseconds since 1970) or a later
+        one; None where there is none. Raises OttlaError."""
+        found: dict[TopicPartition, int | None] = {}
+        for (topic, number), timestamp_ms in timestamps_ms.items():
+            target = self._partition(topic, number)
+            found.update(await self._ask((target,), AT_TIME, timestamp_ms))
+        return found
+
+    async def _look_up(self, keys: Iterable[TopicPartition], position: str) -> dict[TopicPartition, int]:
+        if position not in (EARLIEST, LATEST):
+            raise ConfigError(f"offset is {position!r}.", hint='It is a number, "earliest" or "latest".')
+        found = await self._ask([self._partition(*key) for key in keys], position, None)
+        return {key: offset for key, offset in found.items() if offset is not None}
+
+    async def _ask(
+        self, partitions: Iterable[Partition], position: str, timestamp_ms: int | None
+    ) -> dict[TopicPartition, int | None]:
+        by_topic: dict[Any, list[Partition]] = {}
+        for partition in partitions:
+            by_topic.setdefault(partition.target.topic_id, []).append(partition)
+        found: dict[TopicPartition, int | None] = {}
+        for topic_id, members in by_topic.items():
+            answers = await list_offsets(
+                self._cluster,
+                topic_id,
+                [member.number for member in members],
+                position,
+                timeout_s=self._options.request_timeout_s,
+                timestamp_ms=timestamp_ms,
+            )
+            for member in members:
+                answer = answers[member.number]
+                if isinstance(answer, OttlaError):
+                    raise answer
+                found[member.key] = answer.offset
+        return found
+
+    def _named(self, keys: tuple[tuple[str, int], ...]) -> list[Partition]:
+        return [self._partition(*key) for key in keys or self._fetcher.partitions]
+
+    def _partition(self, topic: str, partition: int) -> Partition:
+        try:
+            return self._fetcher.partitions[TopicPartition(topic, partition)]
+        except KeyError:
+            raise TopicNotFound(
+                f"{topic}-{partition} is not assigned to this consumer.", code="OTTLA-NOT-ASSIGNED"
+            ) from None
