@@ -1,4 +1,4 @@
-"""A consumer in a group: nothing is skipped, commits never pass the handler, one owner at a time, and leaving is quick."""
+"""A consumer in a group: nothing is skipped, commits never pass the handler, one owner at a time, leaving is quick."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -68,11 +68,15 @@ async def test_an_automatic_commit_never_passes_what_is_in_hand() -> None:
 async def test_an_exception_in_the_handler_leaves_its_record_to_the_next() -> None:
     async with FakeCluster() as cluster, connect(cluster.servers) as client:
         fill(cluster.create("t"), 0, 10)
-        with pytest.raises(RuntimeError):
+
+        async def fail_at(offset: int) -> None:
             async with in_group(client) as consumer:
                 async for record in consumer:
-                    if record.offset == 4:
+                    if record.offset == offset:
                         raise RuntimeError("the handler failed")
+
+        with pytest.raises(RuntimeError):
+            await fail_at(4)
         assert cluster.groups.offsets["t", 0] == 4
         async with in_group(client) as consumer:
             assert await take(consumer, 1) == [(0, 4)]

@@ -411,6 +411,8 @@ def test_an_unclean_stop_with_a_damaged_partition_is_both(cluster: Cluster) -> N
     cluster.unfence(1)
     assert cluster.state() == (None, (), ())
     assert cluster.partition(topic_id(2)).leader == 1  # as last known leader
+
+
 # Stories: moves, elections by order, drains
 
 
