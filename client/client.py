@@ -1,5 +1,6 @@
 """The entrance: one client, any number of producers and consumers on its streams."""
 
+import weakref
 from collections.abc import Iterable
 from functools import partial
 from types import TracebackType
@@ -19,6 +20,8 @@ from .group_member import Subscription
 from .group_options import GroupOptions
 from .membership import Membership
 from .membership import Reader as PartitionReader
+from .metrics import ClientMetrics
+from .outgoing import Encoding, OnSend
 from .producer import Producer
 from .producer_options import ProducerOptions
 from .reader import Decoding, OnConsume, OnError
@@ -44,6 +47,8 @@ class Client:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.admin = Admin(cluster)
+        self._producers: weakref.WeakSet[Producer[Any, Any]] = weakref.WeakSet()
+        self._consumers: weakref.WeakSet[Consumer[Any, Any] | GroupConsumer[Any, Any]] = weakref.WeakSet()
 
     async def __aenter__(self) -> Self:
         try:
@@ -58,10 +63,21 @@ class Client:
     ) -> None:
         await self.close()
 
-    def producer(self, **options: Any) -> Producer:
-        """A producer; ``options`` are the fields of ProducerOptions. Raises ConfigError."""
+    def producer(
+        self,
+        *,
+        key: KeyKind[K] = bytes,  # type: ignore[assignment]
+        value: ValueKind[V] = bytes,  # type: ignore[assignment]
+        interceptors: Iterable[OnSend] = (),
+        **options: Any,
+    ) -> Producer[K, V]:
+        """A producer; ``options`` are the fields of ProducerOptions. ``key``, ``value``: types or codecs (see
+        serializers); ``interceptors``: each may change what is sent. Raises ConfigError."""
         _check_names((ProducerOptions,), options)
-        return Producer(self.cluster, ProducerOptions(**options))
+        encoding = Encoding(codec_for(key, "key"), codec_for(value, "value"), tuple(interceptors))
+        made: Producer[K, V] = Producer(self.cluster, ProducerOptions(**options), encoding)
+        self._producers.add(made)
+        return made
 
     @overload
     def consumer(
@@ -118,12 +134,18 @@ class Client:
                 raise ConfigError("without a group a consumer reads one topic.", hint="Name a group, or one topic.")
             _check_names((ConsumerOptions,), options)
             numbers = None if partitions is None else tuple(partitions)
-            return Consumer(self.cluster, topic, start, numbers, ConsumerOptions(**options), decoding)
+            alone: Consumer[Any, Any] = Consumer(
+                self.cluster, topic, start, numbers, ConsumerOptions(**options), decoding
+            )
+            self._consumers.add(alone)
+            return alone
         if partitions is not None:
             raise ConfigError("the group chooses the partitions.", hint="Leave group or partitions out.")
         _check_names((ConsumerOptions, GroupOptions), options)
         in_group = {name: options.pop(name) for name in list(options) if name in _fields(GroupOptions)}
-        return self._in_group(topic, group, start, ConsumerOptions(**options), GroupOptions(**in_group), decoding)
+        made = self._in_group(topic, group, start, ConsumerOptions(**options), GroupOptions(**in_group), decoding)
+        self._consumers.add(made)
+        return made
 
     def _in_group(
         self,
@@ -146,6 +168,13 @@ class Client:
         )
         join = partial(_join, about)
         return GroupConsumer(self.cluster, topics, group, start, options, group_options, join, decoding)
+
+    def metrics(self) -> ClientMetrics:
+        """What the producers and consumers that are open have done so far."""
+        return ClientMetrics(
+            producers=tuple(producer.metrics() for producer in self._producers if not producer.closed),
+            consumers=tuple(consumer.metrics() for consumer in self._consumers if not consumer.closed),
+        )
 
     async def close(self) -> None:
         """Close every stream. Idempotent."""

@@ -10,6 +10,7 @@ from ottla.log.records import RecordBatch
 from .cluster import Cluster
 from .errors import ConfigError, OttlaError, TopicNotFound
 from .fetcher import Fetcher
+from .metrics import ConsumerMetrics
 from .offsets import list_offsets, offsets_for_time
 from .protocol import AT_TIME, EARLIEST, LATEST, OffsetResult
 from .reader import Decoding, Reader, corrupt
@@ -49,6 +50,7 @@ class Consumer(Generic[K, V]):
         self._topic_id: TopicId | None = None
         self._start = start
         self._numbers = partitions
+        self._started_s = cluster.clock.monotonic()
         self._fetcher = Fetcher(cluster, options)
         self._reader = Reader(self._fetcher, cluster.clock, decoding or Decoding())
 
@@ -74,6 +76,11 @@ class Consumer(Generic[K, V]):
                 self._fetcher.growing[self.topic] = topic_id
             self._fetcher.add(Partition(self.topic, topic_id, number, self._start) for number in numbers)
         return topic_id
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._fetcher.closed
 
     async def close(self) -> None:
         """Stop fetching. Idempotent."""
@@ -159,6 +166,20 @@ class Consumer(Generic[K, V]):
             assert fetched is not None
             fetched.partition.moved_to(fetched.batch.next_offset)
             yield fetched.partition.number, fetched.batch
+
+    def metrics(self) -> ConsumerMetrics:
+        """What it has done so far."""
+        partitions = self._fetcher.partitions.values()
+        return ConsumerMetrics(
+            group=None,
+            topics=(self.topic,),
+            partitions=len(partitions),
+            records_read=self._reader.records_read,
+            buffered_bytes=self._fetcher.read_ahead.buffered_bytes,
+            lag=sum(partition.lag or 0 for partition in partitions),
+            commits=0,
+            seconds=self._cluster.clock.monotonic() - self._started_s,
+        )
 
     # --- where it is -------------------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ class Fetcher:
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._refreshed_s = cluster.clock.monotonic()
-        self._closed = False
+        self.closed = False
         self._ended: OttlaError | None = None
 
     # --- what is read ------------------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ class Fetcher:
 
     async def close(self) -> None:
         """Stop; what was read ahead is dropped."""
-        self._closed = True
+        self.closed = True
         if self._timer is not None:
             self._timer.cancel()
         await self._jobs.close()
@@ -85,7 +85,7 @@ class Fetcher:
             return None
 
     def _pop(self) -> Fetched | None:
-        if self._closed:
+        if self.closed:
             raise OttlaError("the consumer is closed.", code="OTTLA-CLOSED")
         if self._ended is not None:
             raise self._ended
@@ -152,13 +152,13 @@ class Fetcher:
     # --- what to do next ---------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
-        if not self._scheduled and not self._closed:
+        if not self._scheduled and not self.closed:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._step)
 
     def _step(self) -> None:
         self._scheduled = False
-        if self._closed:
+        if self.closed:
             return
         now_s = self._cluster.clock.monotonic()
         by_source: dict[Source, list[Partition]] = {}

@@ -17,6 +17,7 @@ from .group_options import GroupOptions, OnPartitions
 from .in_hand import InHand
 from .membership import Keys, Membership
 from .membership import Reader as PartitionReader
+from .metrics import ConsumerMetrics
 from .offsets import list_offsets
 from .protocol import AT_TIME, EARLIEST, LATEST
 from .reader import Decoding, Reader
@@ -64,6 +65,7 @@ class GroupConsumer(Generic[K, V]):
         self._start = start
         self._options = options
         self._group_options = group_options
+        self._started_s = cluster.clock.monotonic()
         self._fetcher = Fetcher(cluster, options)
         self._reader = Reader(self._fetcher, cluster.clock, decoding or Decoding())
         self._hand = InHand(cluster.clock)
@@ -90,6 +92,11 @@ class GroupConsumer(Generic[K, V]):
             self._started = True
             self._membership.start()
             self._spawn(self._commit_forever())
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._closed
 
     async def close(self) -> None:
         """Commit what is finished, leave the group at once, stop fetching. Idempotent. A record that was handed out
@@ -311,6 +318,20 @@ class GroupConsumer(Generic[K, V]):
             answer = callback(keys)
             if inspect.isawaitable(answer):
                 await answer
+
+    def metrics(self) -> ConsumerMetrics:
+        """What it has done so far."""
+        partitions = self._fetcher.partitions.values()
+        return ConsumerMetrics(
+            group=self.group,
+            topics=self.topics,
+            partitions=len(partitions),
+            records_read=self._reader.records_read,
+            buffered_bytes=self._fetcher.read_ahead.buffered_bytes,
+            lag=sum(partition.lag or 0 for partition in partitions),
+            commits=self._commits.count,
+            seconds=self._cluster.clock.monotonic() - self._started_s,
+        )
 
     # --- where it is -------------------------------------------------------------------------------------------------
 
