@@ -14,7 +14,7 @@ from .coordinator import GroupCoordinator
 from .errors import ConfigError, OttlaError, TopicNotFound
 from .fetcher import Fetcher
 from .group_options import GroupOptions, OnPartitions
-from .in_hand import InHand
+from .in_hand import InHand, Lease
 from .membership import Keys, Membership
 from .membership import Reader as PartitionReader
 from .metrics import ConsumerMetrics
@@ -161,15 +161,30 @@ class GroupConsumer(Generic[K, V]):
         """Lists of 1 to ``max_records`` records: what there is once the first has come and ``max_wait`` seconds more
         have passed, or as soon as the list is full. A list is finished when the next one is asked for."""
         while True:
-            await self._ready()
-            batch = [self._reader.take() or await self._reader.next()]
-            self._hand.take(batch[0])
-            await self._reader.fill(batch, max_records, max_wait)
-            owned = self._fetcher.partitions  # what was revoked while the list was being filled is for others
-            batch = [record for record in batch if TopicPartition(record.topic, record.partition) in owned]
-            self._hand.take_all(batch)
-            if batch:
+            if batch := await self._next_batch(max_records, max_wait):
+                self._hand.lease(Lease(batch))
                 yield batch
+
+    async def _next_batch(self, max_records: int, max_wait: float) -> list[ConsumerRecord[K, V]]:
+        await self._ready()
+        batch: list[ConsumerRecord[K, V]] = [self._reader.take() or await self._reader.next()]
+        self._hand.lease(Lease(batch))  # grows while it is filled: nothing of it is finished
+        await self._reader.fill(batch, max_records, max_wait)
+        owned = self._fetcher.partitions  # what was revoked meanwhile is for others
+        return [record for record in batch if TopicPartition(record.topic, record.partition) in owned]
+
+    async def take_lease(self, max_records: int) -> Lease:
+        """For a handler in another thread: what there is, at least one record, to be handled one by one. The caller
+        advances ``Lease.index``, and calls ``lease_moved`` where something was taken back."""
+        while not (batch := await self._next_batch(max_records, 0.0)):
+            pass
+        lease = Lease(batch, one_by_one=True)
+        self._hand.lease(lease)
+        return lease
+
+    def lease_moved(self) -> None:
+        """The handler of a lease has gone on to the next record."""
+        self._hand.moved()
 
     async def _ready(self) -> None:
         if not self._started:
@@ -196,7 +211,7 @@ class GroupConsumer(Generic[K, V]):
 
     def _places(self, offsets: Mapping[tuple[str, int], int] | None) -> dict[TopicPartition, Place]:
         if offsets is None:
-            self._hand.finish()
+            self._hand.show_done()
             return self._finished(self._fetcher.partitions)
         partitions = ((self._partition(*key), offset) for key, offset in offsets.items())
         return {found.key: Place(offset, None, found.target.topic_id) for found, offset in partitions}
@@ -285,7 +300,7 @@ class GroupConsumer(Generic[K, V]):
         options = self._group_options
         partitions = [self._fetcher.partitions[key] for key in keys]
         self._in_transit |= keys
-        self._reader.drop(partitions)
+        self._take_back(partitions)
         self._fetcher.pause(partitions, held_back=True)
         await self._hand.free_of(keys, options.max_poll_interval_s * LEFT_MARGIN)
         places = self._finished(keys) if options.auto_commit else {}
@@ -296,9 +311,16 @@ class GroupConsumer(Generic[K, V]):
 
     async def lose(self, keys: Keys) -> None:
         """For the membership: these are others' already."""
+        self._hand.take_back(keys)
         self._hand.forget(keys)
         self._let_go(keys)
         await self._tell(self._group_options.on_lost, keys)
+
+    def _take_back(self, partitions: list[Partition]) -> None:
+        """Drop what was decoded and not shown to the handler yet: it is the next to be read."""
+        self._reader.drop(partitions)
+        for key, offset in self._hand.take_back([partition.key for partition in partitions]).items():
+            self._fetcher.seek(self._fetcher.partitions[key], Offset(offset))
 
     def _let_go(self, keys: Keys) -> None:
         partitions = [self._fetcher.partitions[key] for key in keys if key in self._fetcher.partitions]
@@ -342,7 +364,9 @@ class GroupConsumer(Generic[K, V]):
 
     def position(self, topic: str, partition: int) -> int | None:
         """Offset of the next record that will be handed out; None while it is being looked up."""
-        return self._partition(topic, partition).position
+        found = self._partition(topic, partition)
+        unseen = self._hand.unseen(found.key)
+        return found.position if unseen is None else unseen
 
     def lag(self) -> dict[TopicPartition, int | None]:
         """By partition, records between the position and the end, as the last answers told; None before the first."""
@@ -357,14 +381,14 @@ class GroupConsumer(Generic[K, V]):
         if offset < 0:
             raise ConfigError(f"offset is {offset}.", hint="Offsets begin at 0.")
         target = self._partition(topic, partition)
-        self._reader.drop((target,))
+        self._take_back([target])
         self._hand.forget((target.key,))
         self._fetcher.seek(target, Offset(offset))
 
     def pause(self, *keys: tuple[str, int]) -> None:
         """Hand out no more of these (topic, partition), all if none is named, until ``resume``."""
         partitions = self._named(keys)
-        self._reader.drop(partitions)
+        self._take_back(partitions)
         self._fetcher.pause(partitions)
 
     def resume(self, *keys: tuple[str, int]) -> None:
