@@ -5,7 +5,7 @@ import functools
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from .errors import OttlaError
 
@@ -93,10 +93,10 @@ def _refuse_in_loop() -> None:
 
 
 def blocking(method: Callable[Concatenate[Any, P], Awaitable[T]]) -> Callable[Concatenate[Any, P], T]:
-    """The method of the same name of a mirror (``_inner``: the original, ``_background``: its loop), which waits for what the original awaits."""
+    """The method of the same name of a mirror (``_inner``: the original, ``_background``: its loop), which waits for
+    what the original awaits."""
     name = method.__name__
 
-    @functools.wraps(method)
     def call(self: Any, *args: P.args, **kwargs: P.kwargs) -> T:
         async def work() -> T:
             found: T = await getattr(self._inner, name)(*args, **kwargs)
@@ -105,17 +105,16 @@ def blocking(method: Callable[Concatenate[Any, P], Awaitable[T]]) -> Callable[Co
         background: Background = self._background
         return background.run(work)
 
-    return call
+    return cast("Callable[Concatenate[Any, P], T]", functools.wraps(method)(call))
 
 
 def forwarded(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
     """The method of the same name of a mirror, called in the loop of the original."""
     name = method.__name__
 
-    @functools.wraps(method)
     def call(self: Any, *args: P.args, **kwargs: P.kwargs) -> T:
         background: Background = self._background
         found: T = background.call(lambda: getattr(self._inner, name)(*args, **kwargs))
         return found
 
-    return call
+    return cast("Callable[Concatenate[Any, P], T]", functools.wraps(method)(call))

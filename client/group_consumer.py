@@ -101,7 +101,7 @@ class GroupConsumer(Generic[K, V]):
     async def close(self) -> None:
         """Commit what is finished, leave the group at once, stop fetching. Idempotent. A record that was handed out
         counts as finished: leave the block by an exception where it is not."""
-        self._hand.finish()
+        self._hand.show_done()
         await self._close(self._group_options.commit_timeout_s)
 
     async def _close(self, commit_timeout_s: float) -> None:
@@ -133,7 +133,7 @@ class GroupConsumer(Generic[K, V]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self._hand.finish()
+            self._hand.show_done()
         hurried = kind is not None and not issubclass(kind, Exception)
         await self._close(HURRIED_COMMIT_S if hurried else self._group_options.commit_timeout_s)
 
@@ -189,6 +189,8 @@ class GroupConsumer(Generic[K, V]):
     async def _ready(self) -> None:
         if not self._started:
             await self.start()
+        if self._hand.is_shown_one_by_one:
+            self._take_back(list(self._fetcher.partitions.values()))
         self._hand.finish()
         if self._slow:
             self._slow = False
@@ -300,6 +302,7 @@ class GroupConsumer(Generic[K, V]):
         options = self._group_options
         partitions = [self._fetcher.partitions[key] for key in keys]
         self._in_transit |= keys
+        self._reader.drop(partitions)
         self._take_back(partitions)
         self._fetcher.pause(partitions, held_back=True)
         await self._hand.free_of(keys, options.max_poll_interval_s * LEFT_MARGIN)
@@ -318,9 +321,11 @@ class GroupConsumer(Generic[K, V]):
 
     def _take_back(self, partitions: list[Partition]) -> None:
         """Drop what was decoded and not shown to the handler yet: it is the next to be read."""
-        self._reader.drop(partitions)
-        for key, offset in self._hand.take_back([partition.key for partition in partitions]).items():
-            self._fetcher.seek(self._fetcher.partitions[key], Offset(offset))
+        unseen = self._hand.take_back([partition.key for partition in partitions])
+        behind = [self._fetcher.partitions[key] for key in unseen]
+        self._reader.drop(behind)
+        for partition in behind:
+            self._fetcher.seek(partition, Offset(unseen[partition.key]))
 
     def _let_go(self, keys: Keys) -> None:
         partitions = [self._fetcher.partitions[key] for key in keys if key in self._fetcher.partitions]
@@ -381,6 +386,7 @@ class GroupConsumer(Generic[K, V]):
         if offset < 0:
             raise ConfigError(f"offset is {offset}.", hint="Offsets begin at 0.")
         target = self._partition(topic, partition)
+        self._reader.drop((target,))
         self._take_back([target])
         self._hand.forget((target.key,))
         self._fetcher.seek(target, Offset(offset))
@@ -388,6 +394,7 @@ class GroupConsumer(Generic[K, V]):
     def pause(self, *keys: tuple[str, int]) -> None:
         """Hand out no more of these (topic, partition), all if none is named, until ``resume``."""
         partitions = self._named(keys)
+        self._reader.drop(partitions)
         self._take_back(partitions)
         self._fetcher.pause(partitions)
 

@@ -83,6 +83,11 @@ class InHand:
             lease.done = lease.index
             self.moved()
 
+    @property
+    def is_shown_one_by_one(self) -> bool:
+        """Whether the handler may have seen only a part of what is in hand."""
+        return self._lease is not None and self._lease.one_by_one
+
     def moved(self) -> None:
         """The handler has got further: whoever waits for it looks again."""
         if self._moved is not None:

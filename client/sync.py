@@ -314,7 +314,8 @@ class GroupConsumer(_Mirrored, Generic[K, V]):
                 return record
 
     def batches(self, max_records: int = 500, max_wait: float = 0.2) -> Iterator[list[ConsumerRecord[K, V]]]:
-        """Lists of records, as the original's. Do not mix with single records."""
+        """Lists of records, as the original's."""
+        self._lease = None
         return self._slices(self._inner.batches(max_records, max_wait), 1)
 
     def commit_nowait(self, offsets: Mapping[tuple[str, int], int] | None = None) -> "Future[None]":
