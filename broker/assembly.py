@@ -12,6 +12,8 @@ from ottla.client.client import connect
 from ottla.client.protocol import DescribeNodeResponse
 from ottla.log.chance import Chance
 from ottla.log.clock import Clock
+from ottla.log.directories import LogDirectories
+from ottla.log.directory_identity import Owner
 from ottla.log.manager import LogManager
 from ottla.log.model import BrokerId
 from ottla.log.storage import Storage
@@ -29,6 +31,7 @@ from ottla.raft.transport import Endpoint
 
 from .api.configs import ConfigsApi
 from .api.dispatch import Api
+from .api.groups import GroupsApi
 from .api.metadata import MetadataApi
 from .api.partitions import PartitionsApi
 from .api.producer_ids import ProducerIds
@@ -36,6 +39,7 @@ from .api.quorum_door import QuorumDoor
 from .api.topics import TopicsApi
 from .config import Settings
 from .controller_channel import ControllerChannel, Link, LocalLink
+from .group.assembly import make_coordinator
 from .housekeeping import Housekeeper, HousekeepingSettings
 from .http.internal import InternalStreams
 from .http.records import RecordsDoor
@@ -43,6 +47,7 @@ from .isr_keeper import IsrKeeper
 from .links import ControlLink, Dialer, ReplicaLink
 from .log_level import LogLevel
 from .metrics import Metrics
+from .offline_reporter import OfflineReporter
 from .probe import probe
 from .replica_fetcher import Fetchers, ReplicaFetcher
 from .replica_manager import ReplicaManager
@@ -92,6 +97,7 @@ class Parts:
     ) -> None:
         self._settings = settings
         self._doors = doors
+        self.on_directory_failed: Callable[[], None] = lambda: None
         self.node_id = BrokerId(formed.node_id)
         self._log_level = LogLevel(self.node_id, settings.log_level, doors.set_log_level)
         self.voters = {voter.position: Endpoint(voter.host, voter.port, voter.directory_id) for voter in formed.voters}
@@ -114,13 +120,16 @@ class Parts:
             probe=probe,
             voters=len(self.voters),
         )
-        self.logs = LogManager(
+        self.logs = LogDirectories.open(
             doors.storage,
-            Path(settings.data) / "logs",
+            Path(settings.data),
+            settings.log_directories,
+            Owner(formed.cluster_id, formed.node_id),
             doors.clock,
             doors.chance,
             reserve_bytes=settings.disk_reserve_bytes,
         )
+        self.logs.on_failed = lambda failed: self._directory_failed(failed)
         self.manager = ReplicaManager(
             local=self.node_id,
             logs=self.logs,
@@ -153,6 +162,8 @@ class Parts:
         metrics.add_gauges(self.housekeeper)
         self.fetchers = Fetchers(self._make_fetcher)
         self.manager.fetchers = self.fetchers
+        self.offline_reporter = OfflineReporter(self.manager, self.channel)
+        self.manager.on_offline = self.offline_reporter.noticed
         self.isr_keeper = IsrKeeper(self.manager, self.channel, doors.clock, self.wait_applied)
         self.internal = InternalStreams(
             local=local,
@@ -245,7 +256,15 @@ class Parts:
             barrier=self.channel.barrier,
             auto_create=settings.auto_create_topics_enable,
         )
+        self.groups = make_coordinator(self.manager, topics, settings, self._doors.chance, len(self.voters))
+        metrics.add_gauges(self.groups)
         return Api(
+            groups=GroupsApi(
+                manager=self.manager,
+                coordinator=self.groups,
+                barrier=self.channel.barrier,
+                wait_applied=quorum.wait_applied,
+            ),
             manager=self.manager,
             metadata=metadata,
             topics=topics,
@@ -280,6 +299,12 @@ class Parts:
         self._take(self.machine.image)
         return result
 
+    def _directory_failed(self, failed: LogManager) -> None:
+        """One of several: its replicas are out of service, the others go on."""
+        assert failed.failed is not None
+        self.manager.fail_directory(failed.path, failed.failed)
+        self.on_directory_failed()
+
     def _capture(self) -> Captured:
         image = self.machine.image
         return Captured(image.feature_level, lambda: image_pieces(image))
@@ -296,6 +321,7 @@ class Parts:
     def _take(self, image: MetadataImage) -> None:
         self.manager.apply_image(image)
         self.isr_keeper.roles_changed()
+        self.groups.roles_changed()
         self._log_level.follow(image)
 
     async def wait_applied(self, index: int) -> None:
@@ -308,6 +334,7 @@ class Parts:
 
     async def stop(self) -> None:
         """Let go of everything that speaks to others."""
+        await self.groups.stop()
         await self.manager.stop_syncing()
         await self.records.close()
         await self.channel.close()

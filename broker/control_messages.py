@@ -17,6 +17,7 @@ from ottla.raft.commands import (
     ElectLeaders,
     RegisterBroker,
     RegisterBroker2,
+    ReplicasOffline,
     SetDrained,
 )
 from ottla.raft.sessions import Heartbeat, HeartbeatAnswer
@@ -73,6 +74,7 @@ _OF_BROKERS = (
     | CreateTopic
     | DeleteTopic
     | DrainBroker
+    | ReplicasOffline
     | ElectLeaders
     | SetDrained
 )
@@ -85,7 +87,7 @@ def may_submit(broker_id: BrokerId, command: Command) -> bool:
         return body.broker_id == broker_id and requester is None
     if requester is None or requester.broker_id != broker_id or not isinstance(body, _OF_BROKERS):
         return False
-    return not isinstance(body, DrainBroker) or body.broker_id == broker_id
+    return not isinstance(body, DrainBroker | ReplicasOffline) or body.broker_id == broker_id
 
 
 _encoder = msgspec.msgpack.Encoder()

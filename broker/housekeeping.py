@@ -18,9 +18,9 @@ from ottla.log.cleaner import Rewriting, Source, note_dirty
 from ottla.log.cleaning_plan import CleaningPlan, groups_by_size, plan_cleaning
 from ottla.log.clock import Clock
 from ottla.log.compaction import CleaningStats, CompactionRules
+from ottla.log.directories import Logs
 from ottla.log.errors import CorruptBatch, LogError
 from ottla.log.key_map import KeyMap
-from ottla.log.manager import LogManager
 from ottla.log.model import Offset, TopicPartition
 from ottla.log.partition_log import PartitionLog
 from ottla.log.retention import expired_count
@@ -62,12 +62,12 @@ class Tally:
 
 
 class Housekeeper:
-    """Of one data directory. ``high_watermark`` is None for a log that is not, or not any more, a replica's."""
+    """Of all logs of a node. ``high_watermark`` is None for a log that is not, or not any more, a replica's."""
 
     def __init__(
         self,
         *,
-        logs: LogManager,
+        logs: Logs,
         storage: Storage,
         clock: Clock,
         chance: Chance,

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
+import msgspec
 import structlog
 
 from ottla.client.errors import ConfigError, OttlaError
 from ottla.log.chance import Chance, SystemChance, new_id
 from ottla.log.clock import Clock, SystemClock
-from ottla.log.errors import CorruptCheckpoint, LogError
+from ottla.log.errors import CorruptCheckpoint, LogError, StorageFailed
 from ottla.log.failpoints import failpoint
 from ottla.log.model import BrokerEpoch, DirectoryId, TopicIdPartition
 from ottla.log.storage import Storage, SystemStorage
-from ottla.raft.commands import MAX_DAMAGED, DrainBroker, RegisterBroker2
+from ottla.raft.commands import MAX_DAMAGED, MAX_INTACT, DrainBroker, RegisterBroker2
 from ottla.raft.forming import Formed, FormingDesk, FormingRefused, form
 from ottla.raft.handshake import PeerIdentity
 from ottla.raft.identity import DataDirectory, IdentityRefused, open_directory
@@ -203,6 +204,8 @@ class Node:
             raise NodeStopped(damage.message, code=damage.code) from damage
         except CorruptCheckpoint as damage:
             raise NodeStopped(f"{damage}.", code="OTTLA-CHECKPOINT-DAMAGED") from damage
+        except LogError as error:  # a directory of logs is another's, or none works
+            raise NodeStopped(f"{error}.", code="OTTLA-LOG-DIRECTORY") from error
         return parts
 
     async def _catch_up(self, parts: Parts) -> None:
@@ -260,7 +263,9 @@ class Node:
         unclean = was_unclean(self._record, clean_epoch, self.storage.boot_id())
         if unclean:
             log.warning("node.unclean_stop", last_epoch=self._record.broker_epoch if self._record else None)
-        parts.logs.power_was_lost = power_was_lost(self._record, self.storage.boot_id())
+        parts.logs.set_power_was_lost(power_was_lost(self._record, self.storage.boot_id()))
+        for path, problem in parts.logs.broken.items():
+            log.error("directory.offline", path=str(path), problem=problem)
         await parts.manager.open_all(parts.machine.image)
         for lost in parts.logs.quarantined:
             log.error(
@@ -273,10 +278,14 @@ class Node:
 
     @failpoint("node.register")
     async def _register(self, parts: Parts, directory: DataDirectory, unclean: bool) -> None:
+        manager = parts.manager
+        offline = manager.out_of_service()[:MAX_DAMAGED]
         damaged = {
-            *parts.manager.offline,
+            *(key for key, error in manager.offline.items() if not isinstance(error, StorageFailed)),
             *(TopicIdPartition(lost.topic_id, lost.topic_partition.partition) for lost in parts.logs.quarantined),
         }
+        too_many = max(len(damaged), len(manager.offline)) > MAX_DAMAGED
+        intact = [key for key, replica in sorted(manager.replicas.items()) if replica.log.survives_power_loss]
         result, index = await parts.channel.register(
             RegisterBroker2(
                 broker_id=parts.node_id,
@@ -285,8 +294,10 @@ class Node:
                 host=self.settings.advertised_host,
                 port=self.port,
                 rack=self.settings.rack,
-                unclean=unclean or len(damaged) > MAX_DAMAGED,
+                unclean=unclean or too_many,
                 damaged=tuple(sorted(damaged))[:MAX_DAMAGED],
+                offline=tuple(offline),
+                intact=tuple(intact[:MAX_INTACT]) if unclean and not too_many else (),
                 previous_broker_epoch=self._record.broker_epoch if self._record is not None else None,
             )
         )
@@ -299,14 +310,18 @@ class Node:
         await self._run_for_logs(lambda: write_run_record(self.storage, self.path, record))
         await parts.wait_applied(index)
         parts.channel.registered(epoch)
+        parts.on_directory_failed = self._directory_failed
         parts.manager.activate(epoch)
 
     def _serve(self, parts: Parts) -> None:
         self._spawn(parts.channel.beat_forever(lambda: parts.quorum.applied_index), "heartbeats")
         self._spawn(parts.isr_keeper.run(), "isr")
+        assert self._broker_epoch is not None
+        self._spawn(parts.offline_reporter.run(self._broker_epoch), "offline")
         self._spawn(self._flush(parts), "flush")
         self._spawn(self._checkpoint_forever(parts), "checkpoint")
         self._spawn(parts.housekeeper.run(), "housekeeping")
+        self._spawn(parts.groups.run(), "groups")
         self._spawn(self._watch_registration(parts), "registration")
 
     async def _until_unfenced(self, parts: Parts) -> None:
@@ -323,6 +338,15 @@ class Node:
     async def _flush(self, parts: Parts) -> None:
         await parts.logs.run_flusher(self._run_for_logs)
         raise NodeStopped(f"a write or sync failed: {parts.logs.failed}", code="OTTLA-STORAGE-FAILED")
+
+    def _directory_failed(self) -> None:
+        """One of several: the next start must know that what it had not synced may be gone."""
+        assert self._record is not None
+        record = self._record = msgspec.structs.replace(self._record, failed=True)
+        self._spawn(self._write_record(record), "record")
+
+    async def _write_record(self, record: RunRecord) -> None:
+        await self._run_for_logs(lambda: write_run_record(self.storage, self.path, record))
 
     async def _checkpoint_forever(self, parts: Parts) -> None:
         while True:

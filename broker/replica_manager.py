@@ -6,6 +6,7 @@ opened in an executor first (recovery may read a lot); its replica takes its rol
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import structlog
@@ -13,9 +14,9 @@ import structlog
 from ottla.client.error_codes import ErrorCode
 from ottla.log.clock import Clock
 from ottla.log.config import LogConfig
+from ottla.log.directories import Logs
 from ottla.log.directory import NO_SPACE
-from ottla.log.errors import LogError, StorageFull
-from ottla.log.manager import LogManager
+from ottla.log.errors import LogError, StorageFailed, StorageFull
 from ottla.log.model import BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicId, TopicIdPartition, TopicPartition
 from ottla.log.partition_log import PartitionLog
 from ottla.raft.image import MetadataImage, Partition, Topic, empty_image
@@ -49,7 +50,7 @@ class ReplicaManager:
     """All replicas of this broker, by topic id."""
 
     def __init__(
-        self, *, local: BrokerId, logs: LogManager, clock: Clock, run_blocking: RunBlocking, lag_s_max: float
+        self, *, local: BrokerId, logs: Logs, clock: Clock, run_blocking: RunBlocking, lag_s_max: float
     ) -> None:
         self.local = local
         self.logs = logs
@@ -58,6 +59,7 @@ class ReplicaManager:
         self.replicas: dict[TopicIdPartition, Replica] = {}
         self.offline: dict[TopicIdPartition, LogError] = {}  # their logs could not be opened, or failed since
         self.fetchers: Fetchers | None = None
+        self.on_offline: Callable[[], None] = lambda: None
         self.giving = TokenBucket(lambda: rate_of(self.image, local, LEADER_RATE), clock)  # to replicas being added
         self.taking = TokenBucket(lambda: rate_of(self.image, local, FOLLOWER_RATE), clock)  # as one
         self.recovering = 0  # logs that are still to be opened before this broker registers
@@ -280,7 +282,7 @@ class ReplicaManager:
             opened = await self.run_blocking(lambda: self.logs.get_or_create(name, topic.topic_id, config))
         except (LogError, OSError) as error:
             self._opening.pop(key, None)
-            self.offline[key] = error if isinstance(error, LogError) else LogError(str(error))
+            self.offline[key] = _as_ours(error)
             log.error("partition.offline", partition=str(name), problem=str(error))
             if isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in NO_SPACE):
                 asyncio.get_running_loop().call_later(RETRY_S, self._open_again, key, topic)
@@ -345,3 +347,21 @@ class ReplicaManager:
         self.replicas.pop(key, None)
         self.offline[key] = error
         log.error("partition.offline", partition=str(replica.name), problem=str(error))
+        self.on_offline()
+
+    def out_of_service(self) -> list[TopicIdPartition]:
+        """What this broker cannot serve before it starts again; what a full disk keeps out may come back."""
+        return sorted(key for key, error in self.offline.items() if not isinstance(error, StorageFull))
+
+    def fail_directory(self, path: Path, error: LogError) -> None:
+        """The same for every replica whose log is in this directory."""
+        log.error("directory.offline", path=str(path), problem=str(error))
+        for replica in list(self.replicas.values()):
+            if replica.log.directory.parent == path:
+                self.fail(replica, error)
+
+
+def _as_ours(error: LogError | OSError) -> LogError:
+    if isinstance(error, LogError):
+        return error
+    return StorageFull(str(error)) if error.errno in NO_SPACE else StorageFailed(str(error))

@@ -54,6 +54,7 @@ class SelfReport:
         yield "ottla_partitions_led", "Partitions led here", len(led)
         yield "ottla_partitions_held", "Partitions with a replica here", len(parts.manager.replicas)
         yield "ottla_partitions_offline", "Partitions whose log here is out of service", len(parts.manager.offline)
+        yield "ottla_log_directories_failed", "Directories of logs that are out of service", parts.logs.failed_count
         yield "ottla_partitions_quarantined", "Logs set aside as damaged in this run", len(parts.logs.quarantined)
         under = sum(map(_under_replicated, led))
         yield "ottla_partitions_under_replicated", "Partitions led here with replicas out of sync", under

@@ -135,7 +135,7 @@ class LogManager:
         if not self._storage.exists(directory):
             if self._recovery_points.get(topic_partition):
                 self._note_loss(Quarantined(topic_partition, topic_id, directory, f"{directory} is gone"))
-            else:
+            elif topic_partition not in self._unreported:
                 self._forget(topic_partition)
         try:
             log = self._open_as_it_is(directory, topic_partition, topic_id, config)
@@ -222,6 +222,10 @@ class LogManager:
         if self._high_watermarks.pop(name, None) is not None:
             self.checkpoint_high_watermarks({})
         self._checkpoint_recovery_points()
+
+    def note_missing(self, topic_partition: TopicPartition, topic_id: TopicId, reason: str) -> None:
+        """It should be somewhere and is nowhere: the empty log that is about to be made here takes its place."""
+        self._note_loss(Quarantined(topic_partition, topic_id, self.path / str(topic_partition), reason))
 
     def damage_reported(self) -> None:
         """The quorum knows what was ``quarantined``: the logs that took their places may be believed. Blocks."""

@@ -129,6 +129,7 @@ class PartitionLog:
         self._sync_point = SyncPoint(max(recovery_point, self.log_start_offset), unsynced)
         self._closed = False
         self._promise = FlushPromise(storage, directory)
+        self._promise_from = self.log_end_offset  # what is below may have been acknowledged without a sync
         self._sync_lock = threading.Lock()  # of the background and of an acknowledgement, in two executors
 
     @property
@@ -138,6 +139,8 @@ class PartitionLog:
 
     @config.setter
     def config(self, config: LogConfig) -> None:
+        if config.flushes_before_ack and not self.config.flushes_before_ack:
+            self._promise_from = self.log_end_offset
         self._segments.config = config
 
     @property
@@ -450,13 +453,14 @@ class PartitionLog:
     @failpoint("log.settle_flush")
     def settle_flush(self) -> None:
         """Give, or take back, the word that nothing is acknowledged before it is durable, as the topic says now.
-        Blocks: for executors. To be called after a sync that began under the present setting. Raises StorageFailed
-        or StorageFull."""
+        Not before all that had been acknowledged without a sync is durable. Blocks: for executors. Raises
+        StorageFailed or StorageFull."""
         if self._closed or self.flush_is_settled:
             return
         with self._shared.guarded():
             if self.config.flushes_before_ack:
-                self._promise.give()
+                if self.recovery_point >= min(self._promise_from, self.log_end_offset):
+                    self._promise.give()
             else:
                 self._promise.take_back()
 

@@ -2,11 +2,19 @@
 
 from msgspec.structs import replace
 
-from ottla.log.model import BrokerEpoch, BrokerId, TopicIdPartition
+from ottla.log.model import BrokerEpoch, BrokerId, PartitionEpoch, TopicIdPartition
 
-from .commands import AssignNodeId, DrainBroker, FenceBroker, RegisterBroker, RegisterBroker2, UnfenceBroker
+from .commands import (
+    AssignNodeId,
+    DrainBroker,
+    FenceBroker,
+    RegisterBroker,
+    RegisterBroker2,
+    ReplicasOffline,
+    UnfenceBroker,
+)
 from .decision import Context, Decision, current_broker, moved, moved_each, refuse
-from .election import Brokers, Step, drained, elected, without, without_unclean
+from .election import Brokers, Step, drained, elected, taken_offline, without, without_unclean
 from .events import BrokerChanged, BrokerRegistered, Event, NodeIdGiven
 from .image import Broker, MetadataImage, Partition, Rules
 from .results import Done, NodeIdAssigned, Registered
@@ -97,6 +105,21 @@ def drain(context: Context, body: DrainBroker) -> Decision:
     return Decision([BrokerChanged(broker), *moved(context.image, broker.broker_id, step)], Done())
 
 
+def replicas_offline(context: Context, body: ReplicasOffline) -> Decision:
+    """Out of ISR and ELR of these, and their leaderships go to others."""
+    broker = current_broker(context.image, body.broker_id, body.broker_epoch)
+    if isinstance(broker, Decision):
+        return broker
+    lost = set(body.partitions)
+
+    def step(key: TopicIdPartition, partition: Partition, rules: Rules) -> Step:
+        if key not in lost or body.broker_id in partition.offline:
+            return Step(partition, None)
+        return taken_offline(partition, body.broker_id, context.image.brokers, rules)
+
+    return Decision(moved_each(context.image, body.broker_id, step), Done())
+
+
 def _incarnation(body: Registration, index: int, *, drained: bool) -> Broker:
     return Broker(
         broker_id=body.broker_id,
@@ -132,17 +155,29 @@ def _lost_everything(body: Registration) -> bool:
 
 
 def _come_back(image: MetadataImage, old: Broker, body: Registration, brokers: Brokers) -> list[Event]:
-    unclean = _stopped_uncleanly(old, body)
+    other_disk = _stopped_uncleanly(old, replace(body, unclean=False))
+    intact = set(body.intact) if isinstance(body, RegisterBroker2) else set()
     same_data = body.directory_id == old.directory_id and not _lost_everything(body)
     damaged = set(body.damaged) if isinstance(body, RegisterBroker2) else set()
+    offline = set(body.offline) if isinstance(body, RegisterBroker2) else set()
 
     def step(key: TopicIdPartition, partition: Partition, rules: Rules) -> Step:
+        unclean = other_disk or (body.unclean and key not in intact) or body.broker_id in partition.offline
         if not unclean and key not in damaged:
             return without(partition, {body.broker_id}, brokers, rules)
         keeps = same_data and key not in damaged
         return without_unclean(partition, body.broker_id, brokers, rules, keeps_last_known=keeps)
 
-    return moved_each(image, body.broker_id, step)
+    def step_with_offline(key: TopicIdPartition, partition: Partition, rules: Rules) -> Step:
+        """A new incarnation serves again what the one before could not, but for what it says it cannot."""
+        if (key in offline) == (body.broker_id in partition.offline):
+            return step(key, partition, rules)
+        unable = {*partition.offline, body.broker_id} if key in offline else {*partition.offline} - {body.broker_id}
+        marked = replace(partition, offline=tuple(member for member in partition.replicas if member in unable))
+        state, elected_from = step(key, marked, rules)
+        return Step(replace(state, partition_epoch=PartitionEpoch(partition.partition_epoch + 1)), elected_from)
+
+    return moved_each(image, body.broker_id, step_with_offline)
 
 
 def _with(image: MetadataImage, broker: Broker) -> Brokers:

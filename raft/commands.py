@@ -16,6 +16,8 @@ MAX_REPLICAS = 32
 MAX_PRODUCER_ID_BLOCK = 1_000_000
 MAX_DAMAGED = 20_000
 """Damaged partitions that a registration names: with more of them the disk is as good as another one."""
+MAX_INTACT = 10_000
+"""Intact ones that it names; of the others it is not believed."""
 MAX_PARTITIONS_AT_ONCE = 500
 """Moved or elected by one command."""
 
@@ -62,7 +64,9 @@ class RegisterBroker2(msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
     """As RegisterBroker, and names the partitions whose data is gone instead of ``quarantined``, which speaks of all.
 
     ``damaged``: partitions of which the broker may hold less than it did. It leaves their ISR and ELR, and is not taken
-    as their last known leader; of the others only if ``unclean``.
+    as their last known leader; of the others only if ``unclean``. ``intact``: partitions of which it never acknowledged
+    what was not durable (flush=ack): it stays what it was in them, ``unclean`` or not. ``offline``: partitions that it
+    cannot serve in this run, as ReplicasOffline says.
     """
 
     broker_id: _BrokerId
@@ -74,6 +78,8 @@ class RegisterBroker2(msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
     unclean: bool
     damaged: Annotated[tuple[tuple[_TopicId, _Count], ...], msgspec.Meta(max_length=MAX_DAMAGED)] = ()
     previous_broker_epoch: _BrokerEpoch | None = None  # what it had on disk
+    offline: Annotated[tuple[tuple[_TopicId, _Count], ...], msgspec.Meta(max_length=MAX_DAMAGED)] = ()
+    intact: Annotated[tuple[tuple[_TopicId, _Count], ...], msgspec.Meta(max_length=MAX_INTACT)] = ()
 
 
 class AssignNodeId(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="AssignNodeId/1"):
@@ -105,6 +111,14 @@ class DrainBroker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
 
     broker_id: _BrokerId
     broker_epoch: _BrokerEpoch
+
+
+class ReplicasOffline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="ReplicasOffline/1"):
+    """A running broker cannot serve these of its replicas any more, until it starts again (KIP-112)."""
+
+    broker_id: _BrokerId
+    broker_epoch: _BrokerEpoch
+    partitions: Annotated[tuple[tuple[_TopicId, _Count], ...], msgspec.Meta(max_length=MAX_DAMAGED)]
 
 
 class CreateTopic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="CreateTopic/1"):
@@ -218,6 +232,7 @@ Body = (
     | FenceBroker
     | UnfenceBroker
     | DrainBroker
+    | ReplicasOffline
     | CreateTopic
     | CreateTopicWithConfigs
     | AlterConfigs

@@ -52,6 +52,15 @@ def without_unclean(
     return Step(replace(step.state, last_known_leader=None, partition_epoch=epoch), step.elected_from)
 
 
+def taken_offline(partition: Partition, broker: BrokerId, brokers: Brokers, rules: Rules) -> Step:
+    """This one runs and cannot serve its copy any more: the disk refused it, or its bytes are bad. What it had not
+    synced may be gone, so it leaves ISR and ELR, and until it starts again nobody elects it."""
+    marked = replace(partition, offline=_ordered(partition, {*partition.offline, broker}))
+    isr = [member for member in partition.isr if member != broker]
+    elr = [member for member in partition.elr if member != broker]
+    return settle(marked, isr, elr, brokers, rules, before=partition)
+
+
 def drained(partition: Partition, broker: BrokerId, brokers: Brokers, rules: Rules) -> Step:
     """This one, draining in ``brokers``, hands over its leadership and leaves the ISR where min.insync can spare it."""
     rest = [member for member in partition.isr if member != broker]
@@ -84,7 +93,8 @@ def unclean(partition: Partition, brokers: Brokers, rules: Rules, wanted: Broker
     if partition.leader is not None:
         return None
     order = [partition.last_known_leader, *partition.replicas] if wanted is None else [wanted]
-    live = [member for member in order if member in partition.replicas and brokers[member].active]
+    able = [member for member in order if member in partition.replicas and member not in partition.offline]
+    live = [member for member in able if brokers[member].active]
     if not live:
         return None
     step = settle(replace(partition, leader=live[0]), live[:1], (), brokers, rules, before=partition)
@@ -120,6 +130,7 @@ def settle(
         leader=choice.leader,
         last_known_leader=None if choice.leader is not None else (old.leader or old.last_known_leader),
         leader_epoch=LeaderEpoch(before.leader_epoch + ended),
+        offline=_ordered(old, old.offline),
     )
     source = choice.source if changed and choice.leader is not None else None
     if _is_reassigned(new, new.isr, rules):  # by the election: whoever leads alone may be all that is wanted
@@ -152,7 +163,8 @@ def _choose(
         if member in elr and brokers[member].active:
             return _Choice(member, "elr")
     last = old.leader if old.leader is not None else old.last_known_leader
-    if rules.last_known and not elr and last is not None and brokers[last].active:
+    able = last in old.replicas and last not in old.offline
+    if rules.last_known and not elr and last is not None and able and brokers[last].active:
         return _Choice(last, "last_known_leader")
     return _Choice(None, "isr")
 

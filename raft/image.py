@@ -72,8 +72,10 @@ class Partition(msgspec.Struct, frozen=True, omit_defaults=True):
     partition_epoch: PartitionEpoch  # rises with every change
     adding: tuple[BrokerId, ...] = ()  # of the replicas, those that a reassignment brings (KIP-455)
     removing: tuple[BrokerId, ...] = ()  # and those that go when it is over
+    offline: tuple[BrokerId, ...] = ()  # of the replicas, those whose broker runs and cannot serve them (KIP-112)
     # Invariants: leader is None or in isr; isr and elr are disjoint and within replicas;
-    # elr is empty when isr has min.insync members; adding and removing are disjoint and within replicas.
+    # elr is empty when isr has min.insync members; adding and removing are disjoint and within replicas;
+    # nobody offline is in isr or elr.
 
     @property
     def target(self) -> tuple[BrokerId, ...]:

@@ -86,8 +86,9 @@ def image_pieces(image: MetadataImage) -> Iterator[bytes]:
 
 
 def _format_for(image: MetadataImage) -> int:
+    partitions = (partition for topic in image.topics.values() for partition in topic.partitions)
     if any(broker.drained for broker in image.brokers.values()) or any(
-        partition.adding or partition.removing for topic in image.topics.values() for partition in topic.partitions
+        partition.adding or partition.removing or partition.offline for partition in partitions
     ):
         return 4
     if image.broker_configs:

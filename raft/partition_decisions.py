@@ -60,6 +60,8 @@ def _ineligible(image: MetadataImage, partition: Partition, body: AlterPartition
 def _why_ineligible(image: MetadataImage, partition: Partition, member: BrokerId, broker_epoch: int) -> str | None:
     if member not in partition.replicas:
         return "is not a replica of the partition"
+    if member in partition.offline:
+        return "cannot serve it: its copy is offline"
     broker = image.brokers[member]
     if broker.broker_epoch != broker_epoch:
         # It restarted since the leader saw it caught up: what it had then may not be what it has (KIP-903).

@@ -142,6 +142,8 @@ def _why_no_target(image: MetadataImage, partition: Partition, target: tuple[Bro
 def _why_needed(partition: Partition, asked: Partition, rules: Rules) -> str | None:
     """Why those that were being added cannot be dropped at once: they may hold what too few others do."""
     dropped = set(partition.replicas) - set(asked.replicas)
+    if partition.last_known_leader in dropped:
+        return f"nobody leads it, and broker {partition.last_known_leader} led it last: it may hold what no other does"
     if not dropped.intersection(partition.isr + partition.elr):
         return None
     staying = [member for member in partition.isr if member not in dropped]

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from ottla.log.failpoints import failpoint
 
-from .broker_decisions import assign_node_id, drain, fence, register, unfence
+from .broker_decisions import assign_node_id, drain, fence, register, replicas_offline, unfence
 from .commands import (
     MAX_COMMAND_BYTES,
     MAX_PRODUCER_ID_BLOCK,
@@ -25,6 +25,7 @@ from .commands import (
     FenceBroker,
     RegisterBroker,
     RegisterBroker2,
+    ReplicasOffline,
     Requester,
     SetDrained,
     UnfenceBroker,
@@ -151,6 +152,8 @@ def _decide_body(image: MetadataImage, index: int, command: Command) -> Decision
             return unfence(context, body)
         case DrainBroker() as body:
             return drain(context, body)
+        case ReplicasOffline() as body:
+            return replicas_offline(context, body)
         case CreateTopic() as body:
             return create_topic(context, body)
         case AlterConfigs() as body:

@@ -1,9 +1,10 @@
 """Ottla and NATS JetStream R3, both three nodes on this machine, in interleaved rounds; prints medians and ratios.
 
-    python -m tests.benchmarks.bench_cluster [--rounds 5] [--megabytes 256] [--partitions 1]
+    python -m tests.benchmarks.bench_cluster [--rounds 5] [--megabytes 256] [--partitions 1] [--sync]
 
-Both sides send prebuilt bytes: 1 KB messages, for Ottla in batches of 64 KB and of 1 MB over the SDK's frames. Broker
-CPU is what the server processes used, per million messages. Nothing is asserted: the budgets stand in the last column.
+Both sides send prebuilt bytes: 1 KB messages, for Ottla in batches of 64 KB and of 1 MB over the SDK's frames. With
+``--sync`` neither acknowledges before the platter has it: flush=ack, and sync=always. Broker CPU is what the server
+processes used, per million messages. Nothing is asserted: the budgets stand in the last column.
 Each round's data is removed after it, on both sides: memory that the machine has not touched before is the slowest
 thing here, and who meets it first would be chance.
 """
@@ -51,10 +52,10 @@ class OttlaLoad:
         self._topic_id = ""
         self._leaders: list[int] = []
 
-    async def open(self, name: str, partitions: int) -> None:
+    async def open(self, name: str, partitions: int, configs: dict[str, str]) -> None:
         host, port = self._servers[0].split(":")
         first = await Connection.open(self._session, host, int(port))
-        made = (await first.request(CreateTopicRequest(name, partitions, 3), timeout_s=TIMEOUT_S)).message
+        made = (await first.request(CreateTopicRequest(name, partitions, 3, configs), timeout_s=TIMEOUT_S)).message
         assert isinstance(made, TopicChanged), made
         known = (await first.request(MetadataRequest((name,)), timeout_s=TIMEOUT_S)).message
         assert isinstance(known, MetadataResponse)
@@ -171,7 +172,7 @@ async def ottla_round(
     figures: Figures, cluster: Cluster, session: aiohttp.ClientSession, number: int, options: argparse.Namespace
 ) -> None:
     load, servers = OttlaLoad(session, cluster.servers), OttlaServers(cluster)
-    await load.open(f"bench-{number}", options.partitions)
+    await load.open(f"bench-{number}", options.partitions, {"flush": "ack"} if options.sync else {})
     await measure_ottla(figures, load, servers, options.megabytes)
     await load.close()
     await remove_topic(cluster, f"bench-{number}")
@@ -251,6 +252,7 @@ async def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=128)
     parser.add_argument("--partitions", type=int, default=1)
+    parser.add_argument("--sync", action="store_true")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="ottla-bench-"))
     figures = Figures()
@@ -262,7 +264,11 @@ async def main() -> None:
 
 async def run(options: argparse.Namespace, directory: Path, figures: Figures) -> None:
     async with Cluster(directory) as cluster, aiohttp.ClientSession() as session, contextlib.AsyncExitStack() as stack:
-        nats = await stack.enter_async_context(NatsServers(directory)) if nats_server() is not None else None
+        nats = (
+            await stack.enter_async_context(NatsServers(directory, sync=options.sync))
+            if nats_server() is not None
+            else None
+        )
         client = await nats.client() if nats is not None else None
         for number in range(options.rounds + 1):
             # Round 0 warms both up and is not counted.

@@ -26,8 +26,10 @@ def nats_server() -> str | None:
 class NatsServers:
     """A three-node JetStream cluster on loopback, file storage."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, sync: bool = False) -> None:
+        """``sync``: nothing is acknowledged before it is on the platter."""
         self._directory = directory
+        self._sync = "sync_interval: always, " if sync else ""
         self.ports = free_ports(3)
         self._routes = free_ports(3)
         self._processes: list[asyncio.subprocess.Process] = []
@@ -42,7 +44,7 @@ class NatsServers:
             config = directory / "nats.conf"
             config.write_text(
                 f'server_name: n{number}\nlisten: "127.0.0.1:{port}"\n'
-                f'jetstream {{ store_dir: "{directory}", max_file_store: 20G, max_memory_store: 1G }}\n'
+                f'jetstream {{ {self._sync}store_dir: "{directory}", max_file_store: 20G, max_memory_store: 1G }}\n'
                 f'cluster {{ name: bench, listen: "127.0.0.1:{route}", routes: [{routes}] }}\n'
             )
             log = (directory / "log").open("wb")

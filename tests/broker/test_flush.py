@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ottla.broker.api.key_gate import KeyGate
@@ -211,3 +212,17 @@ async def test_a_failed_sync_acknowledges_nobody_and_is_noticed_at_once() -> Non
     assert not task.done()
     assert broker.replica().high_watermark == 0
     task.cancel()
+
+
+async def test_a_sync_that_began_before_the_change_gives_no_word() -> None:
+    broker = await a_broker()
+    log = broker.replica().log
+    await produce(broker)
+    log.sync()
+    await produce(broker)  # acknowledged, and not durable
+    log.config = msgspec.structs.replace(log.config, flush="ack")
+    log.settle_flush()
+    assert not log.survives_power_loss
+    log.sync()
+    log.settle_flush()
+    assert log.survives_power_loss

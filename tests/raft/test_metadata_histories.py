@@ -24,6 +24,8 @@ from ottla.raft.commands import (
     Election,
     ElectLeaders,
     Reassignment,
+    RegisterBroker2,
+    ReplicasOffline,
     Requester,
     SetDrained,
     decode_command,
@@ -150,8 +152,43 @@ class History(Cluster):
         elif kind == 24:
             unclean = c % 8 == 0
             self(ElectLeaders((Election(*self._some_partition(a)),), unclean, BrokerId(b % 4 + 1) if b < 4 else None))
-        else:
+        elif kind == 25:
             self(SetDrained(BrokerId(broker), b % 2 == 0))
+        elif kind == 26:
+            self._go_offline(broker, a, b)
+        else:
+            self._lose_power(broker, b, c)
+
+    def _go_offline(self, broker: int, a: int, b: int) -> None:
+        """The disk refuses a copy, which loses what was not synced."""
+        key = self._some_partition(a)
+        log = self.replicas[key].logs.get(BrokerId(broker))
+        if log is not None and self(ReplicasOffline(BrokerId(broker), self.epoch(broker), (key,))) == Done():
+            self.replicas[key].logs[BrokerId(broker)] = log[: b % (len(log) + 1)]
+
+    def _lose_power(self, broker: int, kept: int, spared: int) -> None:
+        """Some of its logs lose their ends, the others had acknowledged nothing that was not durable."""
+        intact = []
+        for number, (key, replicas) in enumerate(self.replicas.items()):
+            log = replicas.logs.get(BrokerId(broker), ())
+            state = self.image.partition(*key)
+            if state is not None and spared >> number & 1 and BrokerId(broker) not in state.offline:
+                intact.append(key)
+            elif BrokerId(broker) in replicas.logs:
+                replicas.logs[BrokerId(broker)] = log[: kept % (len(log) + 1)]
+        self(
+            RegisterBroker2(
+                BrokerId(broker),
+                f"{broker}-{self.index}",
+                self.image.brokers[BrokerId(broker)].directory_id,
+                "h",
+                1,
+                None,
+                unclean=True,
+                previous_broker_epoch=self.epoch(broker),
+                intact=tuple(intact),
+            )
+        )
 
     def _move(self, a: int, b: int, c: int) -> None:
         """To some brokers in some order, or back."""
@@ -247,6 +284,9 @@ def check_partition(image: MetadataImage, partition: Partition, rules: Rules) ->
     assert len(isr) == len(partition.isr)
     assert len(elr) == len(partition.elr)
     assert isr | elr <= set(partition.replicas)
+    assert not (isr | elr) & set(partition.offline)
+    assert partition.last_known_leader in (None, *partition.replicas)
+    assert set(partition.offline) <= set(partition.replicas)
     assert not isr & elr
     assert not elr or len(isr) < minimum
     assert partition.leader is None or partition.leader in isr
@@ -365,6 +405,16 @@ def test_long_histories_with_moves_elections_and_drains(seed: int) -> None:
     history = History(rng.randint(1, 4), rng.randint(1, 3))
     for _ in range(200):
         history.step(rng.randrange(26), rng.randrange(16), rng.randrange(16), rng.randrange(16))
+    check_replay_from_scratch(history)
+    check_second_machine(history)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_long_histories_with_copies_offline_and_copies_that_a_power_cut_spares(seed: int) -> None:
+    rng = random.Random(seed)
+    history = History(rng.randint(1, 4), rng.randint(1, 3))
+    for _ in range(200):
+        history.step(rng.randrange(28), rng.randrange(16), rng.randrange(16), rng.randrange(16))
     check_replay_from_scratch(history)
     check_second_machine(history)
 

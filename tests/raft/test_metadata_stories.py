@@ -18,6 +18,8 @@ from ottla.raft.commands import (
     FenceBroker,
     Reassignment,
     RegisterBroker,
+    RegisterBroker2,
+    ReplicasOffline,
     Requester,
     SetDrained,
     UnfenceBroker,
@@ -543,3 +545,44 @@ def test_manual_recovery_waits_for_an_operator(three: Cluster) -> None:
     assert three.state() == (1, (1,), ())
     changed = [event for event in three.events[-1][1] if isinstance(event, PartitionChanged)]
     assert [event.elected_from for event in changed] == ["unclean"]
+
+
+# Stories: copies that cannot be served, and copies that a power cut leaves as they were
+
+
+def test_a_copy_that_cannot_be_served_is_not_elected_until_its_broker_starts_again(three: Cluster) -> None:
+    offline = ReplicasOffline(BrokerId(1), three.epoch(1), ((TOPIC, 0),))
+    assert three(offline) == Done()
+    assert three.state() == (2, (2, 3), ())
+    assert three.partition().offline == (1,)
+    three.fence(2)
+    three.fence(3)
+    assert three.state()[0] is None
+    assert three.partition().leader is None, "1 lives, and lacks what was committed"
+    three.unfence(3)
+    assert three.partition().leader == 3
+    three.register(1)
+    assert three.partition().offline == ()
+
+
+def test_what_is_intact_stays_in_sync_over_a_power_cut(three: Cluster) -> None:
+    three.fence(3)
+    three.fence(2)
+    assert three.state() == (1, (1,), (2,))
+    for intact, state in (((), (None, (), (2,))), (((TOPIC, 0),), (None, (), (1, 2)))):
+        again = Cluster()
+        again.machine.restore(three.image)
+        again.index = three.index
+        body = RegisterBroker2(
+            BrokerId(1),
+            "again",
+            DirectoryId("dir1"),
+            "b1",
+            7080,
+            None,
+            unclean=True,
+            previous_broker_epoch=three.epoch(1),
+            intact=intact,
+        )
+        assert isinstance(again(body), Registered)
+        assert again.state() == state

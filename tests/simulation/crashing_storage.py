@@ -229,6 +229,7 @@ class CrashingStorage:
         self._root = _DirectoryNode()
         self._boot = 0
         self._faults: list[_Fault] = []
+        self._broken: set[Path] = set()
         self._locks: set[Path] = set()
         self._cut_at: int | None = None
 
@@ -271,6 +272,21 @@ class CrashingStorage:
         """Whether an operation that is to fail has not come yet."""
         return bool(self._faults)
 
+    def break_below(self, path: Path) -> None:
+        """Everything in this directory raises EIO from now on, in later lives too: a disk that has died."""
+        self._broken.add(path)
+
+    def replace_disk(self, path: Path) -> None:
+        """A new disk, empty, in place of the one that died."""
+        self._broken.discard(path)
+        parent = self._directory(path.parent)
+        parent.apply({path.name: None})
+        parent.sync()
+
+    def repair(self, path: Path) -> None:
+        """The disk works again, with what it had."""
+        self._broken.discard(path)
+
     def forgive(self) -> None:
         """No arranged ``fail`` comes any more."""
         self._faults.clear()
@@ -287,6 +303,8 @@ class CrashingStorage:
 
     def open(self, path: Path, *, create: bool = False) -> CrashingFile:
         self._check_alive()
+        if self._broken:
+            self._fault("open", path)
         parent = self._directory(path.parent)
         node = parent.current.get(path.name)
         if node is None:
@@ -310,6 +328,8 @@ class CrashingStorage:
 
     def listdir(self, path: Path) -> list[str]:
         self._check_alive()
+        if self._broken:
+            self._fault("listdir", path)
         return sorted(self._directory(path).current)
 
     def mkdir(self, path: Path) -> None:
@@ -384,6 +404,7 @@ class CrashingStorage:
         heir = CrashingStorage(self._seed, self.capacity, self.holes)
         heir._root = self._root
         heir._boot = self._boot
+        heir._broken = self._broken
         return heir
 
     def _check_alive(self) -> None:
@@ -403,6 +424,8 @@ class CrashingStorage:
             raise OSError(fault.error, os.strerror(fault.error), str(path))
 
     def _due(self, operation: str, path: Path) -> _Fault | None:
+        if any(path.is_relative_to(broken) for broken in self._broken):
+            return _Fault(operation, 1, errno.EIO, "", 0)
         for fault in self._faults:
             if fault.operation == operation and fault.name_contains in str(path):
                 fault.remaining -= 1
