@@ -37,7 +37,8 @@ class Background:
 
     def begin(self, make: Callable[[], Coroutine[Any, Any, T]]) -> "Future[T]":
         """Start a coroutine there; coroutines start in the order of the calls."""
-        return asyncio.run_coroutine_threadsafe(make(), self._started())
+        loop = self._started()
+        return asyncio.run_coroutine_threadsafe(make(), loop)
 
     def call(self, function: Callable[[], T]) -> T:
         """Call a function there and wait for it."""

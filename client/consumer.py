@@ -133,7 +133,10 @@ class Consumer(Generic[K, V]):
                         self._hold(partition, ends)
                 if len(held) == len(self._fetcher.partitions):
                     return
+                read_before = self._reader.records_read
                 record = self._reader.take()
+                if record is None and self._reader.records_read > read_before:
+                    continue  # records were passed over: that may have been the end
                 if record is None:
                     fetched = await self._fetcher.next(self._options.request_timeout_s)
                     if fetched is None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import inspect
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -168,11 +169,10 @@ def test_nothing_goes_on_after_the_end(fake: FakeCluster) -> None:
 
 
 def test_ctrl_c_ends_a_wait(fake: FakeCluster) -> None:
-    import _thread
-
     fake.create("t")
+    me = threading.get_ident()
     with connect(fake.servers) as client, client.consumer("t") as consumer:
-        timer = threading.Timer(0.1, _thread.interrupt_main)
+        timer = threading.Timer(0.1, lambda: signal.pthread_kill(me, signal.SIGINT))
         timer.start()
         with pytest.raises(KeyboardInterrupt):
             next(consumer)
