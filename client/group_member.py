@@ -88,6 +88,7 @@ class GroupMember:
         self._step: Step | None = None
         self._lost = False
         self._left = False
+        self._introduced = False
 
     @property
     def joined(self) -> bool:
@@ -101,6 +102,7 @@ class GroupMember:
         assert self._asked is None
         assert not self._left
         self._asked = self._incarnation
+        self._introduced = True
         self.due_s = None
         owned = None if self._owned_said == self.owned else _by_topic(self.owned)
         if self.epoch is None:
@@ -186,10 +188,11 @@ class GroupMember:
         self.due_s = None
 
     def leave(self) -> ConsumerGroupHeartbeatRequest | None:
-        """The last heartbeat, once everything is let go; None for one that is no member."""
+        """The last heartbeat, once everything is let go; None for one that never asked to join. One that did and has
+        heard nothing leaves as well: it may have been taken in."""
         self._left = True
         self.due_s = None
-        if self.epoch is None:
+        if not self._introduced:
             return None
         instance_id = self._subscription.instance_id
         return ConsumerGroupHeartbeatRequest(
