@@ -10,6 +10,7 @@ from ottla.log.chance import Chance
 from ottla.log.clock import Clock
 
 from .admin import Admin
+from .classic_membership import ClassicMembership, ClassicSubscription
 from .cluster import Cluster
 from .consumer import Consumer
 from .consumer_membership import ConsumerMembership
@@ -30,6 +31,7 @@ from .records import K, V
 from .serializers import Codec, codec_for
 from .servers import parse_servers
 
+CLIENT_ID = "ottla-python"
 KeyKind = type[K] | Codec[K]
 ValueKind = type[V] | Codec[V]
 
@@ -157,16 +159,7 @@ class Client:
         decoding: Decoding,
     ) -> GroupConsumer[Any, Any]:
         topics = (topic,) if isinstance(topic, str) else tuple(topic)
-        about = Subscription(
-            group=group,
-            topics=topics,
-            rebalance_timeout_ms=int(group_options.max_poll_interval_s * 1000),
-            instance_id=group_options.instance_id,
-            rack=options.rack or None,
-            assignor=group_options.assignor,
-            client_id="ottla-python",
-        )
-        join = partial(_join, about)
+        join = partial(_join, group, topics, options, group_options)
         return GroupConsumer(self.cluster, topics, group, start, options, group_options, join, decoding)
 
     def metrics(self) -> ClientMetrics:
@@ -181,8 +174,36 @@ class Client:
         await self.cluster.close()
 
 
-def _join(about: Subscription, coordinator: GroupCoordinator, reader: PartitionReader) -> Membership:
-    return ConsumerMembership(coordinator, about, reader)
+def _join(
+    group: str,
+    topics: tuple[str, ...],
+    options: ConsumerOptions,
+    group_options: GroupOptions,
+    coordinator: GroupCoordinator,
+    reader: PartitionReader,
+) -> Membership:
+    rebalance_timeout_ms = int(group_options.max_poll_interval_s * 1000)
+    if group_options.protocol == "consumer":
+        about = Subscription(
+            group=group,
+            topics=topics,
+            rebalance_timeout_ms=rebalance_timeout_ms,
+            instance_id=group_options.instance_id,
+            rack=options.rack or None,
+            assignor=group_options.assignor,
+            client_id=CLIENT_ID,
+        )
+        return ConsumerMembership(coordinator, about, reader)
+    classic = ClassicSubscription(
+        group=group,
+        topics=topics,
+        session_timeout_ms=int(group_options.session_timeout_s * 1000),
+        rebalance_timeout_ms=rebalance_timeout_ms,
+        assignors=group_options.chosen_assignors(),
+        instance_id=group_options.instance_id,
+        client_id=CLIENT_ID,
+    )
+    return ClassicMembership(coordinator, classic, reader)
 
 
 def _fields(options_type: type) -> list[str]:

@@ -53,6 +53,7 @@ class Identity(NamedTuple):
     member_id: str
     epoch: int | None
     instance_id: str | None = None
+    names_itself_in_fetch: bool = True  # only members of the consumer protocol do
 
 
 class Commits:
@@ -139,11 +140,12 @@ class Commits:
         """What is committed, one attempt; as the member that we are, so that one who was fenced learns of it.
         Raises OttlaError; retriable where the epoch is old or the coordinator moves."""
         who = self._identity()
+        named = who.names_itself_in_fetch and who.epoch is not None
         request = OffsetFetchRequest(
             self._coordinator.group,
             tuple(OffsetPartition(key.topic, key.partition) for key in keys),
-            who.member_id if who.epoch is not None else "",
-            who.epoch,
+            who.member_id if named else "",
+            who.epoch if named else None,
         )
         response = await self._coordinator.ask(request, OffsetFetchResponse, timeout_s=ATTEMPT_S)
         self._check(response.error, response.message)

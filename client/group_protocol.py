@@ -34,6 +34,9 @@ LEAVE_EPOCH = -1
 """Member epoch of the last heartbeat: the member is gone, and so is its place."""
 STATIC_LEAVE_EPOCH = -2
 """The last heartbeat of a static member that will be back: its partitions wait for it for a session."""
+INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state"})
+"""The cluster's own topics, which coordinators write: clients may read them, and neither write, make nor delete
+them."""
 CLASSIC, CONSUMER = "classic", "consumer"
 """The two types of group, as ListGroups names them."""
 

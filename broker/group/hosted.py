@@ -148,15 +148,25 @@ class HostedShard:
             self._arm()
 
     def carry_out(self, outcome: Outcome) -> None:
-        """Raises Refused where the records cannot be appended; then nothing was."""
+        """Raises Refused where the records cannot be appended; then nothing was, and whoever was to be told of it is
+        told that."""
         if outcome.records:
-            batch = _batch(outcome.records, self._clock.now_ms())
-            result = self.replica.append(memoryview(batch), need_all=True)
-            self.end = Offset(result.last_offset + 1)
-            for record in outcome.records:
-                self.state.replay(record)
+            try:
+                self._append(outcome.records)
+            except Refused as refused:
+                for future, _ in outcome.replies:
+                    if not future.done():
+                        _tell(future, refusal(self._waiting[future], coordinator_error(refused.error), str(refused)))
+                raise
         replies = outcome.replies + (outcome.accept() if outcome.accept is not None else [])
         self._reply(replies)
+
+    def _append(self, records: list[GroupRecord]) -> None:
+        batch = _batch(records, self._clock.now_ms())
+        result = self.replica.append(memoryview(batch), need_all=True)
+        self.end = Offset(result.last_offset + 1)
+        for record in records:
+            self.state.replay(record)
 
     def _reply(self, replies: list[Reply]) -> None:
         told = [(future, response, self._instead(future)) for future, response in replies if not future.done()]

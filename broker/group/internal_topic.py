@@ -1,8 +1,8 @@
 """The topic that groups live in, and which of its partitions a group lives in."""
 
+from ottla.client.group_protocol import INTERNAL_TOPICS
+
 INTERNAL_TOPIC = "__consumer_offsets"
-INTERNAL_TOPICS = frozenset({INTERNAL_TOPIC, "__transaction_state"})
-"""Made and written by coordinators only."""
 
 CONFIGS = {
     "cleanup.policy": "compact",

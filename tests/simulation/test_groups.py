@@ -8,8 +8,9 @@ import pytest
 
 from ottla.broker.group.internal_topic import INTERNAL_TOPIC, partition_of
 from ottla.client.client import connect
-from ottla.client.connection import ConnectionLost
+from ottla.client.connection import Connection, ConnectionLost
 from ottla.client.error_codes import ErrorCode
+from ottla.client.group_protocol import OffsetFetchRequest
 
 from .group_client import GroupClient, Member
 from .world import CLIENT, SimulatedCluster, simulate
@@ -18,15 +19,20 @@ PARTITIONS = 6
 SETTINGS = {"group_consumer_heartbeat_interval_ms": 300, "group_consumer_session_timeout_ms": 6_000}
 
 
-def coordinator_of(cluster: SimulatedCluster, group: str) -> str | None:
-    """The host that leads the group's partition, as the first ready node has it."""
-    for member in cluster.members.values():
-        if member.ready and member.node is not None and member.node.parts is not None:
-            topic = member.node.parts.manager.image.topics.get(INTERNAL_TOPIC)
-            if topic is not None:
-                leader = topic.partitions[partition_of(group, len(topic.partitions))].leader
-                return None if leader is None else f"b{leader}"
-    return None
+def coordinator_seen_by(cluster: SimulatedCluster, group: str, host: str) -> str | None:
+    """The host that leads the group's partition, as this node has it."""
+    member = cluster.members[host]
+    if not member.ready or member.node is None or member.node.parts is None:
+        return None
+    topic = member.node.parts.manager.image.topics.get(INTERNAL_TOPIC)
+    leader = None if topic is None else topic.partitions[partition_of(group, len(topic.partitions))].leader
+    return None if leader is None else f"b{leader}"
+
+
+def coordinator_of(cluster: SimulatedCluster, group: str, without: str = "") -> str | None:
+    """As the first node that can tell has it."""
+    seen = (coordinator_seen_by(cluster, group, host) for host in cluster.hosts if host != without)
+    return next((host for host in seen if host is not None), None)
 
 
 async def begin(cluster: SimulatedCluster) -> None:
@@ -38,6 +44,15 @@ async def begin(cluster: SimulatedCluster) -> None:
             await client.admin.create_topic("orders", partitions=PARTITIONS, replication=3)
 
     await cluster.loop.spawn(CLIENT, make_topic())
+
+
+async def commit_surely(client: GroupClient, offset: int) -> None:
+    while True:
+        try:
+            assert await client.commit("orders", 0, offset) is ErrorCode.NONE
+            return
+        except ConnectionLost:
+            await asyncio.sleep(0.1)
 
 
 async def commit_upwards(
@@ -107,6 +122,37 @@ def test_the_last_acknowledged_commit_is_what_a_later_fetch_returns(seed: int) -
     outcome = simulate(seed, story, settings=SETTINGS)
     assert outcome.error is None, f"{outcome.error!r}\n{outcome.loop.trace.tail()}"
     assert all(offset > 20 for offset in outcome.result.values()), outcome.result
+
+
+def test_a_coordinator_that_does_not_know_it_was_deposed_tells_nothing_old() -> None:
+    async def story(cluster: SimulatedCluster) -> object:
+        await begin(cluster)
+
+        async def ask() -> object:
+            async with aiohttp.ClientSession() as session:
+                client = GroupClient(session, cluster.servers, "billing")
+                await commit_surely(client, 1)
+                host = coordinator_of(cluster, "billing")
+                assert host is not None
+                address, _, port = cluster.members[host].address.partition(":")
+                old = await Connection.open(session, address, int(port))
+                cluster.isolate(host)
+                others = [m.address for m in cluster.members.values() if m.host != host]
+                while coordinator_of(cluster, "billing", without=host) in (None, host):
+                    await asyncio.sleep(0.05)
+                assert coordinator_seen_by(cluster, "billing", host) == host, "it has not heard of it"
+                rest = GroupClient(session, others, "billing")
+                await commit_surely(rest, 2)
+                answer = (await old.request(OffsetFetchRequest("billing", None), timeout_s=20)).message
+                for each in (old, client, rest):
+                    await each.close()
+                return answer
+
+        return await cluster.loop.spawn(CLIENT, ask())
+
+    outcome = simulate(11, story, settings=SETTINGS)
+    assert outcome.error is None, f"{outcome.error!r}\n{outcome.loop.trace.tail()}"
+    assert outcome.result.error in (ErrorCode.COORDINATOR_NOT_AVAILABLE, ErrorCode.NOT_COORDINATOR), outcome.result
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -151,6 +151,16 @@ async def test_a_new_coordinator_reads_what_the_old_one_wrote_deletions_too(here
         await each.coordinator.stop()
 
 
+async def test_what_a_new_coordinator_read_is_told_only_once_it_is_committed(here: Coordinating) -> None:
+    await here.commit(5)
+    fresh = Coordinating(here.quorum, here.broker)
+    reading = await fresh.fetch()
+    assert not reading.done(), "the old one wrote it, and it may still be lost"
+    here.followers_fetch()
+    assert (await reading).partitions[0].offset == 5
+    await fresh.coordinator.stop()
+
+
 async def test_a_group_that_is_being_read_is_not_answered_yet(here: Coordinating) -> None:
     task = await here.commit(9)
     here.followers_fetch()
