@@ -1,35 +1,27 @@
 """The consumer in a group: the partitions that the group gives it, from where the group has got to."""
 
 import asyncio
-import inspect
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self
 
 from ottla.log.model import Offset, TopicPartition
 
 from .cluster import Cluster
-from .commits import Commits, Place
-from .coordinator import GroupCoordinator
+from .commits import Place
 from .errors import ConfigError, OttlaError, TopicNotFound
-from .fetcher import Fetcher
-from .group_options import GroupOptions, OnPartitions
-from .in_hand import InHand, Lease
-from .membership import Keys, Membership
-from .membership import Reader as PartitionReader
+from .group_options import GroupOptions
+from .group_partitions import GroupPartitions, Join
+from .in_hand import Lease
 from .metrics import ConsumerMetrics
 from .offsets import list_offsets
 from .protocol import AT_TIME, EARLIEST, LATEST
-from .reader import Decoding, Reader
+from .reader import Decoding
 from .reading import ConsumerOptions, Partition
 from .records import ConsumerRecord, K, V
 
-LEFT_MARGIN = 0.9
-"""A revocation waits for the handler for this part of what the coordinator allows."""
 HURRIED_COMMIT_S = 2.0
 """How long a consumer that is torn down by cancellation tries to commit."""
-
-Join = Callable[[GroupCoordinator, PartitionReader], Membership]
 
 
 class GroupConsumer(Generic[K, V]):
@@ -66,19 +58,12 @@ class GroupConsumer(Generic[K, V]):
         self._options = options
         self._group_options = group_options
         self._started_s = cluster.clock.monotonic()
-        self._fetcher = Fetcher(cluster, options)
-        self._reader = Reader(self._fetcher, cluster.clock, decoding or Decoding())
-        self._hand = InHand(cluster.clock)
-        self._coordinator = GroupCoordinator(cluster, group)
-        self._membership = join(self._coordinator, self)
-        self._commits = Commits(
-            self._coordinator, self._membership.identity, lambda: self._membership.owned, self._membership.hurry
-        )
+        self._parts = GroupPartitions(cluster, group, start, options, group_options, join, decoding or Decoding())
+        self._fetcher, self._reader = self._parts.fetcher, self._parts.reader
+        self._hand, self._commits = self._parts.hand, self._parts.commits
+        self._membership = self._parts.membership
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._slow = False
-        self._in_transit: set[TopicPartition] = set()  # being assigned or revoked: held back until that is done
         self._started = self._closed = False
-        self.last_commit_error: OttlaError | None = None  # of a commit behind the loop; None: the last one was stored
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -91,7 +76,7 @@ class GroupConsumer(Generic[K, V]):
         if not self._started:
             self._started = True
             self._membership.start()
-            self._spawn(self._commit_forever())
+            self._spawn(self._parts.commit_forever())
 
     @property
     def closed(self) -> bool:
@@ -114,8 +99,8 @@ class GroupConsumer(Generic[K, V]):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             if self._group_options.auto_commit:
-                await self._try_commit(self._finished(self._fetcher.partitions), commit_timeout_s)
-            await self._tell(self._group_options.on_revoked, frozenset(self._fetcher.partitions))
+                await self._parts.try_commit(self._parts.finished(self._fetcher.partitions), commit_timeout_s)
+            await self._parts.tell(self._group_options.on_revoked, frozenset(self._fetcher.partitions))
         finally:
             if self._started:
                 await self._membership.leave()
@@ -189,12 +174,7 @@ class GroupConsumer(Generic[K, V]):
     async def _ready(self) -> None:
         if not self._started:
             await self.start()
-        if self._hand.is_shown_one_by_one:
-            self._take_back(list(self._fetcher.partitions.values()))
-        self._hand.finish()
-        if self._slow:
-            self._slow = False
-            self._fetcher.resume(self._settled(), held_back=True)
+        self._parts.handler_is_back()
 
     # --- commits -----------------------------------------------------------------------------------------------------
 
@@ -214,48 +194,14 @@ class GroupConsumer(Generic[K, V]):
     def _places(self, offsets: Mapping[tuple[str, int], int] | None) -> dict[TopicPartition, Place]:
         if offsets is None:
             self._hand.show_done()
-            return self._finished(self._fetcher.partitions)
+            return self._parts.finished(self._fetcher.partitions)
         partitions = ((self._partition(*key), offset) for key, offset in offsets.items())
         return {found.key: Place(offset, None, found.target.topic_id) for found, offset in partitions}
 
-    def _finished(self, keys: Iterable[TopicPartition]) -> dict[TopicPartition, Place]:
-        """Of each partition, what the handler has finished, where that is news."""
-        places: dict[TopicPartition, Place] = {}
-        for key in keys:
-            partition = self._fetcher.partitions.get(key)
-            if partition is None or partition.position is None:
-                continue
-            offset = self._hand.first_of(key)
-            offset = partition.position if offset is None else offset
-            if self._commits.stored.get(key) != offset:
-                places[key] = Place(offset, None, partition.target.topic_id)
-        return places
-
-    async def _commit_forever(self) -> None:
-        options = self._group_options
-        while True:
-            await asyncio.sleep(options.commit_interval_s)
-            self._look_at_the_handler()
-            if options.auto_commit:
-                await self._try_commit(self._finished(self._fetcher.partitions), options.commit_timeout_s)
-
-    async def _try_commit(self, places: dict[TopicPartition, Place], timeout_s: float) -> None:
-        """A commit behind the loop: what fails is tried again with the next one, or read again by others."""
-        try:
-            await self._commits.commit(places, timeout_s=timeout_s)
-        except OttlaError as error:
-            self.last_commit_error = error
-        else:
-            self.last_commit_error = None
-
-    def _look_at_the_handler(self) -> None:
-        """One that is slow keeps its place in the group, and no memory."""
-        if not self._slow and self._hand.held_s() > self._group_options.max_poll_interval_s:
-            self._slow = True
-            self._fetcher.pause(self._settled(), held_back=True)
-
-    def _settled(self) -> list[Partition]:
-        return [partition for key, partition in self._fetcher.partitions.items() if key not in self._in_transit]
+    @property
+    def last_commit_error(self) -> OttlaError | None:
+        """Why the last commit behind the loop was not stored; None if it was."""
+        return self._parts.last_commit_error
 
     async def committed(self, *keys: tuple[str, int]) -> dict[TopicPartition, int | None]:
         """What the group has committed of these partitions, by default of those that are assigned; None where it has
@@ -263,88 +209,6 @@ class GroupConsumer(Generic[K, V]):
         wanted = [TopicPartition(*key) for key in keys] or list(self._fetcher.partitions)
         found = await self._commits.fetch(wanted)
         return {key: found[key].offset if key in found else None for key in wanted}
-
-    # --- what the membership tells -----------------------------------------------------------------------------------
-
-    async def assign(self, keys: Keys) -> Keys:
-        """For the membership: begin with these, where the group has got to."""
-        if not keys:
-            return keys
-        try:
-            committed = await self._commits.fetch(keys)
-        except OttlaError as error:
-            if not error.retriable and error.code != "OTTLA-COMMIT-FAILED":
-                raise
-            return frozenset()
-        begun: list[Partition] = []
-        for key in sorted(keys):
-            known = self._cluster.known_topic(key.topic)
-            if known is None or known.topic_id is None:
-                continue
-            partition = Partition(key.topic, known.topic_id, key.partition, self._start)
-            found = committed.get(key)
-            if found is not None and found.offset is not None and found.topic_id in (None, known.topic_id):
-                partition.jump(found.offset)
-                partition.has_read = True  # whatever the log holds now, the group has been there
-                self._commits.stored[key] = found.offset
-            partition.held = True
-            begun.append(partition)
-        started = frozenset(partition.key for partition in begun)
-        self._in_transit |= started
-        self._fetcher.add(begun)
-        await self._tell(self._group_options.on_assigned, started)
-        self._in_transit -= started
-        self._fetcher.resume(begun, held_back=True)
-        return started
-
-    async def revoke(self, keys: Keys) -> None:
-        """For the membership: let go of these, when the handler is done with what it holds of them."""
-        options = self._group_options
-        partitions = [self._fetcher.partitions[key] for key in keys]
-        self._in_transit |= keys
-        self._reader.drop(partitions)
-        self._take_back(partitions)
-        self._fetcher.pause(partitions, held_back=True)
-        await self._hand.free_of(keys, options.max_poll_interval_s * LEFT_MARGIN)
-        places = self._finished(keys) if options.auto_commit else {}
-        self._hand.forget(keys)
-        await self._try_commit(places, options.commit_timeout_s)
-        await self._tell(options.on_revoked, keys)
-        self._let_go(keys)
-
-    async def lose(self, keys: Keys) -> None:
-        """For the membership: these are others' already."""
-        self._hand.take_back(keys)
-        self._hand.forget(keys)
-        self._let_go(keys)
-        await self._tell(self._group_options.on_lost, keys)
-
-    def _take_back(self, partitions: list[Partition]) -> None:
-        """Drop what was decoded and not shown to the handler yet: it is the next to be read."""
-        unseen = self._hand.take_back([partition.key for partition in partitions])
-        behind = [self._fetcher.partitions[key] for key in unseen]
-        self._reader.drop(behind)
-        for partition in behind:
-            self._fetcher.seek(partition, Offset(unseen[partition.key]))
-
-    def _let_go(self, keys: Keys) -> None:
-        partitions = [self._fetcher.partitions[key] for key in keys if key in self._fetcher.partitions]
-        self._reader.drop(partitions)
-        self._fetcher.remove(keys)
-        self._in_transit -= keys
-        for key in keys:
-            self._commits.stored.pop(key, None)
-
-    def end(self, error: OttlaError) -> None:
-        """For the membership: reading ends with this error."""
-        self._fetcher.end(error)
-
-    @staticmethod
-    async def _tell(callback: OnPartitions | None, keys: Keys) -> None:
-        if callback is not None and keys:
-            answer = callback(keys)
-            if inspect.isawaitable(answer):
-                await answer
 
     def metrics(self) -> ConsumerMetrics:
         """What it has done so far."""
@@ -387,7 +251,7 @@ class GroupConsumer(Generic[K, V]):
             raise ConfigError(f"offset is {offset}.", hint="Offsets begin at 0.")
         target = self._partition(topic, partition)
         self._reader.drop((target,))
-        self._take_back([target])
+        self._parts.take_back([target])
         self._hand.forget((target.key,))
         self._fetcher.seek(target, Offset(offset))
 
@@ -395,7 +259,7 @@ class GroupConsumer(Generic[K, V]):
         """Hand out no more of these (topic, partition), all if none is named, until ``resume``."""
         partitions = self._named(keys)
         self._reader.drop(partitions)
-        self._take_back(partitions)
+        self._parts.take_back(partitions)
         self._fetcher.pause(partitions)
 
     def resume(self, *keys: tuple[str, int]) -> None:

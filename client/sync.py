@@ -30,7 +30,7 @@ from . import group_consumer as _group_consumer
 from . import producer as _producer
 from .background import Background, blocking, forwarded
 from .client import KeyKind, ValueKind
-from .errors import BufferFull
+from .errors import BufferFull, OttlaError
 from .in_hand import Lease
 from .metrics import ClientMetrics
 from .outgoing import HeadersLike, OnSend
@@ -285,6 +285,12 @@ class GroupConsumer(_Mirrored, Generic[K, V]):
     def closed(self) -> bool:
         """Whether ``close`` was called."""
         return bool(self._inner.closed)
+
+    @property
+    def last_commit_error(self) -> OttlaError | None:
+        """Why the last commit behind the loop was not stored; None if it was."""
+        inner: _group_consumer.GroupConsumer[K, V] = self._inner
+        return inner.last_commit_error
 
     @property
     def assignment(self) -> frozenset[TopicPartition]:

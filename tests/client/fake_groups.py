@@ -121,9 +121,10 @@ class FakeGroups:
         if request.topic_partitions is not None:
             member.owned = {(t.topic_id, number) for t in request.topic_partitions for number in t.partitions}
             self._check_owners()
-        return self._reconcile(name, member)
+        return self._reconcile(name, member, in_full=request.subscribed_topic_names is not None)
 
-    def _reconcile(self, name: str, member: Member) -> ConsumerGroupHeartbeatResponse:
+    def _reconcile(self, name: str, member: Member, *, in_full: bool) -> ConsumerGroupHeartbeatResponse:
+        """``in_full``: it has said everything, so it may not have heard the last answer."""
         may_own = member.target & member.owned
         if member.owned <= member.target:
             member.epoch = self.epoch
@@ -131,14 +132,12 @@ class FakeGroups:
             may_own = member.target - {p for other in others for p in other.owned | (other.told or set())}
             may_own |= member.target & member.owned
         response = ConsumerGroupHeartbeatResponse(ErrorCode.NONE, name, member.epoch, self.interval_ms)
-        if may_own != member.told:
+        if in_full or may_own != member.told:
             member.told = may_own
             topics: dict[str, list[int]] = {}
             for topic_id, number in sorted(may_own):
                 topics.setdefault(topic_id, []).append(number)
             response.assignment = tuple(TopicPartitions(TopicId(t), tuple(n)) for t, n in topics.items())
-        elif member.told is not None:
-            member.told = may_own
         return response
 
     def _check_owners(self) -> None:

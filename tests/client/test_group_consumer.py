@@ -144,7 +144,7 @@ async def test_a_slow_handler_keeps_its_membership_and_its_place() -> None:
         fill(cluster.create("t"), 0, 5)
         async with in_group(client, max_poll_interval_s=0.02) as consumer:
             await take(consumer, 2)
-            await until(lambda: consumer._slow)
+            await until(lambda: consumer._parts._slow)
             seen = len(cluster.groups.heartbeats)
             await until(lambda: len(cluster.groups.heartbeats) > seen + 3)
             assert len(cluster.groups.members) == 1

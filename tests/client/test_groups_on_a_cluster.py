@@ -10,6 +10,7 @@ import pytest
 from ottla.client.client import Client, connect
 from ottla.client.group_consumer import GroupConsumer
 from ottla.client.testing import LocalCluster, cluster
+from ottla.log.model import TopicPartition
 
 SECONDS_MAX = 60
 RECORDS = 60
@@ -32,6 +33,22 @@ async def send(client: Client, topic: str, begin: int) -> None:
             producer.send_nowait(topic, b"%d" % number, partition=number % 6)
 
 
+class OneOwner:
+    """Callbacks of a consumer that see to it that nobody begins with what another has not let go."""
+
+    held: set[TopicPartition]
+
+    def __init__(self) -> None:
+        self.held = set()
+
+    def options(self) -> dict[str, Any]:
+        return {"on_assigned": self.take, "on_revoked": self.held.difference_update}
+
+    def take(self, keys: frozenset[TopicPartition]) -> None:
+        assert not self.held & keys
+        self.held |= keys
+
+
 async def handle(consumer: GroupConsumer, seen: Counter[bytes]) -> None:
     async for record in consumer:
         assert record.value is not None
@@ -45,10 +62,11 @@ async def test_two_members_share_and_the_last_commit_survives_the_coordinator(op
     async with cluster(nodes=3, **settings) as servers, connect(servers) as client:
         await client.admin.create_topic("t", 6)
         await send(client, "t", 0)
-        async with client.consumer("t", group="g", **options) as first:
+        owners = OneOwner()
+        async with client.consumer("t", group="g", **options, **owners.options()) as first:
             tasks = [asyncio.create_task(handle(first, seen))]
             await until(lambda: len(seen) == RECORDS)
-            async with client.consumer("t", group="g", **options) as second:
+            async with client.consumer("t", group="g", **options, **owners.options()) as second:
                 tasks.append(asyncio.create_task(handle(second, seen)))
                 await until(lambda: len(first.assignment) == len(second.assignment) == 3)
                 assert not first.assignment & second.assignment

@@ -26,7 +26,7 @@ PAIRS = [
     (client.Client, sync.Client),
 ]
 NOT_FOR_USERS = {
-    group_consumer.GroupConsumer: {"assign", "revoke", "lose", "end", "take_lease", "lease_moved"},
+    group_consumer.GroupConsumer: {"take_lease", "lease_moved"},
 }
 SECONDS_MAX = 20
 

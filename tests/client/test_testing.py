@@ -39,6 +39,7 @@ async def test_faults_of_three_nodes() -> None:
         servers.partition({2})
         for partition in range(3):
             await producer.send("t", b"one is cut off", partition=partition)
+        await _until_unfenced(client, 2)  # the others have missed it
         servers.heal()
         await _until_unfenced(client, 3)
         async with client.consumer("t") as consumer:
