@@ -39,6 +39,7 @@ from ..controller_channel import ControllerUnavailable
 from ..group import consumer_group
 from ..group.classic_state import ClassicGroup
 from ..group.consumer_state import ConsumerGroupState
+from ..group.consumer_target import assignor_of
 from ..group.coordinator import GroupCoordinator
 from ..group.hosted import HostedShard
 from ..group.outcome import GroupRefused, Outcome
@@ -217,7 +218,7 @@ class GroupsApi:
             consumer_group.state_of(group),
             group.epoch,
             group.target_epoch,
-            consumer_group.assignor_of(group),
+            assignor_of(group),
             members,
         )
 

@@ -5,8 +5,6 @@ The coordinator computes who shall own what (the target) and takes each member t
 give up is taken away first, and given to the next only when the member has said that it let go.
 """
 
-import hashlib
-from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -19,10 +17,11 @@ from ottla.client.group_protocol import (
     ConsumerGroupHeartbeatResponse,
     TopicPartitions,
 )
-from ottla.log.model import TopicId, TopicIdPartition
+from ottla.log.model import TopicIdPartition
 
-from .assignors import ASSIGNORS, DEFAULT_ASSIGNOR
+from .assignors import ASSIGNORS
 from .consumer_state import NOTHING, UNSAID, ConsumerGroupState
+from .consumer_target import Decision, retarget
 from .outcome import FindTopic, GroupLimits, GroupRefused
 from .reconcile import reconcile
 from .records import (
@@ -33,37 +32,11 @@ from .records import (
     TARGET_MEMBER,
     ConsumerGroupValue,
     CurrentValue,
-    GroupKey,
     GroupRecord,
-    Key,
-    MemberKey,
     Partitions,
     TargetMemberValue,
-    TargetValue,
-    Value,
     by_topic,
 )
-
-
-class Decision:
-    """Records, and a copy of the group as it will be once they are replayed. Without records there is no copy."""
-
-    def __init__(self, group: ConsumerGroupState) -> None:
-        self.group = group
-        self.records: list[GroupRecord] = []
-
-    def write(self, key: Key, value: Value | None) -> None:
-        if not self.records:
-            self.group = self.group.copy()
-        record = GroupRecord(key, value)
-        self.records.append(record)
-        self.group.replay(record)
-
-    def write_member(self, kind: int, member_id: str, value: Value | None) -> None:
-        self.write(MemberKey(kind, self.group.group_id, member_id), value)
-
-    def write_group(self, kind: int, value: Value | None) -> None:
-        self.write(GroupKey(kind, self.group.group_id), value)
 
 
 def heartbeat(
@@ -83,7 +56,7 @@ def heartbeat(
     _note(decision, request, member_id)
     changed = decision.group.members[member_id].said.topics != before
     if changed or topics_changed or decision.group.target_epoch < decision.group.epoch:
-        _retarget(decision, find_topic, changed=changed)
+        retarget(decision, find_topic, changed=changed)
     current = decision.group.members[member_id].current
     stepped = reconcile(decision.group, member_id, owned)
     if stepped != current:
@@ -272,43 +245,6 @@ def _note(decision: Decision, request: ConsumerGroupHeartbeatRequest, member_id:
     newer = msgspec.structs.replace(said, **{name: value for name, value in told.items() if value is not None})
     if member is None or newer != said:
         decision.write_member(MEMBER, member_id, newer)
-
-
-def _retarget(decision: Decision, find_topic: FindTopic, *, changed: bool) -> None:
-    """A new epoch where members, subscriptions or topics changed, and a new target for it."""
-    group = decision.group
-    counts, metadata_hash = _topics(group, find_topic)
-    if changed or metadata_hash != group.metadata_hash:
-        decision.write_group(CONSUMER_GROUP, ConsumerGroupValue(group.epoch + 1, metadata_hash))
-    group = decision.group
-    if group.target_epoch >= group.epoch:
-        return
-    ids = {name: found[0] for name in _names(group) if (found := find_topic(name)) is not None}
-    subscriptions = {
-        member_id: {ids[name] for name in member.said.topics if name in ids}
-        for member_id, member in group.members.items()
-    }
-    target = ASSIGNORS[assignor_of(group)](subscriptions, counts, group.target)
-    for member_id, partitions in sorted(target.items()):
-        if group.target.get(member_id) != partitions:
-            decision.write_member(TARGET_MEMBER, member_id, TargetMemberValue(partitions))
-    decision.write_group(TARGET, TargetValue(group.epoch))
-
-
-def assignor_of(group: ConsumerGroupState) -> str:
-    """The one that most members ask for."""
-    votes = Counter(member.said.assignor for member in group.members.values() if member.said.assignor)
-    return min(votes, key=lambda name: (-votes[name], name)) if votes else DEFAULT_ASSIGNOR
-
-
-def _names(group: ConsumerGroupState) -> set[str]:
-    return {name for member in group.members.values() for name in member.said.topics}
-
-
-def _topics(group: ConsumerGroupState, find_topic: FindTopic) -> tuple[dict[TopicId, int], int]:
-    found = [(name, *topic) for name in sorted(_names(group)) if (topic := find_topic(name)) is not None]
-    digest = hashlib.blake2b(msgspec.msgpack.encode(found), digest_size=8).digest()
-    return {topic_id: count for _, topic_id, count in found}, int.from_bytes(digest, "big", signed=True)
 
 
 def _set_of(topics: Iterable[TopicPartitions]) -> Partitions:

@@ -21,7 +21,8 @@ from ottla.log.records import BatchBuilder, batches_in
 from ..group_sync import RunBlocking
 from ..replica import Refused, Replica
 from .outcome import GroupRefused, Outcome, Reply
-from .records import GroupRecord, decode_record, encode_key, encode_value
+from .record_codec import decode_record, encode_key, encode_value
+from .records import GroupRecord
 from .refusals import OneGroupRequest, coordinator_error, refusal
 from .shard import Shard
 from .wire import BadRecord
@@ -94,7 +95,7 @@ class HostedShard:
             data = self.replica.log.read(offset, LOAD_BYTES, self.replica.log.log_end_offset)
             if not data:
                 break
-            decoded, offset = await run_blocking(lambda data=data: _decode(data))  # type: ignore[misc]
+            decoded, offset = await run_blocking(lambda data=data: decode_batches(data))  # type: ignore[misc]
             for start in range(0, len(decoded), REPLAY_RECORDS):
                 for record in decoded[start : start + REPLAY_RECORDS]:
                     self.state.replay(record)
@@ -162,7 +163,7 @@ class HostedShard:
         self._reply(replies)
 
     def _append(self, records: list[GroupRecord]) -> None:
-        batch = _batch(records, self._clock.now_ms())
+        batch = make_batch(records, self._clock.now_ms())
         result = self.replica.append(memoryview(batch), need_all=True)
         self.end = Offset(result.last_offset + 1)
         for record in records:
@@ -244,7 +245,8 @@ def _tell(future: Future, response: GroupResponse) -> None:
         future.set_result(response)
 
 
-def _batch(records: list[GroupRecord], now_ms: int) -> bytes:
+def make_batch(records: list[GroupRecord], now_ms: int) -> bytes:
+    """One decision as the log has it."""
     builder = BatchBuilder(Compression.NONE)
     for record in records:
         value = None if record.value is None else encode_value(record.value)
@@ -252,7 +254,7 @@ def _batch(records: list[GroupRecord], now_ms: int) -> bytes:
     return builder.build()
 
 
-def _decode(data: bytes) -> tuple[list[GroupRecord], Offset]:
+def decode_batches(data: bytes) -> tuple[list[GroupRecord], Offset]:
     """The records of whole batches, and where the next one starts. What is not a record of ours is passed over: a
     coordinator that refused to start for it would take all its groups away."""
     decoded: list[GroupRecord] = []

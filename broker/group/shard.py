@@ -16,7 +16,6 @@ from ottla.client.group_protocol import (
     HeartbeatRequest,
     JoinGroupRequest,
     LeaveGroupRequest,
-    ListedGroup,
     OffsetCommitRequest,
     OffsetCommitResponse,
     OffsetDeleteRequest,
@@ -27,80 +26,33 @@ from ottla.client.group_protocol import (
 )
 
 from . import consumer_group, offsets
-from .classic import SESSION, ClassicProtocol, TimerKey
+from .classic import ClassicProtocol
+from .classic_rebalance import SESSION, TimerKey
 from .classic_state import ClassicGroup
 from .consumer_state import ConsumerGroupState
-from .offsets import Offsets
+from .group_table import Group, GroupTable
 from .outcome import FindTopic, GroupLimits, GroupRefused, Outcome, Waiter
 from .records import (
-    CONSUMER_GROUP,
-    GROUP,
     TARGET,
     UNREVOKED,
-    ClassicGroupValue,
     GroupKey,
     GroupRecord,
-    MemberKey,
-    OffsetCommitKey,
 )
 from .timers import Timers
 
-Group = ClassicGroup | ConsumerGroupState
 REVOKE = "revoke"
 """A member's time to let go of what it must not have any more."""
 CLASSIC_REQUESTS = JoinGroupRequest | SyncGroupRequest | HeartbeatRequest | LeaveGroupRequest
 
 
-class Shard:
-    """``topics``: how topics look now, given by whoever feeds images in; ``topics_version`` changes with them."""
+class Shard(GroupTable):
+    """Decides what is asked of the groups."""
 
     def __init__(self, limits: GroupLimits, find_topic: FindTopic) -> None:
-        self.limits = limits
-        self.find_topic = find_topic
-        self.topics_version = 0
-        self.groups: dict[str, Group] = {}
-        self.offsets = Offsets()
+        super().__init__(limits, find_topic)
         self.timers: Timers[TimerKey] = Timers()
         self.classic = ClassicProtocol(limits, self.timers)
         self.rebalances = 0  # new targets of groups of the consumer protocol
-        self._seen_topics: dict[str, int] = {}  # the version of the topics that a group's target was made for
-
-    # --- records -----------------------------------------------------------------------------------------------------
-
-    def replay(self, record: GroupRecord) -> None:
-        """Become what the log says."""
-        key = record.key
-        if isinstance(key, OffsetCommitKey):
-            self.offsets.replay(record)
-        elif isinstance(key, GroupKey) and key.kind == GROUP:
-            self._replay_classic(key.group_id, record.value)
-        elif record.value is None and (isinstance(key, GroupKey) or key.group_id not in self.groups):
-            self._replay_end(record)
-        else:
-            group = self.groups.get(key.group_id)
-            if not isinstance(group, ConsumerGroupState):
-                group = self.groups[key.group_id] = ConsumerGroupState(key.group_id)
-            group.replay(record)
-
-    def _replay_classic(self, group_id: str, value: object) -> None:
-        group = self.groups.get(group_id)
-        if isinstance(value, ClassicGroupValue):
-            if not isinstance(group, ClassicGroup):
-                group = self.groups[group_id] = ClassicGroup(group_id)
-            group.replay(value)
-        elif isinstance(group, ClassicGroup):
-            del self.groups[group_id]
-
-    def _replay_end(self, record: GroupRecord) -> None:
-        """A tombstone of a consumer group; the last one of them is that of its epoch."""
-        key = record.key
-        assert isinstance(key, GroupKey | MemberKey)
-        group = self.groups.get(key.group_id)
-        if isinstance(group, ConsumerGroupState):
-            group.replay(record)
-            if key.kind == CONSUMER_GROUP:
-                del self.groups[key.group_id]
-                self._seen_topics.pop(key.group_id, None)
 
     def loaded(self, now_s: float) -> None:
         """All is replayed: every member has a full session to be heard of."""
@@ -129,7 +81,7 @@ class Shard:
             outcome = self.classic.join(group, request, waiter, new_id, now_s, now_ms)
             if not known:
                 for record in upgrade:
-                    self._replay_end(record)
+                    self.replay_end(record)
                 self.groups[request.group_id] = group
             outcome.records[:0] = upgrade
             return outcome
@@ -163,13 +115,13 @@ class Shard:
             member_id,
             self.find_topic,
             self.limits,
-            self._seen_topics.get(request.group_id) != version,
+            self.seen_topics.get(request.group_id) != version,
         )
 
         def accept() -> list[tuple[Waiter, ConsumerGroupHeartbeatResponse]]:
             now = self.groups.get(request.group_id)
             if isinstance(now, ConsumerGroupState):
-                self._seen_topics[request.group_id] = version
+                self.seen_topics[request.group_id] = version
                 self._touch(now, member_id, now_s)
                 self._watch_revocation(now, member_id, now_s)
             self.rebalances += any(r.key == GroupKey(TARGET, request.group_id) for r in records)
@@ -196,13 +148,7 @@ class Shard:
         """Tombstones for a group of the other protocol, which has no members any more. Raises GroupRefused."""
         if group.members:
             raise GroupRefused(error, f"{group.group_id} is a {kind} group with {len(group.members)} members")
-        return self._forget_group(group)
-
-    @staticmethod
-    def _forget_group(group: Group) -> list[GroupRecord]:
-        if isinstance(group, ConsumerGroupState):
-            return consumer_group.forget(group)
-        return [GroupRecord(GroupKey(GROUP, group.group_id), None)]
+        return self.forget_group(group)
 
     # --- offsets -----------------------------------------------------------------------------------------------------
 
@@ -256,51 +202,6 @@ class Shard:
         if isinstance(group, ClassicGroup):
             return None
         return {name for member in group.members.values() for name in member.said.topics}
-
-    # --- groups as a whole -------------------------------------------------------------------------------------------
-
-    def delete(self, group_id: str) -> list[GroupRecord]:
-        """Tombstones for a group and all it committed. Raises GroupRefused."""
-        group = self.groups.get(group_id)
-        if group is None and group_id not in self.offsets:
-            raise GroupRefused(ErrorCode.GROUP_ID_NOT_FOUND, f"there is no group {group_id}")
-        if group is not None and (group.members or (isinstance(group, ClassicGroup) and group.pending)):
-            raise GroupRefused(ErrorCode.NON_EMPTY_GROUP, f"{group_id} has {len(group.members)} members")
-        records = list(offsets.tombstones(group_id, self.offsets.of(group_id)))
-        return records + (self._forget_group(group) if group is not None else [])
-
-    def sweep(self, group_id: str, now_ms: int) -> list[GroupRecord]:
-        """Tombstones for what this group need not keep: offsets of topics that are gone, and, when it has no members,
-        what is too old; and the group itself, once it has neither members nor offsets."""
-        group, held = self.groups.get(group_id), self.offsets.of(group_id)
-        empty = group is None or not group.members
-        since_ms = group.empty_since_ms if isinstance(group, ClassicGroup) else 0
-        gone = {where for where, value in held.items() if self._is_gone(where[0], value.topic_id)}
-        records = list(offsets.tombstones(group_id, sorted(gone)))
-        if empty:
-            old = offsets.expired(self.offsets, group_id, since_ms, now_ms, self.limits.retention_ms)
-            records += [record for record in old if record not in records]
-        waits = isinstance(group, ClassicGroup) and (group.pending or group.state != "Empty")
-        if group is not None and empty and len(records) == len(held) and not waits:
-            records += self._forget_group(group)
-        return records
-
-    def _is_gone(self, topic: str, topic_id: object) -> bool:
-        found = self.find_topic(topic)
-        return found is None or topic_id not in (None, found[0])
-
-    def all_ids(self) -> list[str]:
-        """Every group, those that have only committed too."""
-        return sorted({*self.groups, *self.offsets.groups()})
-
-    def listed(self, group_id: str) -> ListedGroup:
-        """One line about a group."""
-        group = self.groups.get(group_id)
-        if isinstance(group, ConsumerGroupState):
-            return ListedGroup(group_id, "consumer", consumer_group.state_of(group), CONSUMER, len(group.members))
-        if group is None:
-            return ListedGroup(group_id, "", "Empty", CLASSIC)
-        return ListedGroup(group_id, group.protocol_type, str(group.state), CLASSIC, len(group.members))
 
     # --- time --------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ottla.broker.group.internal_topic import partition_of
+from ottla.broker.group.record_codec import decode_record, encode_key, encode_value
 from ottla.broker.group.records import (
     CONSUMER_GROUP,
     CURRENT,
@@ -26,9 +27,6 @@ from ottla.broker.group.records import (
     OffsetCommitKey,
     TargetMemberValue,
     TargetValue,
-    decode_record,
-    encode_key,
-    encode_value,
 )
 from ottla.broker.group.wire import BadRecord
 from ottla.log.model import LeaderEpoch, Offset, TopicIdPartition

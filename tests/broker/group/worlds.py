@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from ottla.broker.group.outcome import GroupLimits, GroupRefused, Outcome
-from ottla.broker.group.records import decode_record, encode_key, encode_value
+from ottla.broker.group.record_codec import decode_record, encode_key, encode_value
 from ottla.broker.group.shard import Shard
 from ottla.client.group_protocol import (
     ConsumerGroupHeartbeatRequest,
