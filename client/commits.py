@@ -1,8 +1,8 @@
 """Commits offsets for a member: one after the other, fenced by its epoch, never for what it no longer owns."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from ottla.log.model import LeaderEpoch, TopicId, TopicPartition
 
@@ -73,18 +73,35 @@ class Commits:
         self._owned = owned
         self._on_stale = on_stale
         self._turn = asyncio.Lock()  # a commit never overtakes one that was asked for before it
+        self._tenures: dict[TopicPartition, int] = {}  # rises whenever a partition is let go
         self.stored: dict[TopicPartition, int] = {}
         self.count = 0
 
-    async def commit(self, places: Mapping[TopicPartition, Place], *, timeout_s: float) -> None:
-        """Until the coordinator has stored them, in ``timeout_s`` at most. What is not owned any more is left out.
-        Raises CommitFailed, or why it was not stored."""
+    def let_go(self, keys: Iterable[TopicPartition]) -> None:
+        """These are not ours any more. If they come back, what was to be committed before is void: others may have
+        had them meanwhile."""
+        for key in keys:
+            self.stored.pop(key, None)
+            self._tenures[key] = self._tenures.get(key, 0) + 1
+
+    def commit(self, places: Mapping[TopicPartition, Place], *, timeout_s: float) -> Coroutine[Any, Any, None]:
+        """Until the coordinator has stored them, in ``timeout_s`` at most. What is not owned any more, or was not all
+        the time since this call, is left out. Raises CommitFailed, or why it was not stored."""
+        return self._commit(places, {key: self._tenures.get(key, 0) for key in places}, timeout_s)
+
+    async def _commit(
+        self, places: Mapping[TopicPartition, Place], tenures: dict[TopicPartition, int], timeout_s: float
+    ) -> None:
         deadline_s = self._cluster.clock.monotonic() + timeout_s
         async with self._turn:
             attempt = 0
             while True:
                 owned = self._owned()
-                places = {key: place for key, place in places.items() if key in owned}
+                places = {
+                    key: place
+                    for key, place in places.items()
+                    if key in owned and self._tenures.get(key, 0) == tenures[key]
+                }
                 if not places:
                     return
                 try:

@@ -174,8 +174,7 @@ class GroupPartitions:
         self.reader.drop(partitions)
         self.fetcher.remove(keys)
         self._in_transit -= keys
-        for key in keys:
-            self.commits.stored.pop(key, None)
+        self.commits.let_go(keys)
 
     def end(self, error: OttlaError) -> None:
         """Reading ends with this error."""

@@ -181,7 +181,12 @@ async def test_a_commit_that_was_held_up_leaves_out_what_is_no_longer_owned() ->
             held_up = consumer.commit_nowait()
             await until(lambda: not cluster.groups.commit_errors)
             cluster.groups.fence(next(iter(cluster.groups.members)))
-            await asyncio.wait([held_up])
+            cluster.groups.commit_errors = [ErrorCode.STALE_MEMBER_EPOCH] * 3
+            await asyncio.wait([held_up], timeout=SECONDS_MAX)
+            await until(
+                lambda: len(consumer.assignment) == 1
+            )  # the same, another tenure
+            assert held_up.done()
             assert ("t", 0) not in cluster.groups.offsets
 
 
