@@ -69,8 +69,9 @@ class Subscription:
 class GroupMember:
     """``epoch``: of the member in its group, None while it is not in it. ``failure``: why it never will be again.
 
-    Invariants: ``owned`` only grows by an Assign and only shrinks by a Revoke or Lose that was done; no heartbeat
-    tells of a partition that is not owned; while an epoch is lost nothing is owned but what is being lost.
+    Invariants: ``owned`` only grows by an Assign and only shrinks by a Revoke or Lose that was done; a heartbeat that
+    tells what is owned also tells what is just being begun with, as its absence would say that it was let go; while an
+    epoch is lost nothing is owned but what is being lost.
     """
 
     def __init__(self, member_id: str, subscription: Subscription, now_s: float) -> None:
@@ -104,11 +105,12 @@ class GroupMember:
         self._asked = self._incarnation
         self._introduced = True
         self.due_s = None
-        owned = None if self._owned_said == self.owned else _by_topic(self.owned)
+        held = self._held()
+        owned = None if self._owned_said == held else _by_topic(held)
         if self.epoch is None:
             return self._introduction(JOIN_EPOCH, ())
         if self._says_all:
-            request = self._introduction(self.epoch, _by_topic(self.owned))
+            request = self._introduction(self.epoch, _by_topic(held))
         else:
             request = ConsumerGroupHeartbeatRequest(
                 group_id=self._subscription.group,
@@ -117,9 +119,12 @@ class GroupMember:
                 instance_id=self._subscription.instance_id,
                 topic_partitions=owned,
             )
-        self._owned_said = self.owned
+        self._owned_said = held
         self._says_all = False
         return request
+
+    def _held(self) -> Partitions:
+        return self.owned | self._step.partitions if isinstance(self._step, Assign) else self.owned
 
     def _introduction(self, epoch: int, owned: tuple[TopicPartitions, ...]) -> ConsumerGroupHeartbeatRequest:
         about = self._subscription
@@ -158,7 +163,7 @@ class GroupMember:
             self._says_all = False
             self._owned_said = NOTHING
         self.epoch = response.member_epoch
-        changed = self._owned_said != self.owned
+        changed = self._step is None and self._owned_said != self.owned
         self.due_s = now_s if changed else now_s + response.heartbeat_interval_ms / 1000
         if response.assignment is not None:
             self._target = frozenset(

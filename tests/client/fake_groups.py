@@ -25,12 +25,14 @@ Target = set[tuple[str, int]]
 
 @dataclass
 class Member:
-    """``told``: what it was last told it may own; ``owned``: what it says it owns."""
+    """``told``: what it was last told it may own; ``owned``: what it says it owns; ``may_hold``: that, and what it was
+    told since: it has not let go of that before it says so."""
 
     instance_id: str | None
     topics: tuple[str, ...]
     epoch: int = 0
     owned: Target = field(default_factory=set)
+    may_hold: Target = field(default_factory=set)
     told: Target | None = None
     target: Target = field(default_factory=set)
 
@@ -120,20 +122,21 @@ class FakeGroups:
             return ConsumerGroupHeartbeatResponse(ErrorCode.FENCED_MEMBER_EPOCH)
         if request.topic_partitions is not None:
             member.owned = {(t.topic_id, number) for t in request.topic_partitions for number in t.partitions}
+            member.may_hold = set(member.owned)
             self._check_owners()
         return self._reconcile(name, member, in_full=request.subscribed_topic_names is not None)
 
     def _reconcile(self, name: str, member: Member, *, in_full: bool) -> ConsumerGroupHeartbeatResponse:
         """``in_full``: it has said everything, so it may not have heard the last answer."""
-        may_own = member.target & member.owned
-        if member.owned <= member.target:
+        may_own = member.target & member.may_hold
+        if member.may_hold <= member.target:
             member.epoch = self.epoch
             others = [other for other in self.members.values() if other is not member]
-            may_own = member.target - {p for other in others for p in other.owned | (other.told or set())}
-            may_own |= member.target & member.owned
+            may_own = member.target - {p for other in others for p in other.may_hold}
         response = ConsumerGroupHeartbeatResponse(ErrorCode.NONE, name, member.epoch, self.interval_ms)
         if in_full or may_own != member.told:
             member.told = may_own
+            member.may_hold |= may_own
             topics: dict[str, list[int]] = {}
             for topic_id, number in sorted(may_own):
                 topics.setdefault(topic_id, []).append(number)

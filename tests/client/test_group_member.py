@@ -39,7 +39,8 @@ class Members(RuleBasedStateMachine):
             self.now_s = max(self.now_s, member.due_s)
             request = member.heartbeat()
             told = {(t.topic_id, n) for t in request.topic_partitions or () for n in t.partitions}
-            assert told <= member.owned
+            begun = self.steps.get(name)
+            assert told <= member.owned | (begun.partitions if isinstance(begun, Assign) else frozenset())
             self.asked[name] = request
 
     @rule(name=names, lost=st.booleans())
@@ -209,3 +210,15 @@ def test_a_static_member_that_leaves_will_be_back() -> None:
     leaving = member.leave()
     assert leaving is not None
     assert leaving.member_epoch == -2
+
+
+def test_what_is_being_begun_with_is_not_said_to_be_let_go() -> None:
+    member = joined(0)
+    member.heartbeat()
+    member.accept(_answer(1, 0, 1), 0.0, 0.1)
+    step = member.next_step()
+    assert step == Assign(_owned(1))
+    member.hurry(0.0)
+    member.heartbeat()
+    member.unanswered(0.0, 0.0)
+    assert member.heartbeat().topic_partitions == (TopicPartitions(TopicId("id"), (0, 1)),)
