@@ -31,6 +31,7 @@ from ottla.raft.transport import Endpoint
 
 from .api.configs import ConfigsApi
 from .api.dispatch import Api
+from .api.groups import GroupsApi
 from .api.metadata import MetadataApi
 from .api.partitions import PartitionsApi
 from .api.producer_ids import ProducerIds
@@ -38,6 +39,7 @@ from .api.quorum_door import QuorumDoor
 from .api.topics import TopicsApi
 from .config import Settings
 from .controller_channel import ControllerChannel, Link, LocalLink
+from .group.assembly import make_coordinator
 from .housekeeping import Housekeeper, HousekeepingSettings
 from .http.internal import InternalStreams
 from .http.records import RecordsDoor
@@ -267,7 +269,15 @@ class Parts:
             barrier=self.channel.barrier,
             auto_create=settings.auto_create_topics_enable,
         )
+        self.groups = make_coordinator(self.manager, topics, settings, self._doors.chance, len(self.voters))
+        metrics.add_gauges(self.groups)
         return Api(
+            groups=GroupsApi(
+                manager=self.manager,
+                coordinator=self.groups,
+                barrier=self.channel.barrier,
+                wait_applied=quorum.wait_applied,
+            ),
             manager=self.manager,
             metadata=metadata,
             topics=topics,
@@ -324,6 +334,7 @@ class Parts:
     def _take(self, image: MetadataImage) -> None:
         self.manager.apply_image(image)
         self.isr_keeper.roles_changed()
+        self.groups.roles_changed()
         self._log_level.follow(image)
 
     async def wait_applied(self, index: int) -> None:
@@ -336,6 +347,7 @@ class Parts:
 
     async def stop(self) -> None:
         """Let go of everything that speaks to others."""
+        await self.groups.stop()
         await self.manager.stop_syncing()
         await self.records.close()
         await self.channel.close()

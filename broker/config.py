@@ -63,6 +63,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     request_timeout_ms: _Milliseconds = 30_000  # of an admin request through the quorum
     drain_timeout_ms: _Milliseconds = 10_000
 
+    offsets_topic_num_partitions: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 6  # of __consumer_offsets, when made
+    offsets_topic_replication_factor: Annotated[int, msgspec.Meta(ge=1, le=7)] | None = None  # None: min(3, brokers)
+    offsets_retention_minutes: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] = 10_080  # after a group is empty
+    offsets_retention_check_interval_ms: _Milliseconds = 600_000
+    offsets_commit_timeout_ms: _Milliseconds = 5_000  # how long an answer waits for what it rests on to be committed
+    offset_metadata_max_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] = 4_096  # of the text beside an offset
+    group_max_size: _Count = 1_000  # members of one group
+    group_min_session_timeout_ms: _Milliseconds = 6_000  # that a member of the classic protocol may ask for
+    group_max_session_timeout_ms: _Milliseconds = 1_800_000
+    group_initial_rebalance_delay_ms: Annotated[int, msgspec.Meta(ge=0, le=86_400_000)] = 500
+    group_consumer_session_timeout_ms: _Milliseconds = 45_000  # of the consumer protocol (KIP-848)
+    group_consumer_heartbeat_interval_ms: _Milliseconds = 5_000  # that its members are told
+
     connections_max: _Count = 2_000
     handshake_timeout_ms: _Milliseconds = 10_000  # a connection that says nothing for this long is closed
     frame_bytes_max: _Bytes = 32 << 20
@@ -212,6 +225,10 @@ def _check(settings: Settings) -> None:
         raise ConfigError("raft.heartbeat.ms must be below raft.election.min.ms, or nobody leads for long.")
     if settings.broker_heartbeat_interval_ms >= settings.broker_session_timeout_ms:
         raise ConfigError("broker.heartbeat.interval.ms must be below broker.session.timeout.ms.")
+    if settings.group_consumer_heartbeat_interval_ms >= settings.group_consumer_session_timeout_ms:
+        raise ConfigError("group.consumer.heartbeat.interval.ms must be below group.consumer.session.timeout.ms.")
+    if settings.group_min_session_timeout_ms > settings.group_max_session_timeout_ms:
+        raise ConfigError("group.min.session.timeout.ms must not be above group.max.session.timeout.ms.")
     if settings.log_level.lower() not in LOG_LEVELS:
         raise ConfigError(f"log.level is {settings.log_level!r}, not one of {', '.join(LOG_LEVELS)}.")
     if len(settings.join_addresses) > 7:

@@ -321,6 +321,7 @@ class Node:
         self._spawn(self._flush(parts), "flush")
         self._spawn(self._checkpoint_forever(parts), "checkpoint")
         self._spawn(parts.housekeeper.run(), "housekeeping")
+        self._spawn(parts.groups.run(), "groups")
         self._spawn(self._watch_registration(parts), "registration")
 
     async def _until_unfenced(self, parts: Parts) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from .config_app import config_app
 from .dev_app import dev_app
+from .group_app import group_app
 from .log_app import log_app
 from .node_app import node_app
 from .options import DEFAULT_SERVERS, OutputOption, Servers, Watch
@@ -33,6 +34,7 @@ def make_app() -> typer.Typer:
     app.command("status", help="Nodes, quorum, partitions in trouble, disk.")(_status)
     app.add_typer(node_app(), name="node")
     app.add_typer(topic_app(), name="topic")
+    app.add_typer(group_app(), name="group")
     app.add_typer(config_app(), name="config")
     app.add_typer(partition_app(), name="partition")
     app.command("rebalance", help="Even out replicas and leaders over nodes and racks.")(rebalance_command)

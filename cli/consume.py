@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .problems import UsageProblem
@@ -29,6 +29,7 @@ class ConsumeOptions(NamedTuple):
     follow: bool
     shape: str
     rack: str = ""
+    group: str | None = None
 
 
 def consume(servers: str, options: ConsumeOptions) -> None:
@@ -37,15 +38,15 @@ def consume(servers: str, options: ConsumeOptions) -> None:
     end = None if options.end is None else parse_place(options.end, "--to")
     if end is not None and options.follow:
         raise UsageProblem("--follow does not end, and --to does; give one of them")
+    if options.group is not None:
+        _check_group(options, start)
     show = record_formatter(options.shape)
     if options.limit == 0:
         return
 
     async def work(client: "Client") -> None:
         printer = _Printer(show, options.limit)
-        readers = [
-            asyncio.ensure_future(_read(client, topic, start, end, options, printer)) for topic in options.topics
-        ]
+        readers = [asyncio.ensure_future(one) for one in _readers(client, start, end, options, printer)]
         flushing = asyncio.ensure_future(printer.flush_forever())
         try:
             await _until_done(readers, printer)
@@ -56,6 +57,31 @@ def consume(servers: str, options: ConsumeOptions) -> None:
             printer.flush()
 
     with_client(servers, work)
+
+
+def _check_group(options: ConsumeOptions, start: "str | int | Moment") -> None:
+    if not isinstance(start, str):
+        raise UsageProblem(
+            "--from is start or end in a group: where it has not been yet. Use ottla group seek to move it"
+        )
+    if options.partitions or options.end is not None:
+        raise UsageProblem("the group decides what is read: leave --partition and --to out, or --group")
+
+
+def _readers(
+    client: "Client",
+    start: "str | int | Moment",
+    end: "str | int | Moment | None",
+    options: ConsumeOptions,
+    printer: "_Printer",
+) -> "list[Coroutine[Any, Any, None]]":
+    if options.group is None:
+        return [_read(client, topic, start, end, options, printer) for topic in options.topics]
+    from .consume_group import read_as_member
+
+    return [
+        read_as_member(client, options.group, options.topics, str(start), options.rack, printer, follow=options.follow)
+    ]
 
 
 class Moment(NamedTuple):
@@ -138,9 +164,10 @@ class _Printer:
         self._parts: list[bytes] = []
         self._size = 0
 
-    def print(self, record: "ConsumerRecord") -> None:
+    def print(self, record: "ConsumerRecord") -> bool:
+        """Whether it was among those that are wanted."""
         if self.full.is_set():
-            return
+            return False
         text = self._show(record)
         self._parts.append(text)
         self._size += len(text)
@@ -150,6 +177,7 @@ class _Printer:
             self._left -= 1
             if self._left <= 0:
                 self.full.set()
+        return True
 
     def flush(self) -> None:
         """Hand over what is gathered. Raises BrokenPipeError when nobody reads."""

@@ -80,23 +80,24 @@ def consume_command(
     rack: Annotated[
         str, typer.Option("--rack", envvar="OTTLA_CLIENT_RACK", help="Where you are: read from a replica there.")
     ] = "",
+    group: Annotated[
+        str | None,
+        typer.Option("-g", "--group", metavar="GROUP", help="As a member of this group; what is written is committed."),
+    ] = None,
     servers: Servers = DEFAULT_SERVERS,
 ) -> None:
     from .consume import ConsumeOptions, consume
 
-    consume(servers, ConsumeOptions(topics, limit, partitions or [], start, end, follow, shape, rack))
+    consume(servers, ConsumeOptions(topics, limit, partitions or [], start, end, follow, shape, rack, group))
 
 
 def bench_app() -> typer.Typer:
     """The group."""
     app = typer.Typer(help="Measure.", no_args_is_help=True, rich_markup_mode=None)
-    app.callback()(_nothing)
     app.command("produce", help="Records a second, MB/s and latencies of acknowledgements.")(_bench_produce)
+    app.command("consume", help="Records a second and MB/s of reading.")(_bench_consume)
+    app.command("end-to-end", help="How long a record is on its way.")(_bench_end_to_end)
     return app
-
-
-def _nothing() -> None:
-    """Without a callback, typer would take an only command for the whole group."""
 
 
 def _bench_produce(
@@ -117,3 +118,29 @@ def _bench_produce(
 
     options = BenchOptions(topic, size, count, acks.value, batch_size, compression.value, in_flight, rate)
     bench_produce(servers, options, output)
+
+
+def _bench_consume(
+    topic: Annotated[str, typer.Option("-t", "--topic", help="Read from its beginning.")],
+    count: Annotated[int | None, typer.Option(min=1, help="Records. Default: all there are")] = None,
+    group: Annotated[str | None, typer.Option("-g", "--group", help="As a member of this group.")] = None,
+    servers: Servers = DEFAULT_SERVERS,
+    output: OutputOption = Output.table,
+) -> None:
+    from .bench_read import bench_consume
+
+    bench_consume(servers, topic, count, group, output)
+
+
+def _bench_end_to_end(
+    topic: Annotated[str, typer.Option("-t", "--topic", help="Made with the defaults if it is not there.")],
+    size: Annotated[int, typer.Option(min=8, help="Bytes of a record's value.")] = 100,
+    count: Annotated[int, typer.Option(min=1, help="Records.")] = 5_000,
+    rate: Annotated[float, typer.Option(min=0.001, metavar="N", help="Records a second.")] = 1_000,
+    acks: AcksOption = Acks.all,
+    servers: Servers = DEFAULT_SERVERS,
+    output: OutputOption = Output.table,
+) -> None:
+    from .bench_read import EndToEndOptions, bench_end_to_end
+
+    bench_end_to_end(servers, EndToEndOptions(topic, size, count, rate, acks.value), output)

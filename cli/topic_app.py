@@ -35,10 +35,14 @@ def _create(
     create(servers, name, partitions, replication, configs or [])
 
 
-def _ls(servers: Servers = DEFAULT_SERVERS, output: OutputOption = Output.table) -> None:
+def _ls(
+    everything: Annotated[bool, typer.Option("-a", "--all", help="The cluster's own topics too.")] = False,
+    servers: Servers = DEFAULT_SERVERS,
+    output: OutputOption = Output.table,
+) -> None:
     from .topics import list_all
 
-    list_all(servers, output)
+    list_all(servers, output, everything)
 
 
 def _show(name: Topic, servers: Servers = DEFAULT_SERVERS, output: OutputOption = Output.table) -> None:

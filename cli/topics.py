@@ -36,10 +36,13 @@ def remove(servers: str, name: str) -> None:
     talk(f"Removed {name}.")
 
 
-def list_all(servers: str, output: Output) -> None:
-    """Every topic, a row each."""
+def list_all(servers: str, output: Output, everything: bool = False) -> None:
+    """Every topic, a row each; with ``everything`` those that coordinators keep too."""
+    from ottla.client.group_protocol import INTERNAL_TOPICS
+
     topics = with_client(servers, lambda client: client.admin.list_topics())
-    show_rows([summarize(topic) for topic in topics], LIST_COLUMNS, output)
+    shown = [topic for topic in topics if everything or topic.name not in INTERNAL_TOPICS]
+    show_rows([summarize(topic) for topic in shown], LIST_COLUMNS, output)
 
 
 def show(servers: str, name: str, output: Output) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .admin import Admin, ClusterDescription, NodeDescription, PartitionDescription, TopicDescription
     from .client import Client, connect
+    from .commits import CommitFailed
     from .connection import ConnectionLost
-    from .consumer import Consumer, ConsumerRecord
+    from .consumer import Consumer
     from .error_codes import ErrorCode
     from .errors import (
         AuthenticationFailed,
@@ -27,10 +28,15 @@ if TYPE_CHECKING:
         TopicExists,
         TopicNotFound,
     )
+    from .group_consumer import GroupConsumer
+    from .group_options import GroupOptions
+    from .outgoing import OutgoingRecord
     from .partitioner import murmur2, partition_for_key
     from .producer import Producer, RecordMetadata
     from .producer_options import ProducerOptions
     from .reading import ConsumerOptions, LogTruncated
+    from .records import ConsumerRecord
+    from .serializers import Codec, UndecodableRecord, UnencodableRecord
 
 __all__ = [
     "Admin",
@@ -38,6 +44,8 @@ __all__ = [
     "BufferFull",
     "Client",
     "ClusterDescription",
+    "Codec",
+    "CommitFailed",
     "ConfigError",
     "ConnectFailed",
     "ConnectionLost",
@@ -48,10 +56,13 @@ __all__ = [
     "DeliveryTimeout",
     "ErrorCode",
     "Fenced",
+    "GroupConsumer",
+    "GroupOptions",
     "LogTruncated",
     "NodeDescription",
     "NotEnoughReplicas",
     "OttlaError",
+    "OutgoingRecord",
     "PartitionDescription",
     "Producer",
     "ProducerOptions",
@@ -61,6 +72,8 @@ __all__ = [
     "TopicDescription",
     "TopicExists",
     "TopicNotFound",
+    "UndecodableRecord",
+    "UnencodableRecord",
     "connect",
     "murmur2",
     "partition_for_key",
@@ -70,18 +83,25 @@ _ELSEWHERE = {
     "Admin": "admin",
     "Client": "client",
     "ClusterDescription": "admin",
+    "Codec": "serializers",
+    "CommitFailed": "commits",
     "ConnectionLost": "connection",
     "Consumer": "consumer",
     "ConsumerOptions": "reading",
-    "ConsumerRecord": "consumer",
+    "ConsumerRecord": "records",
     "ErrorCode": "error_codes",
+    "GroupConsumer": "group_consumer",
+    "GroupOptions": "group_options",
     "LogTruncated": "reading",
     "NodeDescription": "admin",
+    "OutgoingRecord": "outgoing",
     "PartitionDescription": "admin",
     "Producer": "producer",
     "ProducerOptions": "producer_options",
     "RecordMetadata": "producer",
     "TopicDescription": "admin",
+    "UndecodableRecord": "serializers",
+    "UnencodableRecord": "serializers",
     "connect": "client",
     "murmur2": "partitioner",
     "partition_for_key": "partitioner",

@@ -1,20 +1,39 @@
 """The entrance: one client, any number of producers and consumers on its streams."""
 
+import weakref
 from collections.abc import Iterable
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from ottla.log.chance import Chance
 from ottla.log.clock import Clock
 
 from .admin import Admin
+from .classic_membership import ClassicMembership, ClassicSubscription
 from .cluster import Cluster
 from .consumer import Consumer
+from .consumer_membership import ConsumerMembership
+from .coordinator import GroupCoordinator
 from .errors import ConfigError
+from .group_consumer import GroupConsumer
+from .group_member import Subscription
+from .group_options import GroupOptions
+from .membership import Membership
+from .membership import Reader as PartitionReader
+from .metrics import ClientMetrics
+from .outgoing import Encoding, OnSend
 from .producer import Producer
 from .producer_options import ProducerOptions
+from .reader import Decoding, OnConsume, OnError
 from .reading import ConsumerOptions
+from .records import K, V
+from .serializers import Codec, codec_for
 from .servers import parse_servers
+
+CLIENT_ID = "ottla-python"
+KeyKind = type[K] | Codec[K]
+ValueKind = type[V] | Codec[V]
 
 
 def connect(servers: str | Iterable[str], *, clock: Clock | None = None, chance: Chance | None = None) -> "Client":
@@ -30,6 +49,8 @@ class Client:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.admin = Admin(cluster)
+        self._producers: weakref.WeakSet[Producer[Any, Any]] = weakref.WeakSet()
+        self._consumers: weakref.WeakSet[Consumer[Any, Any] | GroupConsumer[Any, Any]] = weakref.WeakSet()
 
     async def __aenter__(self) -> Self:
         try:
@@ -44,29 +65,155 @@ class Client:
     ) -> None:
         await self.close()
 
-    def producer(self, **options: Any) -> Producer:
-        """A producer; ``options`` are the fields of ProducerOptions. Raises ConfigError."""
-        _check_names(ProducerOptions, options)
-        return Producer(self.cluster, ProducerOptions(**options))
+    def producer(
+        self,
+        *,
+        key: KeyKind[K] = bytes,  # type: ignore[assignment]
+        value: ValueKind[V] = bytes,  # type: ignore[assignment]
+        interceptors: Iterable[OnSend] = (),
+        **options: Any,
+    ) -> Producer[K, V]:
+        """A producer; ``options`` are the fields of ProducerOptions. ``key``, ``value``: types or codecs (see
+        serializers); ``interceptors``: each may change what is sent. Raises ConfigError."""
+        _check_names((ProducerOptions,), options)
+        encoding = Encoding(codec_for(key, "key"), codec_for(value, "value"), tuple(interceptors))
+        made: Producer[K, V] = Producer(self.cluster, ProducerOptions(**options), encoding)
+        self._producers.add(made)
+        return made
+
+    @overload
+    def consumer(
+        self,
+        topic: str | Iterable[str],
+        *,
+        group: str,
+        start: str = ...,
+        key: KeyKind[K] = ...,
+        value: ValueKind[V] = ...,
+        on_error: OnError = ...,
+        interceptors: Iterable[OnConsume] = ...,
+        **options: Any,
+    ) -> GroupConsumer[K, V]: ...
+
+    @overload
+    def consumer(
+        self,
+        topic: str,
+        *,
+        group: None = ...,
+        start: str | int = ...,
+        partitions: Iterable[int] | None = ...,
+        key: KeyKind[K] = ...,
+        value: ValueKind[V] = ...,
+        on_error: OnError = ...,
+        interceptors: Iterable[OnConsume] = ...,
+        **options: Any,
+    ) -> Consumer[K, V]: ...
 
     def consumer(
-        self, topic: str, *, start: str | int = "earliest", partitions: Iterable[int] | None = None, **options: Any
-    ) -> Consumer:
-        """A consumer of a topic without a group; ``start``: "earliest", "latest" or an offset; ``partitions``: None
-        for all, also those that come later; ``options``: the fields of ConsumerOptions. Raises ConfigError."""
-        _check_names(ConsumerOptions, options)
-        numbers = None if partitions is None else tuple(partitions)
-        return Consumer(self.cluster, topic, start, numbers, ConsumerOptions(**options))
+        self,
+        topic: str | Iterable[str],
+        *,
+        group: str | None = None,
+        start: str | int = "earliest",
+        partitions: Iterable[int] | None = None,
+        key: Any = bytes,
+        value: Any = bytes,
+        on_error: OnError = "raise",
+        interceptors: Iterable[OnConsume] = (),
+        **options: Any,
+    ) -> Any:
+        """A consumer. Without a group: of a topic; ``start``: "earliest", "latest" or an offset; ``partitions``: None
+        for all, also those that come later; ``options``: the fields of ConsumerOptions. In a ``group``: of one or
+        several topics, the part of them that the group gives it; ``start``: "earliest" or "latest", where the group
+        has committed nothing; ``options``: those of GroupOptions, too.
+
+        ``key``, ``value``: types or codecs (see serializers); ``on_error``: "raise", "skip" or a function, for a
+        record that does not decode; ``interceptors``: each may change what is handed out. Raises ConfigError."""
+        decoding = Decoding(codec_for(key, "key"), codec_for(value, "value"), on_error, tuple(interceptors))
+        if group is None:
+            if not isinstance(topic, str):
+                raise ConfigError("without a group a consumer reads one topic.", hint="Name a group, or one topic.")
+            _check_names((ConsumerOptions,), options)
+            numbers = None if partitions is None else tuple(partitions)
+            alone: Consumer[Any, Any] = Consumer(
+                self.cluster, topic, start, numbers, ConsumerOptions(**options), decoding
+            )
+            self._consumers.add(alone)
+            return alone
+        if partitions is not None:
+            raise ConfigError("the group chooses the partitions.", hint="Leave group or partitions out.")
+        _check_names((ConsumerOptions, GroupOptions), options)
+        in_group = {name: options.pop(name) for name in list(options) if name in _fields(GroupOptions)}
+        made = self._in_group(topic, group, start, ConsumerOptions(**options), GroupOptions(**in_group), decoding)
+        self._consumers.add(made)
+        return made
+
+    def _in_group(
+        self,
+        topic: str | Iterable[str],
+        group: str,
+        start: Any,
+        options: ConsumerOptions,
+        group_options: GroupOptions,
+        decoding: Decoding,
+    ) -> GroupConsumer[Any, Any]:
+        topics = (topic,) if isinstance(topic, str) else tuple(topic)
+        join = partial(_join, group, topics, options, group_options)
+        return GroupConsumer(self.cluster, topics, group, start, options, group_options, join, decoding)
+
+    def metrics(self) -> ClientMetrics:
+        """What the producers and consumers that are open have done so far."""
+        return ClientMetrics(
+            producers=tuple(producer.metrics() for producer in self._producers if not producer.closed),
+            consumers=tuple(consumer.metrics() for consumer in self._consumers if not consumer.closed),
+        )
 
     async def close(self) -> None:
         """Close every stream. Idempotent."""
         await self.cluster.close()
 
 
-def _check_names(options_type: type, options: dict[str, Any]) -> None:
+def _join(
+    group: str,
+    topics: tuple[str, ...],
+    options: ConsumerOptions,
+    group_options: GroupOptions,
+    coordinator: GroupCoordinator,
+    reader: PartitionReader,
+) -> Membership:
+    rebalance_timeout_ms = int(group_options.max_poll_interval_s * 1000)
+    if group_options.protocol == "consumer":
+        about = Subscription(
+            group=group,
+            topics=topics,
+            rebalance_timeout_ms=rebalance_timeout_ms,
+            instance_id=group_options.instance_id,
+            rack=options.rack or None,
+            assignor=group_options.assignor,
+            client_id=CLIENT_ID,
+        )
+        return ConsumerMembership(coordinator, about, reader)
+    classic = ClassicSubscription(
+        group=group,
+        topics=topics,
+        session_timeout_ms=int(group_options.session_timeout_s * 1000),
+        rebalance_timeout_ms=rebalance_timeout_ms,
+        assignors=group_options.chosen_assignors(),
+        instance_id=group_options.instance_id,
+        client_id=CLIENT_ID,
+    )
+    return ClassicMembership(coordinator, classic, reader)
+
+
+def _fields(options_type: type) -> list[str]:
+    return list(options_type.__dataclass_fields__)  # type: ignore[attr-defined]
+
+
+def _check_names(options_types: tuple[type, ...], options: dict[str, Any]) -> None:
     import difflib
 
-    names = list(options_type.__dataclass_fields__)  # type: ignore[attr-defined]
+    names = [name for options_type in options_types for name in _fields(options_type)]
     for name in options:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)

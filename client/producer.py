@@ -2,10 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Generic, NamedTuple, Self
 
 from ottla.log.model import TopicIdPartition
 from ottla.log.records import Header
@@ -15,17 +14,18 @@ from .batch import RECORD_OVERHEAD_BYTES, smallest_batch_bytes
 from .cluster import Cluster
 from .error_codes import ErrorCode
 from .errors import BufferFull, DeliveryTimeout, OttlaError, RecordTooLarge, RequestFailed, TopicNotFound
+from .metrics import ProducerMetrics, Tally
+from .outgoing import Encoding, HeadersLike, OutgoingRecord, header_list
 from .partitioner import StickyChoice
 from .producer_options import ProducerOptions
 from .protocol import TopicMetadata
+from .records import K, V
 from .sender import ProducerBatch, Sender, unsent
 
 MAX_MESSAGE_BYTES = 1_048_588
 """Kafka's default max.message.bytes: 1 MiB and a batch's overhead."""
 HURRIED_FLUSH_S = 5.0
 """How long leaving the block by cancellation goes on delivering."""
-
-HeadersLike = Mapping[str, bytes | None] | Sequence[Header] | None
 
 
 class RecordMetadata(NamedTuple):
@@ -73,12 +73,14 @@ class _Layout(NamedTuple):
     max_message_bytes: int
 
 
-class Producer:
+class Producer(Generic[K, V]):
     """Made by ``Client.producer``. Use it as a context manager: leaving flushes. Safe for any number of tasks of one
     loop; the order of calls is the order in each partition."""
 
-    def __init__(self, cluster: Cluster, options: ProducerOptions) -> None:
+    def __init__(self, cluster: Cluster, options: ProducerOptions, encoding: Encoding | None = None) -> None:
         options.check()
+        self._encoding = encoding if encoding != Encoding() else None
+        self._tally = Tally(cluster.clock.monotonic())
         self._cluster = cluster
         self._options = options
         self._accumulator: Accumulator[asyncio.Future[Any]] = Accumulator(options.limits())
@@ -122,6 +124,11 @@ class Producer:
         hurried = kind is not None and not issubclass(kind, Exception)
         await self.close(timeout_s=HURRIED_FLUSH_S if hurried else None)
 
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._closing
+
     async def close(self, *, timeout_s: float | None = None) -> None:
         """Deliver what is left, for ``timeout_s`` or the delivery timeout; the rest fails. Idempotent."""
         if self._closing:
@@ -147,8 +154,8 @@ class Producer:
     async def send(
         self,
         topic: str,
-        value: bytes | None,
-        key: bytes | None = None,
+        value: V | None,
+        key: K | None = None,
         headers: HeadersLike = None,
         partition: int | None = None,
         timestamp_ms: int | None = None,
@@ -168,19 +175,29 @@ class Producer:
     def send_nowait(
         self,
         topic: str,
-        value: bytes | None,
-        key: bytes | None = None,
+        value: V | None,
+        key: K | None = None,
         headers: HeadersLike = None,
         partition: int | None = None,
         timestamp_ms: int | None = None,
     ) -> RecordFuture:
         """Send one record; the future brings what ``send`` returns or raises. Raises BufferFull when the brokers are
-        slower than the caller, RecordTooLarge, and TypeError for what is neither bytes nor None."""
+        slower than the caller, RecordTooLarge, and TypeError for what is neither bytes nor None, or UnencodableRecord
+        where a codec was given."""
+        if self._encoding is None:
+            return self._send_bytes(topic, value, key, headers, partition, timestamp_ms)
+        given = OutgoingRecord(topic, key, value, header_list(headers), partition, timestamp_ms)
+        topic, key, value, headers, partition, timestamp_ms = self._encoding.encoded(given)
+        return self._send_bytes(topic, value, key, headers, partition, timestamp_ms)
+
+    def _send_bytes(
+        self, topic: str, value: Any, key: Any, headers: HeadersLike, partition: int | None, timestamp_ms: int | None
+    ) -> RecordFuture:
         sender = self._sender or self._started()
         size = _size(value, "value") + _size(key, "key")
         fields: tuple[Header, ...] = ()
         if headers:
-            fields = tuple(headers.items() if isinstance(headers, Mapping) else headers)
+            fields = header_list(headers)
             size += sum(_header_size(name, content) for name, content in fields)
         if timestamp_ms is None:
             timestamp_ms = self._cluster.clock.now_ms()
@@ -197,6 +214,8 @@ class Producer:
             self._stage(known, record)
         elif self._append(known, layout, record):
             sender.wake()
+        self._tally.sent += 1
+        self._tally.sent_bytes += size
         return future
 
     def _append(self, topic: _Topic, layout: _Layout, record: _Record) -> bool:
@@ -291,6 +310,7 @@ class Producer:
         while topic.staged:
             record = topic.staged.popleft()
             self._staged_bytes -= record.size + RECORD_OVERHEAD_BYTES
+            self._tally.failed += 1
             if not record.future.done():
                 record.future.set_exception(error)
         self._progress.set()
@@ -298,8 +318,8 @@ class Producer:
     async def _send_when_room(
         self,
         topic: str,
-        value: bytes | None,
-        key: bytes | None,
+        value: V | None,
+        key: K | None,
         headers: HeadersLike,
         partition: int | None,
         timestamp_ms: int | None,
@@ -322,11 +342,17 @@ class Producer:
         self._progress.clear()
         await self._progress.wait()
 
+    def metrics(self) -> ProducerMetrics:
+        """What it has done so far."""
+        buffered = self._staged_bytes + self._accumulator.buffered_bytes
+        return self._tally.snapshot(self._cluster.clock.monotonic(), buffered)
+
     # --- outcomes ----------------------------------------------------------------------------------------------------
 
     def _on_stored(self, batch: ProducerBatch, base_offset: int | None, log_append_time_ms: int | None) -> None:
         topic, partition = self._names[batch.target.topic_id], batch.target.partition
         offset = base_offset
+        self._tally.stored(len(batch.waiters), self._cluster.clock.monotonic() - batch.begun_s)
         for future, timestamp_ms in batch.waiters:
             if not future.done():
                 stored_ms = timestamp_ms if log_append_time_ms is None else log_append_time_ms
@@ -336,6 +362,7 @@ class Producer:
         self._progress.set()
 
     def _on_failed(self, batch: ProducerBatch, error: OttlaError) -> None:
+        self._tally.failed += len(batch.waiters)
         for future, _ in batch.waiters:
             if not future.done():
                 future.set_exception(error)

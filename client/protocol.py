@@ -21,22 +21,13 @@ from ottla.log.model import (
 )
 
 from .error_codes import ErrorCode
-
-Int32 = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-"""A count, a size, a wait or a partition number: never negative; the frame is refused otherwise."""
-FetchOffset = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Name = Annotated[str, msgspec.Meta(max_length=1024)]
-MAX_REQUEST_PARTITIONS = 10_000
-"""No request names more partitions than this."""
-_Many = msgspec.Meta(max_length=MAX_REQUEST_PARTITIONS)
+from .group_protocol import GroupRequest, GroupResponse
+from .message import MAX_REQUEST_PARTITIONS as MAX_REQUEST_PARTITIONS
+from .message import FetchOffset, Int32, Many, Message, Name
 
 ACKS_NONE, ACKS_LEADER, ACKS_ALL = 0, 1, -1
 EARLIEST, LATEST = "earliest", "latest"
 AT_TIME, MAX_TIME = "time", "max_time"
-
-
-class Message(msgspec.Struct, array_like=True):
-    """Base of every struct below."""
 
 
 # --- metadata --------------------------------------------------------------------------------------------------------
@@ -47,7 +38,7 @@ class MetadataRequest(Message, tag="metadata"):
     ``auto.create.topics.enable`` say so. The answer waits (bounded) until the node knows ``min_metadata_index``;
     with ``current``, until it knows all that was committed before the request came."""
 
-    topics: Annotated[tuple[Name, ...], _Many] | None
+    topics: Annotated[tuple[Name, ...], Many] | None
     allow_auto_create: bool = False
     min_metadata_index: FetchOffset = 0
     current: bool = False
@@ -88,7 +79,7 @@ class TopicMetadata(Message):
     name: str
     topic_id: TopicId | None
     partitions: tuple[PartitionMetadata, ...] = ()
-    configs: dict[str, str] = {}
+    configs: dict[str, str] = msgspec.field(default_factory=dict)
     message: str = ""
 
 
@@ -120,7 +111,7 @@ class ProduceRequest(Message, tag="produce"):
 
     acks: int
     timeout_ms: Int32
-    partitions: Annotated[tuple[ProducePartition, ...], _Many]
+    partitions: Annotated[tuple[ProducePartition, ...], Many]
 
 
 class ProduceResult(Message):
@@ -168,7 +159,7 @@ class FetchRequest(Message, tag="fetch"):
     max_wait_ms: Int32
     min_bytes: Int32
     max_bytes: Int32
-    partitions: Annotated[tuple[FetchPartition, ...], _Many]
+    partitions: Annotated[tuple[FetchPartition, ...], Many]
     rack: Annotated[str, msgspec.Meta(max_length=255)] = ""  # the reader's: a follower there may answer (KIP-392)
 
 
@@ -179,8 +170,8 @@ class ReplicaFetchRequest(Message, tag="replica_fetch"):
 
     max_wait_ms: Int32
     max_bytes: Int32
-    changed: Annotated[tuple[FetchPartition, ...], _Many] = ()
-    forgotten: Annotated[tuple[tuple[TopicId, int], ...], _Many] = ()
+    changed: Annotated[tuple[FetchPartition, ...], Many] = ()
+    forgotten: Annotated[tuple[tuple[TopicId, int], ...], Many] = ()
 
 
 class DivergingEpoch(Message):
@@ -229,7 +220,7 @@ class OffsetQuery(Message):
 class ListOffsetsRequest(Message, tag="list_offsets"):
     """Where partitions start and end for readers. Only a leader answers."""
 
-    partitions: Annotated[tuple[OffsetQuery, ...], _Many]
+    partitions: Annotated[tuple[OffsetQuery, ...], Many]
 
 
 class OffsetResult(Message):
@@ -263,7 +254,7 @@ class DeleteRecordsRequest(Message, tag="delete_records"):
     """Let partitions start later. Only a leader answers, once all live replicas have followed."""
 
     timeout_ms: Int32
-    partitions: Annotated[tuple[DeleteRecordsPartition, ...], _Many]
+    partitions: Annotated[tuple[DeleteRecordsPartition, ...], Many]
 
 
 class DeleteRecordsResult(Message):
@@ -303,7 +294,7 @@ class CreateTopicRequest(Message, tag="create_topic"):
     name: Name
     partitions: int | None = None
     replication_factor: int | None = None
-    configs: dict[str, str] = {}
+    configs: dict[str, str] = msgspec.field(default_factory=dict)
     change_id: ChangeId = ""
 
 
@@ -395,7 +386,7 @@ class DrainBrokerRequest(Message, tag="drain_broker"):
 class DescribeReplicasRequest(Message, tag="describe_replicas"):
     """What leaders know of their followers. Only a leader answers."""
 
-    partitions: Annotated[tuple[tuple[TopicId, Int32], ...], _Many]
+    partitions: Annotated[tuple[tuple[TopicId, Int32], ...], Many]
 
 
 class ReplicaProgress(Message):
@@ -528,6 +519,7 @@ Request = (
     | DescribeReplicasRequest
     | DescribeConfigsRequest
     | DescribeNodeRequest
+    | GroupRequest
 )
 
 Response = (
@@ -543,5 +535,6 @@ Response = (
     | DescribeReplicasResponse
     | DescribeConfigsResponse
     | DescribeNodeResponse
+    | GroupResponse
     | ErrorResponse
 )

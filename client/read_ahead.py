@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Collection
 
-from .reading import Failed, Fetched
+from .reading import Failed, Fetched, Partition
 
 Item = Fetched | Failed
 
@@ -31,11 +31,11 @@ class ReadAhead:
                 return item
         return None
 
-    def discard(self, numbers: Collection[int]) -> None:
+    def discard(self, partitions: Collection[Partition]) -> None:
         """Drop everything of these partitions."""
         kept: deque[Item] = deque()
         for item in self._items:
-            if item.partition.number in numbers:
+            if item.partition in partitions:
                 self._count(item, -1)
             else:
                 kept.append(item)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ottla.log.model import BrokerId, LeaderEpoch, Offset
+from ottla.log.model import BrokerId, LeaderEpoch, Offset, TopicId, TopicIdPartition, TopicPartition
 from ottla.log.records import RecordBatch
 
 from .errors import ConfigError, OttlaError
@@ -64,6 +64,8 @@ class Partition:
         "generation",
         "has_read",
         "held",
+        "high_watermark",
+        "key",
         "last_epoch",
         "lookup",
         "muted_until_s",
@@ -73,10 +75,18 @@ class Partition:
         "replica",
         "replica_banned_until_s",
         "replica_until_s",
+        "start",
+        "target",
+        "topic",
     )
 
-    def __init__(self, number: int, start: str | int) -> None:
+    def __init__(self, topic: str, topic_id: TopicId, number: int, start: str | int) -> None:
+        self.topic = topic
         self.number = number
+        self.key = TopicPartition(topic, number)
+        self.target = TopicIdPartition(topic_id, number)
+        self.start = start
+        self.high_watermark: Offset | None = None  # as the last answer told
         self.lookup: str | None = start if isinstance(start, str) else None
         self.position: Offset | None = None if isinstance(start, str) else Offset(start)
         self.fetch_offset = self.position
@@ -93,6 +103,13 @@ class Partition:
         self.replica: BrokerId | None = None  # a follower near by that its leader named; None: the leader is read from
         self.replica_until_s = 0.0
         self.replica_banned_until_s = 0.0
+
+    @property
+    def lag(self) -> int | None:
+        """Records between the position and the end of the log as the last answer told it; None before there was one."""
+        if self.high_watermark is None or self.position is None:
+            return None
+        return max(0, self.high_watermark - self.position)
 
     def moved_to(self, offset: Offset) -> None:
         """The user has everything below ``offset``."""

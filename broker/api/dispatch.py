@@ -6,6 +6,7 @@ from prometheus_client import Histogram
 
 from ottla.client.error_codes import ErrorCode
 from ottla.client.frames import split_batches
+from ottla.client.group_protocol import GroupRequest
 from ottla.client.protocol import (
     ACKS_NONE,
     AlterConfigsRequest,
@@ -36,6 +37,7 @@ from ..replica_manager import ReplicaManager
 from .configs import ConfigsApi
 from .delete_records import delete_records
 from .fetch import fetch
+from .groups import GroupsApi
 from .key_gate import KeyGate
 from .list_offsets import list_offsets
 from .metadata import MetadataApi
@@ -59,6 +61,7 @@ class Api:
         configs: ConfigsApi,
         partitions: PartitionsApi,
         producer_ids: ProducerIds,
+        groups: GroupsApi,
         describe: Callable[[], DescribeNodeResponse],
         metrics: Metrics,
     ) -> None:
@@ -68,6 +71,7 @@ class Api:
         self._configs = configs
         self._partitions = partitions
         self._producer_ids = producer_ids
+        self._groups = groups
         self._describe = describe
         self._metrics = metrics
         self._gate = KeyGate(manager.run_blocking)
@@ -123,6 +127,8 @@ class Api:
                 return await self._configs.describe(request)
             case DescribeNodeRequest():
                 return self._describe()
+        if isinstance(request, GroupRequest):
+            return await self._groups.answer(request)
         raise Refused(ErrorCode.INVALID_REQUEST, f"{type(request).__name__} does not belong on this stream")
 
     async def _timed(self, api: str, answer: Callable[[], Awaitable[Answer]]) -> Answer:

@@ -15,6 +15,7 @@ from ottla.client.protocol import (
 )
 from ottla.log.model import Offset
 
+from ..group.internal_topic import is_internal
 from ..replica import Refused, Replica
 from ..replica_manager import ReplicaManager
 from .key_gate import KeyGate
@@ -53,6 +54,8 @@ class PendingProduce:
         if self._request.acks not in (ACKS_NONE, ACKS_LEADER, ACKS_ALL):
             raise Refused(ErrorCode.INVALID_REQUIRED_ACKS, f"acks is {self._request.acks}, not -1, 0 or 1")
         replica = self._manager.require(target.topic_id, target.partition)
+        if is_internal(replica.name.topic):
+            raise Refused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{replica.name.topic} is written by coordinators only")
         if replica in named:
             raise Refused(ErrorCode.INVALID_REQUEST, f"{replica.name} stands in the request twice")
         named.add(replica)

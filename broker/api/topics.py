@@ -1,11 +1,14 @@
 """Topics: create, delete, grow. Any broker takes the request and has the quorum decide it."""
 
+from ottla.client.error_codes import ErrorCode
 from ottla.client.protocol import CreatePartitionsRequest, CreateTopicRequest, DeleteTopicRequest, TopicChanged
 from ottla.log.chance import Chance, new_id
 from ottla.log.model import TopicId
 from ottla.raft.commands import CreatePartitions, CreateTopicWithConfigs, DeleteTopic
 from ottla.raft.results import TopicCreation
 
+from ..group.internal_topic import is_internal
+from ..replica import Refused
 from .quorum_door import QuorumDoor
 
 
@@ -27,6 +30,15 @@ class TopicsApi:
 
     async def create(self, request: CreateTopicRequest, *, auto_created: bool = False) -> TopicChanged:
         """Make a topic. Raises Refused: TOPIC_ALREADY_EXISTS, INVALID_TOPIC_EXCEPTION, INVALID_CONFIG ..."""
+        if is_internal(request.name):
+            raise Refused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{request.name} is made by the brokers when it is needed")
+        return await self._create(request, auto_created)
+
+    async def create_internal(self, request: CreateTopicRequest) -> TopicChanged:
+        """Make a topic of ours, or take it as it is. Raises Refused."""
+        return await self._create(request, True)
+
+    async def _create(self, request: CreateTopicRequest, auto_created: bool) -> TopicChanged:
         result, index = await self._door.decide(
             CreateTopicWithConfigs(
                 name=request.name,
@@ -46,12 +58,18 @@ class TopicsApi:
 
     async def delete(self, request: DeleteTopicRequest) -> TopicChanged:
         """Forget a topic. Raises Refused: UNKNOWN_TOPIC_OR_PARTITION."""
+        if is_internal(request.name):
+            raise Refused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{request.name} holds what all groups have committed")
         topic = await self._door.topic(request.name)
         _, index = await self._door.decide(DeleteTopic(topic.topic_id), request.change_id)
         return TopicChanged(topic.name, topic.topic_id, index)
 
     async def grow(self, request: CreatePartitionsRequest) -> TopicChanged:
         """Add partitions. Raises Refused: UNKNOWN_TOPIC_OR_PARTITION, INVALID_PARTITIONS."""
+        if is_internal(request.name):
+            raise Refused(
+                ErrorCode.INVALID_PARTITIONS, f"groups would not be found in another number of {request.name}"
+            )
         topic = await self._door.topic(request.name)
         seed = self._chance.randbelow(1 << 31)
         _, index = await self._door.decide(CreatePartitions(topic.topic_id, request.count, seed), request.change_id)

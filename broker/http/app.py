@@ -19,6 +19,7 @@ from ..config import Settings
 from ..links import CONTROL_PATH, REPLICA_PATH
 from ..metrics import CONTENT_TYPE, Metrics
 from ..self_report import SelfReport
+from .groups import GroupsDoor
 from .guard import Guard, note_speech
 from .problem import problem, problems
 from .streams import STREAM_PATH, DataStream, InflightBudget
@@ -75,6 +76,8 @@ class HttpDoor:
         app.router.add_get("/v1/node", self._describe)
         app.router.add_post("/v3/clusters/{cluster}/topics/{topic}/records", self._produce)
         app.router.add_get("/v1/topics/{topic}/records", self._consume)
+        app.router.add_get("/v1/groups", self._list_groups)
+        app.router.add_get("/v1/groups/{group}", self._show_group)
         return app
 
     async def open(self, host: str, port: int) -> int:
@@ -165,6 +168,14 @@ class HttpDoor:
     async def _consume(self, request: web.Request) -> web.StreamResponse:
         parts = self._ready_parts()
         return self._not_ready() if parts is None else await parts.records.consume(request)
+
+    async def _list_groups(self, request: web.Request) -> web.StreamResponse:
+        parts = self._ready_parts()
+        return self._not_ready() if parts is None else await GroupsDoor(parts.records.client).list(request)
+
+    async def _show_group(self, request: web.Request) -> web.StreamResponse:
+        parts = self._ready_parts()
+        return self._not_ready() if parts is None else await GroupsDoor(parts.records.client).show(request)
 
     # --- operators ---------------------------------------------------------------------------------------------------
 

@@ -78,6 +78,10 @@ class RecordsDoor:
                 self._client = self._connect()
             return self._client
 
+    async def client(self) -> Client:
+        """The client that this node speaks to the cluster with."""
+        return await self._get_client()
+
     async def _get_producer(self) -> Producer:
         client = await self._get_client()
         async with self._opening:

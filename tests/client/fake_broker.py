@@ -42,6 +42,7 @@ from ottla.log.errors import LogError
 from ottla.log.model import BrokerId, LeaderEpoch, Offset, PartitionEpoch, ProducerEpoch, ProducerId, TopicId
 from ottla.log.producer_state import ProducerStateManager
 from ottla.log.records import Record, RecordBatch
+from tests.client.fake_groups import FakeGroups
 
 
 @dataclass
@@ -103,6 +104,7 @@ class FakeCluster:
         self.near: dict[str, int] = {}  # the follower in each rack
         self.near_error: ErrorCode | None = None  # what it answers
         self.nodes = {number: Node(self, number) for number in range(1, size + 1)}
+        self.groups = FakeGroups(lambda: {n: (t.topic_id, len(t.partitions)) for n, t in self.topics.items()})
 
     async def __aenter__(self) -> "FakeCluster":
         for node in self.nodes.values():
@@ -228,7 +230,8 @@ class Node:
                     BrokerId(self.number), "ready", "0", BrokerId(1), 1, 1, 1, (), 0, 0, 0, 0, 0.0
                 )
             case _:
-                response = ErrorResponse(ErrorCode.INVALID_REQUEST, "not here")
+                of_group = self.cluster.groups.answer(self.number, request)
+                response = of_group or ErrorResponse(ErrorCode.INVALID_REQUEST, "not here")
         if not ws.closed:
             await ws.send_bytes(encode_frame(number, response, parts))
 

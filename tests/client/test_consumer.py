@@ -10,7 +10,7 @@ from ottla.client.consumer import Consumer, ConsumerRecord, LogTruncated
 from ottla.client.error_codes import ErrorCode
 from ottla.client.errors import ConfigError, CorruptBatchError, RequestFailed, TopicNotFound
 from ottla.client.protocol import FetchRequest
-from ottla.log.model import LeaderEpoch, Offset
+from ottla.log.model import LeaderEpoch, Offset, TopicPartition
 from ottla.log.records import BatchBuilder, RecordBatch
 from tests.client.fake_broker import FakeCluster, Topic
 
@@ -160,7 +160,7 @@ async def test_a_full_partition_does_not_hold_up_another_and_a_long_poll_not_its
             assert offsets(await take(consumer, 1)) == [0]
             for _ in range(20):
                 await asyncio.sleep(0.002)
-            assert consumer._fetcher.partitions[0].buffered_bytes <= 2 * 3_000
+            assert consumer._fetcher.partitions[TopicPartition("t", 0)].buffered_bytes <= 2 * 3_000
             assert offsets(await take(consumer, 29)) == list(range(1, 30))
 
 
@@ -343,7 +343,7 @@ async def test_a_follower_near_by_is_read_from_once_the_leader_names_it() -> Non
         cluster.near["b"] = 2
         async with client.consumer("t", rack="b") as consumer:
             assert offsets(await take(consumer, 20)) == list(range(20))
-            partition = consumer._fetcher.partitions[0]
+            partition = consumer._fetcher.partitions[TopicPartition("t", 0)]
             assert partition.replica == 2
             fill(topic, 0, 5)
             cluster.wake()
@@ -359,7 +359,7 @@ async def test_whatever_is_wrong_with_the_follower_the_leader_is_read_from(error
         cluster.near["b"], cluster.near_error = 2, error
         async with client.consumer("t", rack="b") as consumer:
             assert offsets(await take(consumer, 20)) == list(range(20))
-            assert consumer._fetcher.partitions[0].replica is None
+            assert consumer._fetcher.partitions[TopicPartition("t", 0)].replica is None
             assert fetches(cluster, "b") == 2, "the leader, which names it, and the follower, once"
 
 

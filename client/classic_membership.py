@@ -1,0 +1,296 @@
+"""Keeps a member in a group of the classic protocol: join, sync, heartbeat; the leader assigns (KIP-62, KIP-429)."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from .assignors import Assignor, MemberSubscription
+from .backoff import backoff_s
+from .commits import Identity
+from .coordinator import GroupCoordinator
+from .error_codes import ErrorCode
+from .errors import OttlaError, error_for
+from .group_protocol import (
+    HeartbeatRequest,
+    HeartbeatResponse,
+    JoinGroupRequest,
+    JoinGroupResponse,
+    JoinProtocol,
+    LeaveGroupRequest,
+    LeaveGroupResponse,
+    LeavingMember,
+    MemberAssignment,
+    SyncGroupRequest,
+    SyncGroupResponse,
+)
+from .membership import Keys, Reader
+from .subscription_bytes import decode_assignment, decode_subscription, encode_assignment, encode_subscription
+
+PROTOCOL_TYPE = "consumer"
+HEARTBEAT_TIMEOUT_S = 5.0
+LEAVE_TIMEOUT_S = 2.0
+WAIT_MARGIN_S = 5.0
+HEARTBEATS_PER_SESSION = 15
+"""As Kafka's 3 s of 45 s."""
+NOTHING: Keys = frozenset()
+
+_ANEW = frozenset({ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.ILLEGAL_GENERATION})
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassicSubscription:
+    """What a member joins with. ``assignors``: the best first; if all are cooperative, what is not moved is kept
+    through a rebalance."""
+
+    group: str
+    topics: tuple[str, ...]
+    session_timeout_ms: int
+    rebalance_timeout_ms: int
+    assignors: tuple[Assignor, ...]
+    instance_id: str | None = None
+    client_id: str = ""
+
+    @property
+    def cooperative(self) -> bool:
+        return all(assignor.cooperative for assignor in self.assignors)
+
+
+class _Rejoin(Exception):
+    """The group rebalances. ``lost``: without us."""
+
+    def __init__(self, *, lost: bool = False) -> None:
+        super().__init__()
+        self.lost = lost
+
+
+class ClassicMembership:
+    """A Membership."""
+
+    def __init__(self, coordinator: GroupCoordinator, subscription: ClassicSubscription, reader: Reader) -> None:
+        self._coordinator = coordinator
+        self._cluster = coordinator.cluster
+        self._about = subscription
+        self._reader = reader
+        self._member_id = ""
+        self._generation: int | None = None
+        self._owned: Keys = NOTHING
+        self._beginning: Keys = NOTHING
+        self._owned_in: int | None = None  # the generation that gave it to us
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def owned(self) -> Keys:
+        return self._owned
+
+    def identity(self) -> Identity:
+        return Identity(self._member_id, self._generation, self._about.instance_id, names_itself_in_fetch=False)
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._guarded(), name="ottla-group-classic")
+
+    def hurry(self) -> None:
+        self._news.set()
+
+    async def stop(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def leave(self) -> None:
+        if not self._member_id or self._about.instance_id is not None:
+            return  # a static member's partitions wait for it for a session
+        request = LeaveGroupRequest(self._about.group, (LeavingMember(self._member_id),))
+        with contextlib.suppress(OttlaError, TimeoutError):
+            async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                await self._coordinator.ask(request, LeaveGroupResponse, timeout_s=LEAVE_TIMEOUT_S)
+
+    async def _guarded(self) -> None:
+        try:
+            while True:
+                await self._one_generation()
+        except Exception as error:  # a callback's, an assignor's, or a refusal for good
+            ended = error if isinstance(error, OttlaError) else OttlaError(f"{type(error).__name__}: {error}")
+            if ended is not error:
+                ended.__cause__ = error
+            self._generation = None
+            self._reader.end(ended)
+
+    async def _one_generation(self) -> None:
+        """From one rebalance to the next."""
+        try:
+            if not self._about.cooperative:
+                await self._beside_heartbeats(self._revoke(self._owned))
+            assigned = await self._join_and_sync()
+            moved = self._owned - assigned
+            await self._beside_heartbeats(self._take(assigned))
+            if moved and self._about.cooperative:
+                return  # what was let go can be given to others now
+            await self._heartbeats()
+        except _Rejoin as rejoin:
+            if rejoin.lost:
+                await self._lose()
+
+    # --- partitions --------------------------------------------------------------------------------------------------
+
+    async def _revoke(self, keys: Keys) -> None:
+        if keys:
+            await self._reader.revoke(keys)
+            self._owned -= keys
+
+    async def _take(self, assigned: Keys) -> None:
+        await self._revoke(self._owned - assigned)
+        self._owned_in = self._generation
+        attempt = 0
+        while missing := assigned - self._owned:
+            self._beginning = missing
+            begun = await self._reader.assign(missing)
+            self._owned |= begun
+            self._beginning = NOTHING
+            if not begun:
+                await asyncio.sleep(backoff_s(attempt, self._cluster.chance))
+                attempt += 1
+                with contextlib.suppress(OttlaError):
+                    await self._cluster.refresh(self._about.topics)
+
+    async def _lose(self) -> None:
+        keys = self._owned | self._beginning
+        self._owned, self._beginning, self._generation, self._owned_in = NOTHING, NOTHING, None, None
+        if keys:
+            await self._reader.lose(keys)
+
+    # --- heartbeats --------------------------------------------------------------------------------------------------
+
+    async def _beside_heartbeats(self, work: Awaitable[None]) -> None:
+        """Do ``work``, which may wait for a handler, and stay a member meanwhile. A rebalance waits until it is done;
+        a member that was left behind gives it up."""
+        working = asyncio.ensure_future(work)
+        if self._generation is None:
+            return await working
+        beating = asyncio.create_task(self._heartbeats(through_rebalances=True))
+        try:
+            await asyncio.wait([working, beating], return_when=asyncio.FIRST_COMPLETED)
+            if beating.done():
+                beating.result()
+            working.result()
+        finally:
+            for task in (working, beating):
+                task.cancel()
+            await asyncio.gather(working, beating, return_exceptions=True)
+
+    async def _heartbeats(self, *, through_rebalances: bool = False) -> None:
+        """Until the group rebalances. Raises _Rejoin, or OttlaError."""
+        interval_s = self._about.session_timeout_ms / 1000 / HEARTBEATS_PER_SESSION
+        assert self._generation is not None
+        request = HeartbeatRequest(self._about.group, self._generation, self._member_id, self._about.instance_id)
+        while True:
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(interval_s):
+                    await self._news.wait()
+            answer = await self._patiently(
+                lambda: self._coordinator.ask(request, HeartbeatResponse, timeout_s=HEARTBEAT_TIMEOUT_S)
+            )
+            if answer.error is ErrorCode.REBALANCE_IN_PROGRESS and through_rebalances:
+                continue
+            self._check(answer.error, answer.message)
+
+    # --- joining -----------------------------------------------------------------------------------------------------
+
+    async def _join_and_sync(self) -> Keys:
+        joined = await self._join()
+        while joined.error is ErrorCode.MEMBER_ID_REQUIRED:  # KIP-394
+            self._member_id = joined.member_id
+            joined = await self._join()
+        self._check(joined.error, joined.message)
+        assert joined.generation_id is not None
+        self._member_id, self._generation = joined.member_id, joined.generation_id
+        assignments: tuple[MemberAssignment, ...] = ()
+        if joined.leader == joined.member_id and not joined.skip_assignment:
+            assignments = await self._assign(joined)
+        request = SyncGroupRequest(
+            self._about.group,
+            joined.generation_id,
+            self._member_id,
+            self._about.instance_id,
+            joined.protocol_type,
+            joined.protocol_name,
+            assignments,
+        )
+        synced = await self._ask_long(request, SyncGroupResponse)
+        self._check(synced.error, synced.message)
+        try:
+            return decode_assignment(synced.assignment)
+        except ValueError as error:
+            raise OttlaError(
+                f"the leader's assignment cannot be read: {error}.", code="OTTLA-BAD-ASSIGNMENT"
+            ) from error
+
+    async def _join(self) -> JoinGroupResponse:
+        about = self._about
+        told = encode_subscription(MemberSubscription(about.topics, self._owned, self._owned_in))
+        request = JoinGroupRequest(
+            group_id=about.group,
+            session_timeout_ms=about.session_timeout_ms,
+            rebalance_timeout_ms=about.rebalance_timeout_ms,
+            member_id=self._member_id,
+            group_instance_id=about.instance_id,
+            protocol_type=PROTOCOL_TYPE,
+            protocols=tuple(JoinProtocol(assignor.name, told) for assignor in about.assignors),
+            client_id=about.client_id,
+        )
+        return await self._ask_long(request, JoinGroupResponse)
+
+    async def _ask_long(self, request: JoinGroupRequest | SyncGroupRequest, answer_type: type[T]) -> T:
+        timeout_s = self._about.rebalance_timeout_ms / 1000 + WAIT_MARGIN_S
+        return await self._patiently(lambda: self._coordinator.ask(request, answer_type, timeout_s=timeout_s))
+
+    async def _assign(self, joined: JoinGroupResponse) -> tuple[MemberAssignment, ...]:
+        """We lead: decide for all."""
+        assignor = next(one for one in self._about.assignors if one.name == joined.protocol_name)
+        members: dict[str, MemberSubscription] = {}
+        for member in joined.members:
+            try:
+                members[member.member_id] = decode_subscription(member.metadata, member.group_instance_id)
+            except ValueError:  # not a consumer: it gets nothing
+                members[member.member_id] = MemberSubscription(())
+        partitions = await self._count({topic for member in members.values() for topic in member.topics})
+        assignment = assignor.assign(members, partitions)
+        return tuple(MemberAssignment(name, encode_assignment(assignment.get(name, NOTHING))) for name in members)
+
+    async def _count(self, topics: set[str]) -> dict[str, int]:
+        with contextlib.suppress(OttlaError):
+            await self._cluster.refresh(topics)
+        found = ((topic, self._cluster.known_topic(topic)) for topic in topics)
+        return {topic: len(known.partitions) for topic, known in found if known is not None and known.topic_id}
+
+    # --- answers -----------------------------------------------------------------------------------------------------
+
+    def _check(self, error: ErrorCode, message: str) -> None:
+        """Raises _Rejoin, or OttlaError for what ends it."""
+        if error is ErrorCode.NONE:
+            return
+        if error is ErrorCode.REBALANCE_IN_PROGRESS:
+            raise _Rejoin
+        if error in _ANEW:
+            if error is ErrorCode.UNKNOWN_MEMBER_ID:
+                self._member_id = ""
+            raise _Rejoin(lost=True)
+        raise error_for(error, message)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Again, while the coordinator is on the move."""
+        attempt = 0
+        while True:
+            try:
+                return await ask()
+            except OttlaError as error:
+                if not error.retriable:
+                    raise
+            await asyncio.sleep(backoff_s(attempt, self._cluster.chance))
+            attempt += 1

@@ -1,0 +1,324 @@
+"""The consumer in a group: the partitions that the group gives it, from where the group has got to."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Generic, Self
+
+from ottla.log.model import Offset, TopicPartition
+
+from .cluster import Cluster
+from .commits import Place
+from .errors import ConfigError, OttlaError, TopicNotFound
+from .group_options import GroupOptions
+from .group_partitions import GroupPartitions, Join
+from .in_hand import Lease
+from .metrics import ConsumerMetrics
+from .offsets import list_offsets
+from .protocol import AT_TIME, EARLIEST, LATEST
+from .reader import Decoding
+from .reading import ConsumerOptions, Partition
+from .records import ConsumerRecord, K, V
+
+HURRIED_COMMIT_S = 2.0
+"""How long a consumer that is torn down by cancellation tries to commit."""
+
+
+class GroupConsumer(Generic[K, V]):
+    """Made by ``Client.consumer`` with a ``group``. Use it as a context manager and iterate over it, in one task.
+
+    A record counts as finished when the next one is asked for, or the block is left without an exception. Commits
+    behind the loop cover finished records only, so a record is handled at least once. Heartbeats have their own
+    task: a slow handler keeps its membership.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        topics: tuple[str, ...],
+        group: str,
+        start: str,
+        options: ConsumerOptions,
+        group_options: GroupOptions,
+        join: Join,
+        decoding: Decoding | None = None,
+    ) -> None:
+        options.check()
+        group_options.check()
+        if not topics or len(set(topics)) != len(topics):
+            raise ConfigError(f"the topics are {topics!r}.", hint="Name one or more, each once.")
+        if not group:
+            raise ConfigError("group is empty.", hint="Give it a name, or leave it out.")
+        if start not in (EARLIEST, LATEST):
+            raise ConfigError(f"start is {start!r}.", hint='In a group it is "earliest" or "latest".')
+        self.topics = topics
+        self.group = group
+        self._cluster = cluster
+        self._start = start
+        self._options = options
+        self._group_options = group_options
+        self._started_s = cluster.clock.monotonic()
+        self._parts = GroupPartitions(cluster, group, start, options, group_options, join, decoding or Decoding())
+        self._fetcher, self._reader = self._parts.fetcher, self._parts.reader
+        self._hand, self._commits = self._parts.hand, self._parts.commits
+        self._membership = self._parts.membership
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._started = self._closed = False
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Find the topics and begin to join. Raises TopicNotFound, ConnectFailed. Idempotent."""
+        if self._started:
+            return
+        for topic in self.topics:
+            await self._cluster.topic(topic, timeout_s=self._options.request_timeout_s)
+        if not self._started:
+            self._started = True
+            self._membership.start()
+            self._spawn(self._parts.commit_forever())
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._closed
+
+    async def close(self) -> None:
+        """Commit what is finished, leave the group at once, stop fetching. Idempotent. A record that was handed out
+        counts as finished: leave the block by an exception where it is not."""
+        self._hand.show_done()
+        await self._close(self._group_options.commit_timeout_s)
+
+    async def _close(self, commit_timeout_s: float) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await self._membership.stop()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self._group_options.auto_commit:
+                await self._parts.try_commit(self._parts.finished(self._fetcher.partitions), commit_timeout_s)
+            await self._parts.tell(self._group_options.on_revoked, frozenset(self._fetcher.partitions))
+        finally:
+            if self._started:
+                await self._membership.leave()
+            await self._fetcher.close()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._hand.show_done()
+        hurried = kind is not None and not issubclass(kind, Exception)
+        await self._close(HURRIED_COMMIT_S if hurried else self._group_options.commit_timeout_s)
+
+    def _spawn(self, work: Any) -> "asyncio.Task[Any]":
+        task: asyncio.Task[Any] = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ConsumerRecord[K, V]:
+        """The next record, waited for without end; the one before it is finished. Raises CorruptBatchError,
+        UndecodableRecord, LogTruncated, TopicNotFound, or RequestFailed with OFFSET_OUT_OF_RANGE, after which
+        ``seek`` goes on; and what ended the membership for good."""
+        await self._ready()
+        record = self._reader.take() or await self._reader.next()
+        self._hand.take(record)
+        return record
+
+    async def batches(self, max_records: int = 500, max_wait: float = 0.2) -> AsyncIterator[list[ConsumerRecord[K, V]]]:
+        """Lists of 1 to ``max_records`` records: what there is once the first has come and ``max_wait`` seconds more
+        have passed, or as soon as the list is full. A list is finished when the next one is asked for."""
+        while True:
+            if batch := await self._next_batch(max_records, max_wait):
+                self._hand.lease(Lease(batch))
+                yield batch
+
+    async def _next_batch(self, max_records: int, max_wait: float) -> list[ConsumerRecord[K, V]]:
+        await self._ready()
+        batch: list[ConsumerRecord[K, V]] = [self._reader.take() or await self._reader.next()]
+        self._hand.lease(Lease(batch))  # grows while it is filled: nothing of it is finished
+        await self._reader.fill(batch, max_records, max_wait)
+        owned = self._fetcher.partitions  # what was revoked meanwhile is for others
+        return [record for record in batch if TopicPartition(record.topic, record.partition) in owned]
+
+    async def take_lease(self, max_records: int) -> Lease:
+        """For a handler in another thread: what there is, at least one record, to be handled one by one. The caller
+        advances ``Lease.index``, and calls ``lease_moved`` where something was taken back."""
+        while not (batch := await self._next_batch(max_records, 0.0)):
+            pass
+        lease = Lease(batch, one_by_one=True)
+        self._hand.lease(lease)
+        return lease
+
+    def lease_moved(self) -> None:
+        """The handler of a lease has gone on to the next record."""
+        self._hand.moved()
+
+    async def _ready(self) -> None:
+        if not self._started:
+            await self.start()
+        self._parts.handler_is_back()
+
+    # --- commits -----------------------------------------------------------------------------------------------------
+
+    async def commit(self, offsets: Mapping[tuple[str, int], int] | None = None) -> None:
+        """Store how far the group has got: all that was handed out, the record in hand included, or these offsets of
+        next records by (topic, partition). Raises CommitFailed where the group has gone on without us, or OttlaError
+        where the coordinator cannot be reached in ``commit_timeout_s``."""
+        await self._commits.commit(self._places(offsets), timeout_s=self._group_options.commit_timeout_s)
+
+    def commit_nowait(self, offsets: Mapping[tuple[str, int], int] | None = None) -> "asyncio.Task[None]":
+        """Begin to ``commit`` what it would now; the task brings what it raises, and may be ignored."""
+        work = self._commits.commit(self._places(offsets), timeout_s=self._group_options.commit_timeout_s)
+        task = self._spawn(work)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
+
+    def _places(self, offsets: Mapping[tuple[str, int], int] | None) -> dict[TopicPartition, Place]:
+        if offsets is None:
+            self._hand.show_done()
+            return self._parts.finished(self._fetcher.partitions)
+        partitions = ((self._partition(*key), offset) for key, offset in offsets.items())
+        return {found.key: Place(offset, None, found.target.topic_id) for found, offset in partitions}
+
+    @property
+    def last_commit_error(self) -> OttlaError | None:
+        """Why the last commit behind the loop was not stored; None if it was."""
+        return self._parts.last_commit_error
+
+    async def committed(self, *keys: tuple[str, int]) -> dict[TopicPartition, int | None]:
+        """What the group has committed of these partitions, by default of those that are assigned; None where it has
+        not. Raises OttlaError."""
+        wanted = [TopicPartition(*key) for key in keys] or list(self._fetcher.partitions)
+        found = await self._commits.fetch(wanted)
+        return {key: found[key].offset if key in found else None for key in wanted}
+
+    def metrics(self) -> ConsumerMetrics:
+        """What it has done so far."""
+        partitions = self._fetcher.partitions.values()
+        return ConsumerMetrics(
+            group=self.group,
+            topics=self.topics,
+            partitions=len(partitions),
+            records_read=self._reader.records_read,
+            buffered_bytes=self._fetcher.read_ahead.buffered_bytes,
+            lag=sum(partition.lag or 0 for partition in partitions),
+            commits=self._commits.count,
+            seconds=self._cluster.clock.monotonic() - self._started_s,
+        )
+
+    # --- where it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def assignment(self) -> frozenset[TopicPartition]:
+        """The partitions that are being read."""
+        return frozenset(self._fetcher.partitions)
+
+    def position(self, topic: str, partition: int) -> int | None:
+        """Offset of the next record that will be handed out; None while it is being looked up."""
+        found = self._partition(topic, partition)
+        unseen = self._hand.unseen(found.key)
+        return found.position if unseen is None else unseen
+
+    def lag(self) -> dict[TopicPartition, int | None]:
+        """By partition, records between the position and the end, as the last answers told; None before the first."""
+        return {key: partition.lag for key, partition in self._fetcher.partitions.items()}
+
+    async def seek(self, topic: str, partition: int, offset: int | str) -> None:
+        """Go on from ``offset``, "earliest" or "latest" (looked up now). Also goes on after an error. Raises
+        TopicNotFound where the partition is not ours."""
+        target = self._partition(topic, partition)
+        if isinstance(offset, str):
+            offset = (await self._look_up((target.key,), offset))[target.key]
+        if offset < 0:
+            raise ConfigError(f"offset is {offset}.", hint="Offsets begin at 0.")
+        target = self._partition(topic, partition)
+        self._reader.drop((target,))
+        self._parts.take_back([target])
+        self._hand.forget((target.key,))
+        self._fetcher.seek(target, Offset(offset))
+
+    def pause(self, *keys: tuple[str, int]) -> None:
+        """Hand out no more of these (topic, partition), all if none is named, until ``resume``."""
+        partitions = self._named(keys)
+        self._reader.drop(partitions)
+        self._parts.take_back(partitions)
+        self._fetcher.pause(partitions)
+
+    def resume(self, *keys: tuple[str, int]) -> None:
+        """Undo ``pause``, for all partitions if none is named."""
+        self._fetcher.resume(self._named(keys))
+
+    async def beginning_offsets(self) -> dict[TopicPartition, int]:
+        """Of each partition that is ours, the first offset that can still be read. Raises OttlaError."""
+        return await self._look_up(self._fetcher.partitions, EARLIEST)
+
+    async def end_offsets(self) -> dict[TopicPartition, int]:
+        """Of each partition that is ours, the offset after the last readable record. Raises OttlaError."""
+        return await self._look_up(self._fetcher.partitions, LATEST)
+
+    async def offsets_for_times(self, timestamps_ms: Mapping[tuple[str, int], int]) -> dict[TopicPartition, int | None]:
+        """By (topic, partition), the offset of the first record with this time (milliseconds since 1970) or a later
+        one; None where there is none. Raises OttlaError."""
+        found: dict[TopicPartition, int | None] = {}
+        for (topic, number), timestamp_ms in timestamps_ms.items():
+            target = self._partition(topic, number)
+            found.update(await self._ask((target,), AT_TIME, timestamp_ms))
+        return found
+
+    async def _look_up(self, keys: Iterable[TopicPartition], position: str) -> dict[TopicPartition, int]:
+        if position not in (EARLIEST, LATEST):
+            raise ConfigError(f"offset is {position!r}.", hint='It is a number, "earliest" or "latest".')
+        found = await self._ask([self._partition(*key) for key in keys], position, None)
+        return {key: offset for key, offset in found.items() if offset is not None}
+
+    async def _ask(
+        self, partitions: Iterable[Partition], position: str, timestamp_ms: int | None
+    ) -> dict[TopicPartition, int | None]:
+        by_topic: dict[Any, list[Partition]] = {}
+        for partition in partitions:
+            by_topic.setdefault(partition.target.topic_id, []).append(partition)
+        found: dict[TopicPartition, int | None] = {}
+        for topic_id, members in by_topic.items():
+            answers = await list_offsets(
+                self._cluster,
+                topic_id,
+                [member.number for member in members],
+                position,
+                timeout_s=self._options.request_timeout_s,
+                timestamp_ms=timestamp_ms,
+            )
+            for member in members:
+                answer = answers[member.number]
+                if isinstance(answer, OttlaError):
+                    raise answer
+                found[member.key] = answer.offset
+        return found
+
+    def _named(self, keys: tuple[tuple[str, int], ...]) -> list[Partition]:
+        return [self._partition(*key) for key in keys or self._fetcher.partitions]
+
+    def _partition(self, topic: str, partition: int) -> Partition:
+        try:
+            return self._fetcher.partitions[TopicPartition(topic, partition)]
+        except KeyError:
+            raise TopicNotFound(
+                f"{topic}-{partition} is not assigned to this consumer.", code="OTTLA-NOT-ASSIGNED"
+            ) from None

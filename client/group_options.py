@@ -1,0 +1,56 @@
+"""What a consumer in a group can be told."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ottla.log.model import TopicPartition
+
+from .assignors import ASSIGNORS, Assignor
+from .errors import ConfigError
+
+OnPartitions = Callable[[frozenset[TopicPartition]], Awaitable[None] | None]
+"""Called, and awaited where it is a coroutine function, with the partitions it is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOptions:
+    """``auto_commit``: commit, every ``commit_interval_s`` seconds, what the handler has finished. ``instance_id``:
+    of a static member (KIP-345): after a restart within the session it has its partitions back without a rebalance.
+    ``protocol``: "consumer" (KIP-848), with ``assignor``: "uniform" or "range", None for the group's; or "classic",
+    with ``assignors``: "range", "roundrobin", "sticky", "cooperative-sticky" or your own, the best first, and
+    ``session_timeout_s``. ``max_poll_interval_s``: how long a handler may take
+    for one record, or batch: then its partitions are paused until it is done, and a revocation waits no longer.
+    ``on_assigned``: before the first record of these; ``on_revoked``: before they go to others, with time to commit;
+    ``on_lost``: they have gone already."""
+
+    protocol: str = "consumer"
+    auto_commit: bool = True
+    commit_interval_s: float = 1.0
+    commit_timeout_s: float = 10.0
+    instance_id: str | None = None
+    assignor: str | None = None
+    assignors: tuple[str | Assignor, ...] = ("cooperative-sticky",)
+    session_timeout_s: float = 45.0
+    max_poll_interval_s: float = 300.0
+    on_assigned: OnPartitions | None = None
+    on_revoked: OnPartitions | None = None
+    on_lost: OnPartitions | None = None
+
+    def check(self) -> None:
+        """Raises ConfigError."""
+        if self.protocol not in ("consumer", "classic"):
+            raise ConfigError(f"protocol is {self.protocol!r}.", hint='It is "consumer" or "classic".')
+        self.chosen_assignors()
+        for name in ("commit_interval_s", "commit_timeout_s", "max_poll_interval_s", "session_timeout_s"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}.", hint="It must be above 0.")
+        if self.instance_id == "":
+            raise ConfigError("instance_id is empty.", hint="Leave it out for a dynamic member.")
+
+    def chosen_assignors(self) -> tuple[Assignor, ...]:
+        """Of the classic protocol. Raises ConfigError."""
+        chosen = tuple(ASSIGNORS.get(one) if isinstance(one, str) else one for one in self.assignors)
+        found = tuple(one for one in chosen if one is not None)
+        if not found or len(found) != len(chosen):
+            raise ConfigError(f"assignors are {self.assignors!r}.", hint=f"There are {', '.join(ASSIGNORS)}.")
+        return found

@@ -1,0 +1,150 @@
+"""What has been handed out and is not finished: what a commit behind the handler must not pass."""
+
+import asyncio
+import contextlib
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from ottla.log.clock import Clock
+from ottla.log.model import TopicPartition
+
+from .records import ConsumerRecord
+
+
+class Lease:
+    """Records that the handler has, up to ``index`` done with. ``one_by_one``: it sees one at a time, and what is
+    behind that can still be taken back: it passes over ``taken_back``. Another thread may advance ``index``."""
+
+    __slots__ = ("done", "index", "one_by_one", "records", "taken_back")
+
+    def __init__(self, records: Sequence[ConsumerRecord[Any, Any]], *, one_by_one: bool = False) -> None:
+        self.records = records
+        self.index = 0
+        self.done = -1  # the index whose record is done with, though the handler has not gone on
+        self.one_by_one = one_by_one
+        self.taken_back: set[TopicPartition] = set()
+
+    def unfinished(self, key: TopicPartition) -> list[int]:
+        """Offsets of the partition that are not finished, in order; what was taken back is not ours to finish."""
+        index = self.index
+        end = index + 1 if key in self.taken_back else len(self.records)
+        begin = index + (self.done == index)
+        return [record.offset for record in self.records[begin:end] if (record.topic, record.partition) == key]
+
+    def is_handling(self, key: TopicPartition) -> bool:
+        """Whether the handler works on a record of the partition now."""
+        index = self.index
+        end = index + 1 if self.one_by_one else len(self.records)
+        begin = index + (self.done == index)
+        return any((record.topic, record.partition) == key for record in self.records[begin:end])
+
+    def behind(self, key: TopicPartition) -> int | None:
+        """The first offset of the partition that the handler has not seen yet."""
+        if not self.one_by_one or key in self.taken_back:
+            return None
+        later = self.records[self.index + 1 :]
+        return next((record.offset for record in later if (record.topic, record.partition) == key), None)
+
+
+class InHand:
+    """The record, or the records, that the handler works on."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._record: ConsumerRecord[Any, Any] | None = None
+        self._lease: Lease | None = None
+        self._forgotten: set[TopicPartition] = set()
+        self._watched: object = None
+        self._watched_s = 0.0
+        self._moved: asyncio.Event | None = None  # somebody waits
+
+    def take(self, record: ConsumerRecord[Any, Any]) -> None:
+        """The handler has this record now."""
+        self._record = record
+
+    def lease(self, lease: Lease) -> None:
+        """The handler has these now."""
+        self._record = None
+        self._lease = lease
+
+    def finish(self) -> None:
+        """The handler is done with all it had."""
+        self._record = self._lease = None
+        if self._forgotten:
+            self._forgotten.clear()
+        self.moved()
+
+    def show_done(self) -> None:
+        """The handler is done with all that it was shown."""
+        lease = self._lease
+        if lease is None or not lease.one_by_one:
+            self.finish()
+        else:
+            lease.done = lease.index
+            self.moved()
+
+    @property
+    def is_shown_one_by_one(self) -> bool:
+        """Whether the handler may have seen only a part of what is in hand."""
+        return self._lease is not None and self._lease.one_by_one
+
+    def moved(self) -> None:
+        """The handler has got further: whoever waits for it looks again."""
+        if self._moved is not None:
+            self._moved.set()
+
+    def first_of(self, key: TopicPartition) -> int | None:
+        """The first offset of the partition that is not finished; None where all that was handed out is."""
+        if key in self._forgotten:
+            return None
+        record = self._record
+        if record is not None:
+            return record.offset if (record.topic, record.partition) == key else None
+        unfinished = self._lease.unfinished(key) if self._lease is not None else None
+        return unfinished[0] if unfinished else None
+
+    def unseen(self, key: TopicPartition) -> int | None:
+        """The first offset of the partition that is in hand and was not shown to the handler."""
+        return None if self._lease is None else self._lease.behind(key)
+
+    def take_back(self, keys: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Show the handler no more of these; by partition, the first offset that it will not see."""
+        lease = self._lease
+        if lease is None:
+            return {}
+        unseen = {key: offset for key in keys if (offset := lease.behind(key)) is not None}
+        lease.taken_back.update(keys)
+        return unseen
+
+    def forget(self, keys: Collection[TopicPartition]) -> None:
+        """The partitions are read from elsewhere, or by others: what is in hand of them is nobody's measure."""
+        if self._record is not None or self._lease is not None:
+            self._forgotten.update(keys)
+        self.moved()
+
+    async def free_of(self, keys: Collection[TopicPartition], timeout_s: float) -> None:
+        """Until the handler works on nothing of these, or takes too long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while any(self._is_handling(key) for key in keys):
+                    self._moved = asyncio.Event()
+                    await self._moved.wait()
+        self._moved = None
+
+    def _is_handling(self, key: TopicPartition) -> bool:
+        if key in self._forgotten:
+            return False
+        if self._record is not None:
+            return (self._record.topic, self._record.partition) == key
+        return self._lease is not None and self._lease.is_handling(key)
+
+    def held_s(self) -> float:
+        """For how long, about, the handler has had what it has: since the first look at it."""
+        now_s = self._clock.monotonic()
+        lease = self._lease
+        held: object = self._record
+        if held is None and lease is not None:
+            held = lease.records[lease.index] if lease.index < len(lease.records) else None
+        if held is not self._watched or held is None:
+            self._watched, self._watched_s = held, now_s
+        return now_s - self._watched_s

@@ -1,0 +1,310 @@
+"""A real cluster for tests, in this process: real nodes, free ports, temporary data.
+
+    with cluster(nodes=3) as servers:                        # async with does it, too
+        async with ottla.connect(servers) as client: ...
+        servers.kill(2)
+
+Every node has a thread and an event loop of its own, so that it goes on while a test blocks, serves blocking and
+asyncio tests alike, and can be paused as a whole, as SIGSTOP would. This module is for tests only: it is the one place
+of the SDK that knows the broker, and loads it when a cluster is started (decision 0013).
+"""
+
+import asyncio
+import contextlib
+import random
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from .errors import ConfigError
+from .servers import Address
+from .severable import SeverableLoop
+
+if TYPE_CHECKING:
+    from ottla.broker.config import Settings
+    from ottla.broker.node import Node
+
+T = TypeVar("T")
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 30.0
+QUICK: dict[str, Any] = {"group_consumer_heartbeat_interval_ms": 200, "group_initial_rebalance_delay_ms": 0}
+"""Defaults of a test: members of a group hear of a rebalance at their next heartbeat, which is 5 s away elsewhere."""
+PORTS = range(12_000, 32_000)
+"""Below the range that outgoing connections take theirs from, so that a node's port is still free after a restart."""
+
+
+def cluster(nodes: int = 1, **settings: Any) -> "LocalCluster":
+    """A cluster of so many nodes, 1 to 7, to be entered. ``settings``: of every node, as in docs/configuration.md with
+    underscores, e.g. ``num_partitions=3``. Raises ConfigError."""
+    return LocalCluster(nodes, **settings)
+
+
+class LocalCluster:
+    """Iterate over it for its servers. Nodes are numbered from 1. All methods block, for a moment, and may be called
+    from a coroutine: nodes do not run in its loop."""
+
+    def __init__(self, nodes: int = 1, **settings: Any) -> None:
+        if not 1 <= nodes <= 7:
+            raise ConfigError(f"nodes is {nodes}.", hint="It is 1 to 7.")
+        self._size = nodes
+        self._settings = settings
+        self._directory: Path | None = None
+        self._nodes: dict[int, _NodeThread] = {}
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        from ottla.broker.config import load_settings
+
+        self._directory = Path(tempfile.mkdtemp(prefix="ottla-test-"))
+        addresses = [str(Address("127.0.0.1", port)) for port in _free_ports(self._size)]
+        join = ",".join(addresses) if self._size > 1 else None
+        try:
+            for number, address in enumerate(addresses, 1):
+                own = {"data": str(self._directory / f"n{number}"), "http": address, "join": join}
+                self._nodes[number] = _NodeThread(number, load_settings({**QUICK, **self._settings, **own}))
+            for node in self._nodes.values():
+                node.begin()
+            for node in self._nodes.values():
+                node.until_ready()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.heal()
+        ending = [node.ask_to_end() for node in self._nodes.values()]
+        for end in ending:
+            end()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.__exit__, kind, error, trace)
+
+    # --- where it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def servers(self) -> list[str]:
+        """``HOST:PORT`` of every node, running or not."""
+        return [node.address for node in self._nodes.values()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.servers)
+
+    def running(self) -> list[int]:
+        """Numbers of the nodes that were not killed, paused ones among them."""
+        return [number for number, node in self._nodes.items() if node.is_running]
+
+    # --- faults ------------------------------------------------------------------------------------------------------
+
+    def kill(self, node: int) -> None:
+        """As kill -9 looks from outside: it hands nothing over, finishes nothing, and its connections break. What it
+        had written is there when it is started again, as after a death of the process, not of the machine."""
+        self._node(node).ask_to_end()()
+
+    def start(self, node: int) -> None:
+        """Start a killed node again, on its data, and wait until it is ready."""
+        found = self._node(node)
+        if not found.is_running:
+            found.begin()
+        found.until_ready()
+
+    def pause(self, node: int) -> None:
+        """Its event loop stands still, as after SIGSTOP: connections stay, nothing is answered. ``resume`` ends it."""
+        self._node(node).pause()
+
+    def resume(self, node: int) -> None:
+        """Undo ``pause``."""
+        self._node(node).resume()
+
+    def partition(self, *sides: set[int]) -> None:
+        """Cut the network between these sets of nodes, silently and in both directions, in addition to what is cut; a
+        set alone is cut off from all others. Clients still reach everybody."""
+        if len(sides) == 1:
+            sides = (sides[0], set(self._nodes) - sides[0])
+        for side in sides:
+            others = {other for group in sides if group is not side for other in group}
+            ports = {self._node(other).port for other in others}
+            for number in side:
+                self._node(number).in_loop(partial(_sever, ports))
+
+    def heal(self) -> None:
+        """Mend the network, and let paused nodes go on."""
+        for node in self._nodes.values():
+            node.resume()
+            node.in_loop(lambda loop: loop.heal())
+
+    def _node(self, number: int) -> "_NodeThread":
+        try:
+            return self._nodes[number]
+        except KeyError:
+            raise ConfigError(f"there is no node {number}.", hint=f"There are 1 to {self._size}.") from None
+
+
+def _sever(ports: set[int], loop: SeverableLoop) -> None:
+    loop.sever(ports)
+
+
+class _NodeThread:
+    """One node, its loop and its thread; the latter two are new at every start."""
+
+    def __init__(self, number: int, settings: "Settings") -> None:
+        self.number = number
+        self.address = settings.http
+        self.port = settings.http_address[1]
+        self._settings = settings
+        self._thread: threading.Thread | None = None
+        self._loop: SeverableLoop | None = None
+        self._ready: Future[None] = Future()
+        self._end: asyncio.Event | None = None
+        self._going = threading.Event()
+        self._going.set()
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def begin(self) -> None:
+        self._ready = Future()
+        self._end = asyncio.Event()
+        self._loop = SeverableLoop()
+        self._thread = threading.Thread(target=self._run, args=(self._loop,), name=f"ottla-n{self.number}", daemon=True)
+        self._thread.start()
+
+    def until_ready(self) -> None:
+        self._ready.result(START_TIMEOUT_S)
+
+    def _run(self, loop: SeverableLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(self._live())
+        finally:
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            loop.run_until_complete(asyncio.sleep(0))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+
+    async def _live(self) -> None:
+        from ottla.broker.node import Node
+
+        _hush_logs()
+        assert self._end is not None
+        node = Node(self._settings, version=version("ottla"))
+        starting = asyncio.create_task(node.start())
+        ending = asyncio.create_task(self._end.wait())
+        failed: asyncio.Future[Any] = node.failed
+        try:
+            await _first_of(starting, ending, failed)
+            if starting.done():
+                await starting
+                self._ready.set_result(None)
+                await _first_of(ending, failed)
+            elif node.failed.done():
+                raise node.failed.result()
+        except BaseException as error:
+            if not self._ready.done():
+                self._ready.set_exception(error)
+        finally:
+            await self._drop(node, starting, ending)
+
+    async def _drop(self, node: "Node", *tasks: "asyncio.Task[Any]") -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await node.stop(drain=False)
+        if node.failed.done():
+            node.failed.exception()
+
+    def in_loop(self, work: Callable[[SeverableLoop], object]) -> None:
+        """Do ``work`` in the node's loop, and wait; nothing where it does not run. A paused node is told later."""
+        loop = self._loop
+        if loop is None or not self.is_running:
+            return
+        done: Future[None] = Future()
+
+        def call() -> None:
+            try:
+                work(loop)
+            finally:
+                done.set_result(None)
+
+        with contextlib.suppress(RuntimeError):  # it ended just now
+            loop.call_soon_threadsafe(call)
+            if self._going.is_set():
+                done.result(STOP_TIMEOUT_S)
+
+    def pause(self) -> None:
+        if not self._going.is_set():
+            return
+        standing: Future[None] = Future()
+        loop = self._loop
+        if loop is None or not self.is_running:
+            return
+        self._going.clear()
+
+        def stand_still() -> None:
+            standing.set_result(None)
+            self._going.wait()
+
+        loop.call_soon_threadsafe(stand_still)
+        standing.result(STOP_TIMEOUT_S)
+
+    def resume(self) -> None:
+        self._going.set()
+
+    def ask_to_end(self) -> Callable[[], None]:
+        """Begin to stop it; the call that is returned waits for the end."""
+        thread, loop, end = self._thread, self._loop, self._end
+        if thread is None or loop is None or end is None:
+            return lambda: None
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(end.set)
+        self.resume()
+        return lambda: thread.join(STOP_TIMEOUT_S)
+
+
+async def _first_of(*futures: "asyncio.Future[Any]") -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _hush_logs() -> None:
+    """Nodes log through the standard library's logging, where tests look for it, unless somebody has decided."""
+    import structlog
+
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
+            wrapper_class=structlog.stdlib.BoundLogger,
+            logger_factory=structlog.stdlib.LoggerFactory(),
+        )
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in found:
+                found.append(port)
+    return found
