@@ -138,11 +138,14 @@ HUNTS: dict[str, Hunt] = {
 }
 
 WHY_NOT: dict[str, str] = {
-    "cleans_above_high_watermark": "A record that is not committed must be cleaned over an older one of its key and then "
-    "be truncated, and nobody may write that key again: the few that wait to be committed lie in the last segment, which "
-    "is not cleaned. A unit test holds it (20 seeds).",
+    "cleans_above_high_watermark": "A record that is not committed must be cleaned over an older one of its key and "
+    "then be truncated, and nobody may write that key again: the few that wait to be committed lie in the last "
+    "segment, which is not cleaned. A unit test holds it (20 seeds).",
     "cut_and_swapped_back": "A truncation must come between a cleaned segment's new name and its taking the place of "
     "others, and reach below what is cleaned, which is committed. A unit test holds it (8 seeds).",
+    "epoch_kept_when_a_replica_goes": "A fetch must stay on its way while its sender is taken out and put in "
+    "again, and its stream must outlive both: whole nodes open a new one. The metadata's "
+    "histories catch it at once (10 seeds).",
     "lease_not_rechecked": "Image and roles change in one step, so whoever leads is said to lead by the newest image: "
     "the check is a second lock on one door, and no run can tell (25 seeds).",
     "isr_no_cas": "A partition has one request in flight, its outcome is always found out, a new leader epoch refuses "
