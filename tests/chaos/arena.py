@@ -90,7 +90,7 @@ class Arena(Protocol):
 
     async def skew(self, host: str, seconds: float) -> None: ...
 
-    async def spoil(self, host: str, chance: Random, *, tear: bool, tails: bool) -> bool:
+    async def spoil(self, host: str, chance: Random, *, tear: bool, tails: bool, only_logs: bool = False) -> bool:
         """Let bytes of some files of a host that is down rot, or their ends go. ``tails``: also of what came last:
         after a kill -9 nobody could tell that from a write that the death tore."""
         ...

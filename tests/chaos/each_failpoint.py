@@ -24,10 +24,10 @@ TRIES = 3
 """To have a node die there, in a run."""
 KINDS: Mapping[str, Config] = {  # the cheaper first
     "queue": Config(nemeses=("rolling", "kill", "partition")),
-    "flush": Config(workload="flush", nemeses=("rolling", "kill")),
+    "cut off": Config(nemeses=("comeback", "frozen-view")),
     "meta": Config(workload="meta", settings=SNAPSHOTS, nemeses=("rolling", "kill", "partition", "depose")),
     "observer": Config(observers=1, nemeses=("rolling", "kill")),
-    "remake": Config(workload="remake", nemeses=("rolling", "kill")),
+    "remake": Config(workload="remake-flush", nemeses=("rolling", "kill")),
     "compact": Config(workload="compact", nemeses=("rolling", "kill")),
     "corrupt": Config(nemeses=("corrupt", "torn")),
 }

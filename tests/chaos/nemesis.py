@@ -325,7 +325,7 @@ class Nemesis:
         host = self._aim(self._chance.choice([name for name in likely if name is not None]))
         if place.startswith("log.quarantine") and not await self._wound(host):
             return False
-        waiting = asyncio.ensure_future(self._arena.kill_at(host, place, power=False, within_s=6))
+        waiting = asyncio.ensure_future(self._arena.kill_at(host, place, power=False, within_s=8))
         await self._wait(0, 1)
         await self._bring_to(place, host)
         done = await waiting
@@ -337,9 +337,8 @@ class Nemesis:
     async def _bring_to(self, place: str, host: str) -> None:
         dice = self._chance.random()
         if place.startswith("log.quarantine"):
-            await self._arena.kill(host)
-            for _ in range(4):  # not every file that is spoilt costs a log
-                await self._arena.spoil(host, self._chance, tear=True, tails=False)
+            await self._arena.stop(host)
+            await self._arena.spoil(host, self._chance, tear=True, tails=True, only_logs=True)
         elif dice < 0.25:
             await self._arena.kill(host)
         elif dice < 0.5:
@@ -347,7 +346,7 @@ class Nemesis:
         elif dice < 0.75:
             others = [other for other in self._arena.hosts if other != host]
             await self._cut({pair for other in others for pair in _both(host, other)})
-            await self._wait(1, 3)
+            await self._wait(1, 5)  # long enough for another to lead meanwhile, or not
             await self._arena.heal()
         else:  # another goes and comes back, which leaders have to deal with
             another = self._chance.choice([other for other in self._arena.hosts if other != host])

@@ -18,12 +18,14 @@ HEADER_BYTES = 61
 NOT_COVERED = (*range(8), *range(12, 16))
 
 
-def spoil_files(storage: CrashingStorage, host: str, chance: Random, *, tear: bool, tails: bool) -> list[Path]:
+def spoil_files(
+    storage: CrashingStorage, host: str, chance: Random, *, tear: bool, tails: bool, only_logs: bool = False
+) -> list[Path]:
     """One to three files of a host that is down; which. ``tails``: also what its logs end with."""
     hit: list[Path] = []
     for _ in range(chance.choice((1, 1, 2, 3))):
         logs, beside, checkpoints = _files(storage, Path(f"/{host}"), tails=tails)
-        dice = chance.random()
+        dice = 0.0 if only_logs else chance.random()
         some = (logs if dice < 0.5 else beside if dice < 0.8 else checkpoints) or logs or beside or checkpoints
         if some:
             path = chance.choice(some)

@@ -203,8 +203,9 @@ class SimulatedArena:
         self._cluster.skew(host, seconds)
         self._count("clock", True)
 
-    async def spoil(self, host: str, chance: Random, *, tear: bool, tails: bool) -> bool:
-        hit = spoil_files(self._cluster.members[host].storage, host, chance, tear=tear, tails=tails)
+    async def spoil(self, host: str, chance: Random, *, tear: bool, tails: bool, only_logs: bool = False) -> bool:
+        storage = self._cluster.members[host].storage
+        hit = spoil_files(storage, host, chance, tear=tear, tails=tails, only_logs=only_logs)
         self._cluster.loop.trace.record("spoil", host, [str(path) for path in hit], shown=True)
         self._spoiled[host] = [*self._spoiled.get(host, ()), *hit]
         return self._count("torn" if tear else "corrupt", bool(hit))

@@ -9,7 +9,7 @@ from .flush import FlushWorkload
 from .idem import IdemWorkload
 from .meta import MetaWorkload
 from .queue import QueueWorkload
-from .remake import RemakeWorkload
+from .remake import RemakeFlushWorkload, RemakeWorkload
 
 WORKLOADS: dict[str, Callable[[Stage], Workload]] = {
     "queue": QueueWorkload,
@@ -17,6 +17,7 @@ WORKLOADS: dict[str, Callable[[Stage], Workload]] = {
     "acks01": Acks01Workload,
     "meta": MetaWorkload,
     "remake": RemakeWorkload,
+    "remake-flush": RemakeFlushWorkload,
     "flush": FlushWorkload,
     "compact": CompactWorkload,
 }

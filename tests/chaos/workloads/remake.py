@@ -31,6 +31,7 @@ class RemakeWorkload:
     name = "remake"
     expected_f = ("send", "poll", "assign")
     facts: ClassVar[dict[str, object]] = {}
+    topic_config: ClassVar[dict[str, object]] = {}
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -71,7 +72,7 @@ class RemakeWorkload:
     async def _live(self, client: Client, producer: Producer, process: int, topic: str, records: int) -> None:
         """One life. Raises OttlaError where the name cannot be used any more."""
         key, self._lives = self._lives, self._lives + 1
-        await client.admin.create_topic(topic, partitions=1, replication=3)
+        await client.admin.create_topic(topic, partitions=1, replication=3, config=self.topic_config)
         sent = [await self._send(producer, process, topic, key, number) for number in range(records)]
         await self._read(client, process, topic, key, {value for value in sent if value is not None})
         await client.admin.delete_topic(topic)
@@ -113,3 +114,10 @@ class RemakeWorkload:
 
     def _fail(self, op: Op, error: OttlaError) -> None:
         self._stage.history.complete(op, "info", op.value, error=f"{error.code}: {error}"[:200])
+
+
+class RemakeFlushWorkload(RemakeWorkload):
+    """Each life gives its word that what it acknowledges is durable."""
+
+    name = "remake-flush"
+    topic_config: ClassVar[dict[str, object]] = {"flush": "ack"}
