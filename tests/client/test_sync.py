@@ -168,6 +168,15 @@ def test_nothing_goes_on_after_the_end(fake: FakeCluster) -> None:
     client.close()
 
 
+@pytest.fixture
+def heeding_ctrl_c() -> Iterator[None]:
+    """Whoever runs the tests in the background has them ignore it, as shells do for what they run there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeding_ctrl_c")
 def test_ctrl_c_ends_a_wait(fake: FakeCluster) -> None:
     fake.create("t")
     me = threading.get_ident()
