@@ -18,6 +18,7 @@ from .leader_epochs import LeaderEpochCache, decode_epochs
 from .producer_snapshot import decode_snapshot
 from .records import RecordBatch
 from .storage import Storage
+from .validation import check_stored
 
 PROBLEMS_MAX = 20
 """Of one partition; after so many the rest is counted only."""
@@ -129,6 +130,7 @@ class _Segment:
         verdict.batches += 1
         verdict.records += max(0, batch.record_count)
         try:
+            check_stored(batch)  # the CRC covers neither the magic nor what is before it
             batch.verify_crc()
         except CorruptBatch as error:
             self._say(position, str(error))
