@@ -64,6 +64,10 @@ def _start(
     http: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where to listen. Default: 127.0.0.1:7080")
     ] = None,
+    kafka: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT|off", help="Where Kafka clients are served. Default: 127.0.0.1:9092"),
+    ] = None,
     join: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT,...", help="Every voter, or some of a cluster to join. Default: alone"),
@@ -89,6 +93,7 @@ def _start(
     flags = {
         "data": data,
         "http": http,
+        "kafka": kafka,
         "join": join,
         "advertise": advertise,
         "rack": rack,

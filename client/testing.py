@@ -36,7 +36,11 @@ T = TypeVar("T")
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
-QUICK: dict[str, Any] = {"group_consumer_heartbeat_interval_ms": 200, "group_initial_rebalance_delay_ms": 0}
+QUICK: dict[str, Any] = {
+    "kafka": "off",
+    "group_consumer_heartbeat_interval_ms": 200,
+    "group_initial_rebalance_delay_ms": 0,
+}
 """Defaults of a test: members of a group hear of a rebalance at their next heartbeat, which is 5 s away elsewhere."""
 PORTS = range(12_000, 32_000)
 """Below the range that outgoing connections take theirs from, so that a node's port is still free after a restart."""

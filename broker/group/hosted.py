@@ -138,6 +138,7 @@ class HostedShard:
         try:
             try:
                 self.carry_out(decide(future))
+                self._arm()  # not only at the end: what is waited for may be a deadline that was set just now
             except GroupRefused as refused:
                 return refusal(request, refused.error, str(refused))
             except Refused as refused:
