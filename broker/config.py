@@ -116,7 +116,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Host and port that Kafka clients are sent to, where we listen on ``port``. "": the host by which a client
         reached the node that it asks, because none is known that all can use."""
         if self.kafka_advertise:
-            if self.kafka_advertise.strip("[]").count(":") != 1:
+            host, colon, _ = self.kafka_advertise.rpartition(":")
+            if not colon or (":" in host and not host.endswith("]")):  # no port, or an IPv6 address alone
                 return self.kafka_advertise.strip("[]"), port
             return parse_address(self.kafka_advertise, "kafka.advertise")
         if self.advertise:

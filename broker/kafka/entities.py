@@ -1,4 +1,4 @@
-"""Requests and responses of the cold paths, through kio, whose classes are generated from Kafka's own schemas.
+"""Requests and responses of the cold paths, by kio's classes, which are generated from Kafka's own schemas.
 
 A handler reads the request of any version by ``field`` and answers with one mapping that has every field of the newest;
 what an older version lacks is left out here. Schemas load when they are first met: some milliseconds each.
@@ -15,6 +15,7 @@ from uuid import UUID
 
 from ottla.log.model import TopicId
 
+from .schema_reader import BoundedCursor, Read, reader_of
 from .versions import ApiKey
 from .wire import NO_TOPIC_ID, Malformed, topic_id_bytes, topic_id_of
 
@@ -28,13 +29,10 @@ NOT_THROTTLED = timedelta(0)
 def decode(key: ApiKey, version: int, body: memoryview) -> Entity:
     """What is behind the request is not looked at, as in Kafka: there are clients that send more than they say.
     Raises Malformed."""
-    from kio.serial.errors import SerialError
-
     try:
-        entity, _ = _reader(key, version)(body, 0)
-    except (SerialError, ValueError, OverflowError, TypeError) as error:
-        raise Malformed(f"no {key.name} of version {version}: {type(error).__name__}: {error}") from error
-    return entity
+        return _reader(key, version)(BoundedCursor(body))
+    except Malformed as error:
+        raise Malformed(f"no {key.name} of version {version}: {error}") from error
 
 
 def encode(key: ApiKey, version: int, answer: Fields) -> bytes:
@@ -71,11 +69,10 @@ def id_of(uuid: UUID | None) -> TopicId | None:
 
 
 @cache
-def _reader(key: ApiKey, version: int) -> Callable[[memoryview, int], tuple[Entity, int]]:
+def _reader(key: ApiKey, version: int) -> Read:
     from kio.index import load_request_schema
-    from kio.serial import entity_reader
 
-    return entity_reader(load_request_schema(key, version))
+    return reader_of(load_request_schema(key, version))
 
 
 @cache

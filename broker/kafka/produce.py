@@ -20,9 +20,10 @@ from ..api.produce import PendingProduce
 from .connection import Caller, Hangup, Parts
 from .header import Header, response_header
 from .leaders import current_leader, node_endpoints
+from .schema_reader import BoundedCursor
 from .versions import ApiKey, is_flexible
 from .view import BrokerView
-from .wire import INT16, INT32, INT64, NO_TAGS, Cursor, count, nullable_string, string
+from .wire import INT16, INT32, INT64, NO_TAGS, count, nullable_string, string
 
 CODEC_AT = 22
 """Where in a batch the low byte of its attributes is, whose lowest three bits name the codec."""
@@ -49,13 +50,13 @@ class Decoded(NamedTuple):
 def decode_produce(frame: memoryview, position: int, version: int) -> Decoded:
     """Raises Malformed."""
     flexible = is_flexible(ApiKey.PRODUCE, version)
-    cursor = Cursor(frame, position)
+    cursor = BoundedCursor(frame, position)
     transactional_id = cursor.string(flexible)
     acks, timeout_ms = cursor.int16(), cursor.int32()
     partitions: list[Named] = []
-    for _ in range(cursor.count(flexible)):
+    for _ in range(cursor.counted(flexible) or 0):
         topic = cursor.string(flexible) or ""
-        for _ in range(cursor.count(flexible)):
+        for _ in range(cursor.counted(flexible) or 0):
             partitions.append(Named(topic, cursor.int32(), cursor.bytes_(flexible)))
             cursor.tags(flexible)
         cursor.tags(flexible)

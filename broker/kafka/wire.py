@@ -72,13 +72,6 @@ class Cursor:
         length = self.uvarint() - 1 if flexible else self.int32()
         return None if length < 0 else self.raw(length)
 
-    def count(self, flexible: bool) -> int:
-        """Of an array that may not be null; every element has a byte at least."""
-        count = self.uvarint() - 1 if flexible else self.int32()
-        if not 0 <= count <= len(self._data) - self.position:
-            raise Malformed(f"an array of {count} does not fit the {len(self._data) - self.position} bytes left")
-        return count
-
     def tags(self, flexible: bool) -> None:
         """Skip them: none is known here."""
         if flexible:
