@@ -138,6 +138,7 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         if self._closing:
             return
+        was_between = self._reader.between_requests
         try:
             frames = self._reader.received(nbytes)
             if self._reader.held_bytes != self._held and not self._hold(self._reader.held_bytes):
@@ -147,9 +148,15 @@ class Connection(asyncio.BufferedProtocol):
         except (Malformed, Hangup) as error:
             self._refuse(error)
             return
-        if frames or not self._held:
-            between = self._reader.between_requests
-            self.deadline_s = self._loop.time() + (self._limits.idle_s if between else self._limits.frame_timeout_s)
+        self._set_deadline(bool(frames), was_between)
+
+    def _set_deadline(self, came: bool, was_between: bool) -> None:
+        """A request that has begun must be whole in time, however many bytes of it come meanwhile."""
+        now_s, between = self._loop.time(), self._reader.between_requests
+        if came:
+            self.deadline_s = now_s + (self._limits.idle_s if between else self._limits.frame_timeout_s)
+        elif was_between and not between:
+            self.deadline_s = min(self.deadline_s, now_s + self._limits.frame_timeout_s)
 
     def eof_received(self) -> bool:
         return False  # the client takes no more answers either: close
@@ -263,7 +270,8 @@ class Connection(asyncio.BufferedProtocol):
             transport.write(b"".join((length, parts[0])))
             for part in parts[1:]:
                 transport.write(part)
-        self.deadline_s = self._loop.time() + self._limits.idle_s
+        if self._reader.between_requests:
+            self.deadline_s = self._loop.time() + self._limits.idle_s
         if self._drained is not None:
             self._watchdog.guard()
             try:

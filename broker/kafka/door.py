@@ -164,10 +164,10 @@ class KafkaDoor:
         caller.client_id = header.client_id
         if len(frame) > self._small_bytes_max:
             raise Malformed(f"{header.key.name} of {len(frame)} bytes, {self._small_bytes_max} are taken")
+        if header.key is ApiKey.FETCH:
+            return await fetch(self._served.view, caller, header, frame)
         request = read_body(header, frame)
         match header.key:
-            case ApiKey.FETCH:
-                return await fetch(self._served.view, caller, header, request)
             case ApiKey.METADATA:
                 body = await self._metadata.answer(caller, header.version, request, frame[header.body_at :])
                 return (response_header(header.key, header.version, header.correlation_id), body)

@@ -1,4 +1,4 @@
-"""Fetch: requests through kio, responses by hand, with the file's bytes as parts of their own.
+"""Fetch: the response, with the file's bytes as parts of their own.
 
     response   | throttle ms: i32 | error: i16 (7+) | session id: i32 (7+) | topics: array of
                  | name: string, or id: 16 bytes (13+) | partitions: array of
@@ -9,80 +9,34 @@
 Fetch sessions (KIP-227) are declined: every answer has session id 0, and a client names all it wants each time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ottla.client.error_codes import ErrorCode
-from ottla.client.protocol import FetchPartition, FetchRequest, FetchResponse, FetchResult
-from ottla.log.model import LeaderEpoch, Offset, TopicId
-from ottla.raft.image import Topic
+from ottla.client.protocol import FetchResponse, FetchResult
+from ottla.log.model import Offset
 
 from .connection import Caller, Parts
-from .entities import Entity, field, id_of, milliseconds
+from .fetch_request import TOPIC_IDS_SINCE, decode_fetch
 from .header import Header, response_header
 from .leaders import current_leader, node_endpoints
-from .produce import NO_TOPIC
 from .versions import ApiKey, is_flexible
 from .view import BrokerView
-from .wire import INT16, INT32, INT64, NO_TAGS, NO_TOPIC_ID, count, size, string, uvarint
+from .wire import INT16, INT32, INT64, NO_TAGS, count, size, uvarint
 
-TOPIC_IDS_SINCE = 13
-INT32_MAX = 2**31 - 1
 _FETCH_SESSION_ID_NOT_FOUND = 70
 _NULL_ARRAY = {False: INT32.pack(-1), True: b"\x00"}
 
 
-async def fetch(view: BrokerView, caller: Caller, header: Header, request: Entity) -> Parts:
-    """Answer a consumer; there are no followers behind this door."""
-    caller_wants_session = field(request, "session_id", 0)
-    if caller_wants_session:
+async def fetch(view: BrokerView, caller: Caller, header: Header, frame: memoryview) -> Parts:
+    """Answer a consumer; there are no followers behind this door. Raises Malformed."""
+    asked = decode_fetch(frame, header.body_at, header.version, view.image.topics)
+    if asked.session_id:
         return _refusal(header, _FETCH_SESSION_ID_NOT_FOUND)
-    asked = partitions_of(request, view.image.topics)
-    response, parts = await view.api.fetch(
-        FetchRequest(
-            max_wait_ms=max(0, milliseconds(request.max_wait)),
-            min_bytes=max(0, request.min_bytes),
-            max_bytes=max(0, request.max_bytes),
-            partitions=tuple(asked),
-            rack=field(request, "rack_id", "") or "",
-        )
-    )
-    names = [_label(topic, header.version) for topic in request.topics for _ in topic.partitions]
+    response, parts = await view.api.fetch(asked.request)
     leaders = (each.leader for each in response.partitions if each.leader is not None and each.error)
     end_tags = node_endpoints(view, caller, leaders) if header.version >= 16 else NO_TAGS
     head = response_header(header.key, header.version, header.correlation_id)
-    return encode_fetch(head, header.version, names, response, parts, end_tags)
-
-
-def partitions_of(request: Entity, topics: Mapping[str, Topic]) -> list[FetchPartition]:
-    """What is asked for, by topic id; an unknown name gets an id that no topic has."""
-    asked: list[FetchPartition] = []
-    for topic in request.topics:
-        if hasattr(topic, "topic_id"):
-            topic_id = id_of(topic.topic_id) or NO_TOPIC
-        else:
-            known = topics.get(topic.topic)
-            topic_id = NO_TOPIC if known is None else known.topic_id
-        asked += (_partition(topic_id, partition) for partition in topic.partitions)
-    return asked
-
-
-def _partition(topic_id: TopicId, asked: Entity) -> FetchPartition:
-    current, last = field(asked, "current_leader_epoch", -1), field(asked, "last_fetched_epoch", -1)
-    return FetchPartition(
-        topic_id=topic_id,
-        partition=asked.partition,
-        fetch_offset=asked.fetch_offset,
-        current_leader_epoch=None if current < 0 else LeaderEpoch(current),
-        last_fetched_epoch=None if last < 0 else LeaderEpoch(last),
-        max_bytes=max(0, asked.partition_max_bytes),
-    )
-
-
-def _label(topic: Entity, version: int) -> bytes:
-    """How the answer calls a topic: as the request did."""
-    if version >= TOPIC_IDS_SINCE:
-        return NO_TOPIC_ID if topic.topic_id is None else bytes(topic.topic_id.bytes)
-    return string(topic.topic, is_flexible(ApiKey.FETCH, version))
+    return encode_fetch(head, header.version, asked.labels, response, parts, end_tags)
 
 
 def encode_fetch(

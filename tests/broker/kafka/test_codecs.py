@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kio.schema.errors import ErrorCode as KioError
 
-from ottla.broker.kafka.entities import decode, duration
+from ottla.broker.kafka.entities import decode, duration, milliseconds
 from ottla.broker.kafka.fetch import encode_fetch
+from ottla.broker.kafka.fetch_request import decode_fetch
 from ottla.broker.kafka.metadata import Operations, encode_metadata
 from ottla.broker.kafka.produce import decode_produce, encode_produce
 from ottla.broker.kafka.versions import SERVED, ApiKey, is_flexible
@@ -120,6 +121,39 @@ def test_produce_responses_are_written_as_kio_reads_them(version: int, data: st.
                 assert read.error_message == (result.message or None)
             if version >= 10 and result.error is ErrorCode.NOT_LEADER_OR_FOLLOWER and result.leader is not None:
                 assert (read.current_leader.leader_id, read.current_leader.leader_epoch) == (result.leader, 3)
+
+
+@pytest.mark.parametrize("version", versions(ApiKey.FETCH))
+@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_fetch_requests_are_read_as_kio_writes_them(version: int, data: st.DataObject) -> None:
+    entity = data.draw(values_for(request_class(ApiKey.FETCH, version)))
+    topics = [topic for topic in entity.topics for _ in topic.partitions]
+    partitions = [partition for topic in entity.topics for partition in topic.partitions]
+    written = body_of(entity)
+    found = decode_fetch(memoryview(b"head" + written), 4, version, {})
+    assert found.session_id == getattr(entity, "session_id", 0)
+    assert found.request.max_wait_ms == max(0, milliseconds(entity.max_wait))
+    assert (found.request.min_bytes, found.request.max_bytes) == (max(0, entity.min_bytes), max(0, entity.max_bytes))
+    assert found.request.rack == getattr(entity, "rack_id", "")
+    for topic, read, label in zip(topics, found.request.partitions, found.labels, strict=True):
+        if version >= 13:
+            assert label == (bytes(16) if topic.topic_id is None else topic.topic_id.bytes)
+            assert read.topic_id == ("" if topic.topic_id is None else topic_id_of(topic.topic_id.bytes))
+        else:
+            assert label == string(topic.topic, is_flexible(ApiKey.FETCH, version))
+    for asked, read in zip(partitions, found.request.partitions, strict=True):
+        assert (read.partition, read.fetch_offset) == (asked.partition, asked.fetch_offset)
+        assert read.max_bytes == max(0, asked.partition_max_bytes)
+        for ours, name in (
+            (read.current_leader_epoch, "current_leader_epoch"),
+            (read.last_fetched_epoch, "last_fetched_epoch"),
+        ):
+            epoch = getattr(asked, name, -1)
+            assert ours == (None if epoch < 0 else epoch)
+    for cut in range(len(written)):
+        with contextlib.suppress(Malformed):
+            decode_fetch(memoryview(written[:cut]), 0, version, {})
 
 
 @pytest.mark.parametrize("version", versions(ApiKey.FETCH))
