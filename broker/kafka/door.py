@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -13,12 +14,13 @@ from ..config import Settings
 from ..http.streams import InflightBudget
 from ..metrics import Metrics
 from .connection import Caller, Connection, Limits, Parts
+from .entities import is_loaded, load
 from .fetch import fetch
 from .frames import SHARED_BYTES
 from .header import Header, response_header
 from .metadata import MetadataAnswers
 from .produce import begin_produce
-from .router import answer_cold, read_body
+from .router import UNKNOWN_VERSION, answer_cold, read_body
 from .versions import ApiKey
 from .view import BrokerView
 from .wire import Malformed
@@ -48,6 +50,7 @@ class Served:
     view: BrokerView
     has_room: Callable[[], bool]
     wait_for_room: Callable[[], Awaitable[None]]
+    run_blocking: Callable[[Callable[[], None]], Awaitable[None]]
 
 
 class KafkaDoor:
@@ -166,6 +169,9 @@ class KafkaDoor:
             raise Malformed(f"{header.key.name} of {len(frame)} bytes, {self._small_bytes_max} are taken")
         if header.key is ApiKey.FETCH:
             return await fetch(self._served.view, caller, header, frame)
+        version = header.version if header.served else UNKNOWN_VERSION
+        if not is_loaded(header.key, version):
+            await self._served.run_blocking(partial(load, header.key, version))
         request = read_body(header, frame)
         match header.key:
             case ApiKey.METADATA:

@@ -1,7 +1,7 @@
 """Requests and responses of the cold paths, by kio's classes, which are generated from Kafka's own schemas.
 
 A handler reads the request of any version by ``field`` and answers with one mapping that has every field of the newest;
-what an older version lacks is left out here. Schemas load when they are first met: some milliseconds each.
+what an older version lacks is left out here. Schemas are loaded when they are first met, away from the event loop.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +24,21 @@ Entity = Any
 Fields = Mapping[str, Any]
 
 NOT_THROTTLED = timedelta(0)
+
+
+_loaded: set[tuple[ApiKey, int]] = set()
+
+
+def is_loaded(key: ApiKey, version: int) -> bool:
+    """Whether the schemas of this request and its response are in memory."""
+    return (key, version) in _loaded
+
+
+def load(key: ApiKey, version: int) -> None:
+    """Have them there. Blocks: the first takes a good part of a second, any other some milliseconds."""
+    _reader(key, version)
+    _writer(key, version)
+    _loaded.add((key, version))
 
 
 def decode(key: ApiKey, version: int, body: memoryview) -> Entity:

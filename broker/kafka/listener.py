@@ -36,7 +36,9 @@ class KafkaListener:
     async def serve(self, parts: "Parts") -> None:
         """Let clients in: the node is ready."""
         view = BrokerView(parts.api, parts.node_id, lambda: parts.manager.image)
-        await self.door.serve(Served(view, lambda: parts.logs.has_room, parts.logs.wait_for_room))
+        await self.door.serve(
+            Served(view, lambda: parts.logs.has_room, parts.logs.wait_for_room, parts.manager.run_blocking)
+        )
 
 
 async def open_kafka(settings: Settings, metrics: Metrics, inflight: InflightBudget) -> KafkaListener | None:

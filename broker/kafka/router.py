@@ -12,6 +12,10 @@ Handler = Callable[[BrokerView, Caller, Header, Entity], Awaitable[Fields]]
 """Answers with every field of the response's newest version, but for the throttle time, which is always none."""
 
 
+UNKNOWN_VERSION = 0
+"""In which a client is answered that asks for ApiVersions in a version that is not served: anybody can read it."""
+
+
 def read_body(header: Header, frame: memoryview) -> Entity:
     """The request behind the header; None for one in a version that is not served. Raises Malformed."""
     return decode(header.key, header.version, frame[header.body_at :]) if header.served else None
@@ -20,7 +24,7 @@ def read_body(header: Header, frame: memoryview) -> Entity:
 async def answer_cold(view: BrokerView, caller: Caller, header: Header, request: Entity) -> Parts:
     """The whole response."""
     answer = await _handlers()[header.key](view, caller, header, request)
-    version = header.version if header.served else 0  # what anybody can read (KIP-511)
+    version = header.version if header.served else UNKNOWN_VERSION
     body = encode(header.key, version, {"throttle_time": NOT_THROTTLED, **answer})
     return (response_header(header.key, version, header.correlation_id), body)
 
