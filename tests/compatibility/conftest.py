@@ -4,8 +4,10 @@ import asyncio
 import itertools
 import json
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.processes.harness import Cluster
 from .registry import Known, installed
 from .worker import Worker
 
+T = TypeVar("T")
 _numbers = itertools.count()
 RESULTS = Path(os.environ["OTTLA_COMPATIBILITY_RESULTS"]) if "OTTLA_COMPATIBILITY_RESULTS" in os.environ else None
 """A file to which every case's outcome is added, for the table."""
@@ -22,9 +25,15 @@ RESULTS = Path(os.environ["OTTLA_COMPATIBILITY_RESULTS"]) if "OTTLA_COMPATIBILIT
 class Target:
     """What the clients talk to."""
 
-    def __init__(self, cluster: Cluster | None, servers: str) -> None:
+    def __init__(self, cluster: Cluster | None, servers: str, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.cluster = cluster
         self.servers = servers
+        self._loop = loop
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Have the loop do it that started the nodes, which alone hears of their ends."""
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def topic(self, what: str = "t") -> str:
         """A name that nobody else uses."""
@@ -39,12 +48,18 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         yield Target(None, other)
         return
     cluster = Cluster(tmp_path_factory.mktemp("cluster"), 3, kafka=True)
-    with asyncio.Runner() as runner:
-        try:
-            runner.run(cluster.start())
-            yield Target(cluster, cluster.kafka_servers)
-        finally:
-            runner.run(cluster.__aexit__())
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    target = Target(cluster, cluster.kafka_servers, loop)
+    try:
+        target.run(cluster.start())
+        yield target
+    finally:
+        target.run(cluster.__aexit__())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 @pytest.fixture(scope="module", params=[client.name for client in installed()] or [None])

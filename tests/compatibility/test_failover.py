@@ -1,6 +1,5 @@
 """The leader is killed under each client: nothing acknowledged is lost, nothing is there twice, and it goes on."""
 
-import asyncio
 import threading
 
 import pytest
@@ -19,29 +18,22 @@ def leader_of(target: Target, topic: str) -> int:
     assert target.cluster is not None
     alive = [node.address for node in target.cluster if node.running]
     with sync.connect(alive) as client:
-        return int(client.admin.describe_topic(topic).partitions[0].leader or 0)
+        [found] = [each for each in client.admin.list_topics(current=True) if each.name == topic]
+        return int(found.partitions[0].leader or 0)
 
 
 def kill(target: Target, number: int) -> None:
     """kill -9."""
     assert target.cluster is not None
-    node = target.cluster.node(number)
-
-    async def act() -> None:
-        await node.kill()
-
-    asyncio.run(act())
+    target.run(target.cluster.node(number).kill())
 
 
 def bring_back(target: Target, number: int) -> None:
+    """The next case needs three nodes."""
     assert target.cluster is not None
     node = target.cluster.node(number)
-
-    async def act() -> None:
-        await node.start()
-        await node.until_ready()
-
-    asyncio.run(act())
+    target.run(node.start())
+    target.run(node.until_ready())
 
 
 @not_offered_is_a_skip

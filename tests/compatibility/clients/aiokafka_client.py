@@ -31,7 +31,8 @@ class Client:
         try:
             return self.loop.run_until_complete(work)
         except BrokerResponseError as error:
-            raise Failed(error.errno, type(error).__name__, str(error)) from error
+            code = None if error.errno == -1 else error.errno  # what it does not know it calls unknown
+            raise Failed(code, type(error).__name__, str(error)) from error
         except KafkaError as error:
             raise Failed(None, type(error).__name__, str(error)) from error
 
@@ -164,9 +165,13 @@ class Client:
 
     @property
     def kafka(self) -> AIOKafkaAdminClient:
+        async def start() -> AIOKafkaAdminClient:
+            admin = AIOKafkaAdminClient(bootstrap_servers=self.servers)
+            await admin.start()
+            return admin
+
         if self._admin is None:
-            self._admin = AIOKafkaAdminClient(bootstrap_servers=self.servers)
-            self.run(self._admin.start())
+            self._admin = self.run(start())
         return self._admin
 
     def admin_create_topic(self, topic: str, partitions: int, replicas: int, configs: dict[str, str]) -> Any:
@@ -174,6 +179,9 @@ class Client:
         [(_, code, message)] = self.run(self.kafka.create_topics([new])).topic_errors
         raise_for(code, message or "")
         return {}
+
+    def admin_topics(self) -> Any:
+        return self.run(self.kafka.list_topics())
 
     def admin_delete_topic(self, topic: str) -> Any:
         [(_, code)] = self.run(self.kafka.delete_topics([topic])).topic_error_codes

@@ -187,6 +187,9 @@ class Client:
         self._one(self.kafka.create_topics([NewTopic(topic, partitions, replicas, config=configs)]))
         return {}
 
+    def admin_topics(self) -> Any:
+        return list(self.kafka.list_topics(timeout=WAIT_S).topics)
+
     def admin_delete_topic(self, topic: str) -> Any:
         self._one(self.kafka.delete_topics([topic]))
         return {}

@@ -148,6 +148,9 @@ class Client:
         check(lambda: self.kafka.create_topics([NewTopic(topic, partitions, replicas, topic_configs=configs)]))
         return {}
 
+    def admin_topics(self) -> Any:
+        return [each["name"] if isinstance(each, dict) else each for each in self.kafka.list_topics()]
+
     def admin_delete_topic(self, topic: str) -> Any:
         check(lambda: self.kafka.delete_topics([topic]))
         return {}
@@ -169,7 +172,9 @@ class Client:
         }
 
     def admin_configs(self, topic: str) -> Any:
-        found = check(lambda: self.kafka.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)]))
+        found = check(
+            lambda: self.kafka.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")
+        )
         [values] = (found["topic"] if "topic" in found else found[next(iter(found))]).values()
         return {name: each["value"] if isinstance(each, dict) else each for name, each in values.items()}
 
