@@ -25,7 +25,8 @@ def request_class(key: ApiKey, version: int) -> Any:
 def frame_of(entity: Any, client_id: str | None = "test", correlation_id: int = CORRELATION_ID) -> bytes:
     """A whole request without its length."""
     key, version = ApiKey(entity.__api_key__), entity.__version__
-    name = b"\xff\xff" if client_id is None else struct.pack(">h", len(client_id)) + client_id.encode()
+    encoded = b"" if client_id is None else client_id.encode()
+    name = struct.pack(">h", -1 if client_id is None else len(encoded)) + encoded
     tags = b"\x00" if is_flexible(key, version) else b""
     return struct.pack(">hhi", key, version, correlation_id) + name + tags + body_of(entity)
 
