@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from ottla.client.error_codes import ErrorCode
 from ottla.client.group_protocol import (
     CLASSIC,
+    CONSUMER,
     ConsumerGroupDescribeRequest,
     ConsumerGroupDescribeResponse,
     ConsumerGroupHeartbeatRequest,
@@ -209,6 +210,8 @@ class GroupsApi:
                 subscribed_topic_names=member.said.topics,
                 assignment=consumer_group.as_topics(member.held),
                 target_assignment=consumer_group.as_topics(group.target.get(member_id, frozenset())),
+                subscribed_topic_regex=member.said.regex,
+                member_type=CLASSIC if member.classic else CONSUMER,
             )
             for member_id, member in sorted(group.members.items())
         )

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from ottla.client.error_codes import ErrorCode
+from ottla.client.topic_pattern import matching
 from ottla.log.chance import Chance, new_id
 from ottla.log.clock import Clock
 from ottla.log.errors import LogError
@@ -24,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 LOOK_S = 1.0
 """How often is looked for partitions that this broker leads now, or leads no more: a request looks at once."""
+PATTERNS_MAX = 1_000
+"""So many regular expressions are remembered with the topics that they mean."""
 
 
 class GroupCoordinator:
@@ -49,6 +52,8 @@ class GroupCoordinator:
         self._loading: dict[int, asyncio.Task[None]] = {}
         self._creating: asyncio.Task[None] | None = None
         self._seen: MetadataImage | None = None
+        self._matched_in: object = None
+        self._matched: dict[str, tuple[str, ...]] = {}  # names by regular expression, of those topics
         self._version = 0
 
     @property
@@ -120,7 +125,7 @@ class GroupCoordinator:
         return shard
 
     def _load(self, number: int, replica: Replica) -> HostedShard:
-        state = Shard(self._limits, self.find_topic)
+        state = Shard(self._limits, self.find_topic, self.matching)
         state.topics_version = self._version
         shard = HostedShard(replica, state, self.clock, self._commit_timeout_s)
         self._shards[number] = shard
@@ -165,6 +170,15 @@ class GroupCoordinator:
         """A topic's id and number of partitions, in the newest image."""
         topic = self._manager.image.topics.get(name)
         return None if topic is None else (topic.topic_id, len(topic.partitions))
+
+    def matching(self, pattern: str) -> tuple[str, ...]:
+        """The names of topics, in the newest image, that a valid regular expression means."""
+        topics = self._manager.image.topics
+        if self._matched_in is not topics or len(self._matched) > PATTERNS_MAX:
+            self._matched_in, self._matched = topics, {}
+        if pattern not in self._matched:
+            self._matched[pattern] = matching(pattern, topics)
+        return self._matched[pattern]
 
     def _look_at_topics(self) -> None:
         """Tell the shards that topics may have changed: groups look again with their next heartbeats."""

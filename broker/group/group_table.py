@@ -1,5 +1,7 @@
 """The groups of one partition of `__consumer_offsets` as its records make them, and what is known of each. Pure."""
 
+from collections.abc import Callable
+
 from ottla.client.error_codes import ErrorCode
 from ottla.client.group_protocol import CLASSIC, CONSUMER, ListedGroup
 
@@ -7,7 +9,7 @@ from . import consumer_group, offsets
 from .classic_state import ClassicGroup
 from .consumer_state import ConsumerGroupState
 from .offsets import Offsets
-from .outcome import FindTopic, GroupLimits, GroupRefused
+from .outcome import FindTopic, GroupLimits, GroupRefused, Topics
 from .records import (
     CONSUMER_GROUP,
     GROUP,
@@ -24,9 +26,12 @@ Group = ClassicGroup | ConsumerGroupState
 class GroupTable:
     """``find_topic``: how topics look now; ``topics_version`` is changed with them by whoever takes images in."""
 
-    def __init__(self, limits: GroupLimits, find_topic: FindTopic) -> None:
+    def __init__(
+        self, limits: GroupLimits, find_topic: FindTopic, matching: Callable[[str], tuple[str, ...]] | None = None
+    ) -> None:
         self.limits = limits
         self.find_topic = find_topic
+        self.topics = Topics(find_topic, matching or (lambda pattern: ()))
         self.topics_version = 0
         self.groups: dict[str, Group] = {}
         self.offsets = Offsets()
@@ -41,7 +46,9 @@ class GroupTable:
             self.offsets.replay(record)
         elif isinstance(key, GroupKey) and key.kind == GROUP:
             self._replay_classic(key.group_id, record.value)
-        elif record.value is None and (isinstance(key, GroupKey) or key.group_id not in self.groups):
+        elif record.value is None and (
+            isinstance(key, GroupKey) or not isinstance(self.groups.get(key.group_id), ConsumerGroupState)
+        ):
             self.replay_end(record)
         else:
             group = self.groups.get(key.group_id)
