@@ -70,6 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     offsets_retention_check_interval_ms: _Milliseconds = 600_000
     offsets_commit_timeout_ms: _Milliseconds = 5_000  # how long an answer waits for what it rests on to be committed
     offset_metadata_max_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] = 4_096  # of the text beside an offset
+    group_max_groups: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 100_000  # that a broker coordinates
     group_max_size: _Count = 1_000  # members of one group of the classic protocol
     group_consumer_max_size: _Count = 1_000  # of the consumer protocol
     group_consumer_migration_policy: str = "bidirectional"  # which way a group with members may change its protocol

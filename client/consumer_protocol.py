@@ -39,6 +39,7 @@ class ConsumerGroupHeartbeatRequest(Message, tag="consumer_group_heartbeat"):
     server_assignor: Annotated[str, msgspec.Meta(max_length=255)] | None = None
     topic_partitions: Annotated[tuple[TopicPartitions, ...], Many] | None = None
     client_id: Text = ""
+    client_host: Text = ""
 
 
 class ConsumerGroupHeartbeatResponse(Message, tag="consumer_group_heartbeat"):

@@ -53,6 +53,7 @@ class DescribedConsumer(Message):
     target_assignment: tuple[TopicPartitions, ...] = ()
     subscribed_topic_regex: str | None = None
     member_type: str = "consumer"
+    client_host: str = ""
 
 
 class DescribedConsumerGroup(Message):
@@ -112,6 +113,7 @@ class DescribedMember(Message):
     client_id: str = ""
     metadata: bytes = b""
     assignment: bytes = b""
+    client_host: str = ""
 
 
 class DescribedGroup(Message):

@@ -182,7 +182,9 @@ class GroupsApi:
         if not isinstance(group, ClassicGroup):
             raise GroupRefused(ErrorCode.GROUP_ID_NOT_FOUND, f"there is no {CLASSIC} group {group_id}")
         members = tuple(
-            DescribedMember(m.member_id, m.instance_id, m.client_id, m.metadata(group.protocol), m.assignment)
+            DescribedMember(
+                m.member_id, m.instance_id, m.client_id, m.metadata(group.protocol), m.assignment, m.client_host
+            )
             for m in group.members.values()
         )
         return DescribedGroup(
@@ -207,6 +209,7 @@ class GroupsApi:
                 instance_id=member.said.instance_id,
                 rack_id=member.said.rack_id,
                 client_id=member.said.client_id,
+                client_host=member.said.client_host,
                 subscribed_topic_names=member.said.topics,
                 assignment=consumer_group.as_topics(member.held),
                 target_assignment=consumer_group.as_topics(group.target.get(member_id, frozenset())),

@@ -39,6 +39,7 @@ def limits_of(settings: Settings) -> GroupLimits:
     """The settings as groups use them."""
     policy = settings.group_consumer_migration_policy.lower()
     return GroupLimits(
+        groups_max=settings.group_max_groups,
         size_max=settings.group_max_size,
         consumer_size_max=settings.group_consumer_max_size,
         upgrade=policy in ("bidirectional", "upgrade"),

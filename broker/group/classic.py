@@ -79,6 +79,7 @@ class ClassicProtocol(Rebalancing):
             member_id=member_id,
             instance_id=request.group_instance_id,
             client_id=request.client_id,
+            client_host=request.client_host,
             session_s=request.session_timeout_ms / 1000,
             rebalance_s=rebalance_ms(request) / 1000,
             protocols=request.protocols,
@@ -119,7 +120,7 @@ class ClassicProtocol(Rebalancing):
     def _update(member: ClassicMember, request: JoinGroupRequest) -> None:
         member.protocols = request.protocols
         member.session_s, member.rebalance_s = request.session_timeout_ms / 1000, rebalance_ms(request) / 1000
-        member.client_id = request.client_id
+        member.client_id, member.client_host = request.client_id, request.client_host
 
     def _replace_static(
         self,

@@ -260,6 +260,7 @@ def _note(decision: Decision, request: ConsumerGroupHeartbeatRequest, member_id:
         "instance_id": request.instance_id,
         "rack_id": request.rack_id,
         "client_id": request.client_id or None,
+        "client_host": request.client_host or None,
         "topics": topics,
         "rebalance_timeout_ms": request.rebalance_timeout_ms,
         "assignor": request.server_assignor,

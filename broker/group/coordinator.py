@@ -127,6 +127,7 @@ class GroupCoordinator:
     def _load(self, number: int, replica: Replica) -> HostedShard:
         state = Shard(self._limits, self.find_topic, self.matching)
         state.topics_version = self._version
+        state.count_all = self._count_all
         shard = HostedShard(replica, state, self.clock, self._commit_timeout_s)
         self._shards[number] = shard
         before = self._loading.get(number)
@@ -143,6 +144,11 @@ class GroupCoordinator:
             await asyncio.sleep(LOOK_S)
             if self._shards.get(number) is shard:
                 self._unload(number)  # and the next look tries again
+
+    def _count_all(self) -> tuple[int, int]:
+        """Groups with members or a generation, and groups with offsets."""
+        states = [shard.state for shard in self._shards.values()]
+        return sum(len(state.groups) for state in states), sum(len(state.offsets) for state in states)
 
     def _unload(self, number: int) -> None:
         shard = self._shards.pop(number)

@@ -10,7 +10,7 @@ from ottla.client.group_protocol import CLASSIC, JoinProtocol
 from ottla.client.subscription_bytes import decode_assignment, decode_subscription, encode_assignment
 from ottla.log.model import TopicId, TopicIdPartition, TopicPartition
 
-from .classic_state import ClassicGroup, ClassicMember
+from .classic_state import CONSUMERS, ClassicGroup, ClassicMember
 from .consumer_group import forget
 from .consumer_state import ConsumerGroupState
 from .consumer_target import names_read
@@ -36,10 +36,6 @@ from .records import (
     TargetValue,
 )
 
-PROTOCOL_TYPE = "consumer"
-"""Of the classic groups that can change over: their members' bytes are a consumer's."""
-
-
 # --- classic to consumer ---------------------------------------------------------------------------------------------
 
 
@@ -47,7 +43,7 @@ def check_upgrade(group: ClassicGroup, limits: GroupLimits) -> None:
     """Raises GroupRefused where this group stays as it is."""
     if not limits.upgrade:
         why = "group.consumer.migration.policy lets it not change over while it has any"
-    elif group.protocol_type != PROTOCOL_TYPE:
+    elif group.protocol_type != CONSUMERS:
         why = f"its protocol type is {group.protocol_type!a}"
     elif len(group.members) > limits.consumer_size_max:
         why = f"a consumer group has at most {limits.consumer_size_max}"
@@ -105,6 +101,7 @@ def _said(group: ClassicGroup, member: ClassicMember) -> tuple[MemberValue, froz
         instance_id=member.instance_id,
         rack_id=None,
         client_id=member.client_id,
+        client_host=member.client_host,
         topics=tuple(sorted(set(subscription.topics))),
         rebalance_timeout_ms=int(member.rebalance_s * 1000),
         assignor=None,
@@ -152,7 +149,7 @@ def downgrade(group: ConsumerGroupState, topics: Topics) -> ClassicGroup:
     """The classic group that these members are in from now on: their epoch is its generation, and each has what it
     had. A rebalance must follow, which makes one of them the leader."""
     classic = ClassicGroup(group.group_id)
-    classic.protocol_type = PROTOCOL_TYPE
+    classic.protocol_type = CONSUMERS
     classic.generation = group.epoch
     names = names_of(group, topics)
     for member_id, member in group.members.items():
@@ -162,6 +159,7 @@ def downgrade(group: ConsumerGroupState, topics: Topics) -> ClassicGroup:
             member_id=member_id,
             instance_id=said.instance_id,
             client_id=said.client_id,
+            client_host=said.client_host,
             session_s=metadata.session_timeout_ms / 1000,
             rebalance_s=said.rebalance_timeout_ms / 1000,
             protocols=tuple(JoinProtocol(name, data) for name, data in metadata.protocols),

@@ -22,10 +22,11 @@ from ottla.client.group_protocol import (
 from ottla.client.subscription_bytes import decode_subscription
 
 from .classic_rebalance import PENDING, REVOKE, SESSION, SYNC, TimerKey, check_session, rebalance_ms
+from .classic_state import CONSUMERS
 from .consumer_group import remove, subscription_of, take_over
 from .consumer_state import ConsumerGroupState, Member
 from .consumer_target import Decision, retarget
-from .migration import PROTOCOL_TYPE, assignment_bytes, ids_of, metadata_of, names_of
+from .migration import assignment_bytes, ids_of, metadata_of, names_of
 from .outcome import GroupLimits, GroupRefused, Outcome, Reply, Topics, Waiter
 from .reconcile import reconcile
 from .records import CURRENT, MEMBER, UNRELEASED, UNREVOKED, ClassicMetadata, MemberValue
@@ -79,7 +80,7 @@ class MixedProtocol:
             error=ErrorCode.NONE,
             member_id=member_id,
             generation_id=stepped.epoch,
-            protocol_type=PROTOCOL_TYPE,
+            protocol_type=CONSUMERS,
             protocol_name=request.protocols[0].name,
         )
 
@@ -95,7 +96,7 @@ class MixedProtocol:
     def _check_join(self, group: ConsumerGroupState, request: JoinGroupRequest) -> MemberSubscription:
         check_session(self._limits, request)
         names = [protocol.name for protocol in request.protocols]
-        if request.protocol_type != PROTOCOL_TYPE or not names or not _supports(group, names, request.member_id):
+        if request.protocol_type != CONSUMERS or not names or not _supports(group, names, request.member_id):
             raise GroupRefused(ErrorCode.INCONSISTENT_GROUP_PROTOCOL, f"the others share none of {', '.join(names)}")
         joined = group.members.get(request.member_id)
         if not (self._limits.upgrade or self._limits.downgrade or (joined is not None and joined.classic)):
@@ -138,6 +139,7 @@ class MixedProtocol:
             instance_id=request.group_instance_id,
             rack_id=None,
             client_id=request.client_id,
+            client_host=request.client_host,
             topics=tuple(sorted(set(subscription.topics))),
             rebalance_timeout_ms=rebalance_ms(request),
             assignor=None,
@@ -151,11 +153,11 @@ class MixedProtocol:
         member = require(group, request.member_id, request.group_instance_id)
         _require_generation(member, request.generation_id)
         chosen = _metadata(member).protocols[0][0]
-        named = (request.protocol_type or PROTOCOL_TYPE, request.protocol_name or chosen)
-        if named != (PROTOCOL_TYPE, chosen):
-            raise GroupRefused(ErrorCode.INCONSISTENT_GROUP_PROTOCOL, f"the member uses {chosen} ({PROTOCOL_TYPE})")
+        named = (request.protocol_type or CONSUMERS, request.protocol_name or chosen)
+        if named != (CONSUMERS, chosen):
+            raise GroupRefused(ErrorCode.INCONSISTENT_GROUP_PROTOCOL, f"the member uses {chosen} ({CONSUMERS})")
         assignment = assignment_bytes(member.current.assigned, names_of(group, self._topics))
-        response = SyncGroupResponse(ErrorCode.NONE, PROTOCOL_TYPE, chosen, assignment)
+        response = SyncGroupResponse(ErrorCode.NONE, CONSUMERS, chosen, assignment)
         self._timers.cancel((SYNC, group.group_id, request.member_id))
         self.touch(group, request.member_id, now_s)
         return Outcome(replies=[(waiter, response)])

@@ -47,9 +47,10 @@ class Outcome:
 
 class GroupLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds and times of groups, by their names in the settings. Seconds; ``retention_ms`` of committed offsets.
-    ``upgrade``: a classic group may become one of the consumer protocol while it has members; ``downgrade``: and the
-    other way round."""
+    ``groups_max``: of a broker, those with members or a generation, and those with offsets. ``upgrade``: a classic
+    group may become one of the consumer protocol while it has members; ``downgrade``: and the other way round."""
 
+    groups_max: int = 100_000
     size_max: int = 1_000
     consumer_size_max: int = 1_000
     upgrade: bool = True

@@ -92,7 +92,7 @@ def _classic(value: ClassicGroupValue) -> bytes:
         string(member.member_id)
         + string(member.instance_id)
         + string(member.client_id)
-        + string("")  # the client's host: handlers do not know which door a request came through
+        + string(member.client_host)
         + i32(member.rebalance_timeout_ms)
         + i32(member.session_timeout_ms)
         + octets(member.subscription)
@@ -108,7 +108,7 @@ def _member(value: MemberValue) -> bytes:
         + compact(value.instance_id)
         + compact(value.rack_id)
         + compact(value.client_id)
-        + compact("")
+        + compact(value.client_host)
         + compact_array(value.topics, compact)
         + compact(value.regex)
         + i32(value.rebalance_timeout_ms)
@@ -169,9 +169,9 @@ def _read_classic(reader: Reader) -> ClassicGroupValue:
 
 def _read_classic_member(reader: Reader) -> ClassicMemberValue:
     member_id, instance_id, client_id = reader.string(), reader.nullable_string(), reader.string()
-    reader.string()
-    rebalance, session = reader.i32(), reader.i32()
-    return ClassicMemberValue(member_id, instance_id, client_id, rebalance, session, reader.octets(), reader.octets())
+    host, rebalance, session = reader.string(), reader.i32(), reader.i32()
+    subscription, assignment = reader.octets(), reader.octets()
+    return ClassicMemberValue(member_id, instance_id, client_id, rebalance, session, subscription, assignment, host)
 
 
 def _read_group(reader: Reader) -> ConsumerGroupValue:
@@ -184,12 +184,14 @@ def _read_group(reader: Reader) -> ConsumerGroupValue:
 def _read_member(reader: Reader) -> MemberValue:
     reader.i16()
     instance_id, rack_id, client_id = reader.nullable_compact(), reader.nullable_compact(), reader.compact()
-    reader.compact()
+    client_host = reader.compact()
     topics, regex = reader.compact_array(reader.compact), reader.nullable_compact()
     rebalance_timeout_ms, assignor = reader.i32(), reader.nullable_compact()
     tagged = reader.tags().get(0)
     classic = None if tagged is None else _read_classic_metadata(Reader(tagged))
-    return MemberValue(instance_id, rack_id, client_id, tuple(topics), rebalance_timeout_ms, assignor, regex, classic)
+    return MemberValue(
+        instance_id, rack_id, client_id, tuple(topics), rebalance_timeout_ms, assignor, regex, classic, client_host
+    )
 
 
 def _read_classic_metadata(reader: Reader) -> ClassicMetadata | None:

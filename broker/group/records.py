@@ -60,6 +60,7 @@ class ClassicMemberValue(_Struct, frozen=True):
     session_timeout_ms: int
     subscription: bytes
     assignment: bytes
+    client_host: str = ""
 
 
 class ClassicGroupValue(_Struct, frozen=True):
@@ -100,6 +101,7 @@ class MemberValue(_Struct, frozen=True):
     assignor: str | None
     regex: str | None = None
     classic: ClassicMetadata | None = None
+    client_host: str = ""
 
 
 class TargetValue(_Struct, frozen=True):

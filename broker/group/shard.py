@@ -29,7 +29,7 @@ from ottla.client.group_protocol import (
 from . import consumer_group, migration, offsets
 from .classic import ClassicProtocol
 from .classic_rebalance import JOIN, PENDING, REVOKE, SESSION, SYNC, TimerKey
-from .classic_state import ClassicGroup
+from .classic_state import CONSUMERS, ClassicGroup
 from .consumer_state import ConsumerGroupState
 from .group_table import Group, GroupTable
 from .mixed import MixedProtocol
@@ -81,6 +81,7 @@ class Shard(GroupTable):
             return self._answer_mixed(group, request, waiter, new_id, now_s)
         upgrade: list[GroupRecord] = []
         if isinstance(request, JoinGroupRequest):
+            self.check_room(joins=True, group_id=request.group_id)
             if isinstance(group, ConsumerGroupState):
                 upgrade = self.forget_group(group)
                 group = None
@@ -143,6 +144,8 @@ class Shard(GroupTable):
         self, request: ConsumerGroupHeartbeatRequest, waiter: Waiter, new_id: str, now_s: float
     ) -> Outcome:
         """Raises GroupRefused."""
+        if request.member_epoch == JOIN_EPOCH:
+            self.check_room(joins=True, group_id=request.group_id)
         found = self.groups.get(request.group_id)
         before: list[GroupRecord] = []
         if isinstance(found, ClassicGroup):
@@ -243,6 +246,7 @@ class Shard(GroupTable):
     def commit(self, request: OffsetCommitRequest, waiter: Waiter, now_s: float, now_ms: int) -> Outcome:
         """Raises GroupRefused."""
         self._check_commit(request, now_s)
+        self.check_room(joins=False, group_id=request.group_id)
         records, results = offsets.commit(request, self.find_topic, now_ms, self.limits.metadata_bytes_max)
         return Outcome(records, [(waiter, OffsetCommitResponse(ErrorCode.NONE, results))])
 
@@ -261,7 +265,9 @@ class Shard(GroupTable):
     def fetch(self, request: OffsetFetchRequest, waiter: Waiter) -> Outcome:
         """Raises GroupRefused."""
         group = self.groups.get(request.group_id)
-        if isinstance(group, ConsumerGroupState) and request.member_epoch is not None:
+        if request.member_epoch is not None:
+            if not isinstance(group, ConsumerGroupState):
+                raise GroupRefused(ErrorCode.UNKNOWN_MEMBER_ID, f"there is no member {request.member_id}")
             consumer_group.check_epoch(group, request.member_id, request.member_epoch)
         found = offsets.fetch(self.offsets, request, self.find_topic)
         return Outcome(replies=[(waiter, OffsetFetchResponse(ErrorCode.NONE, found))])
@@ -271,7 +277,9 @@ class Shard(GroupTable):
         group = self.groups.get(request.group_id)
         if group is None and request.group_id not in self.offsets:
             raise GroupRefused(ErrorCode.GROUP_ID_NOT_FOUND, f"there is no group {request.group_id}")
-        read = self._read_topics(group)
+        if isinstance(group, ClassicGroup) and group.members and group.protocol_type != CONSUMERS:
+            raise GroupRefused(ErrorCode.NON_EMPTY_GROUP, f"{request.group_id} has {len(group.members)} members")
+        read = self.read_topics(group)
         held = self.offsets.of(request.group_id)
         results, gone = [], []
         for asked in request.partitions:
@@ -283,15 +291,6 @@ class Shard(GroupTable):
             results.append(CommittedPartition(asked.topic, asked.partition, error))
         records = list(offsets.tombstones(request.group_id, gone))
         return Outcome(records, [(waiter, OffsetDeleteResponse(ErrorCode.NONE, tuple(results)))])
-
-    @staticmethod
-    def _read_topics(group: Group | None) -> set[str] | None:
-        """What the members read; None where only they know: a classic member's subscription is its own bytes."""
-        if group is None or not group.members:
-            return set()
-        if isinstance(group, ClassicGroup):
-            return None
-        return {name for member in group.members.values() for name in member.said.topics}
 
     # --- time --------------------------------------------------------------------------------------------------------
 

@@ -60,7 +60,8 @@ records = st.one_of(
             maybe,
             st.integers(0, 2**50),
             st.lists(
-                st.builds(ClassicMemberValue, texts, maybe, texts, ints, ints, st.binary(), st.binary()), max_size=3
+                st.builds(ClassicMemberValue, texts, maybe, texts, ints, ints, st.binary(), st.binary(), texts),
+                max_size=3,
             ).map(tuple),
         ),
     ),
@@ -84,6 +85,7 @@ records = st.one_of(
             maybe,
             st.none()
             | st.builds(ClassicMetadata, ints, st.lists(st.tuples(texts, st.binary()), max_size=3).map(tuple)),
+            texts,
         ),
     ),
     st.builds(
