@@ -252,22 +252,22 @@ def _note(decision: Decision, request: ConsumerGroupHeartbeatRequest, member_id:
     names, regex = request.subscribed_topic_names, request.subscribed_topic_regex
     if request.member_epoch == JOIN_EPOCH:  # it says everything: what is not there, it does not want
         names, regex = names or (), regex or ""
-    topics = None if names is None else tuple(sorted(set(names)))
-    if regex is not None:
-        said = msgspec.structs.replace(said, regex=regex or None)
-    said = msgspec.structs.replace(said, classic=None)
     told = {
         "instance_id": request.instance_id,
         "rack_id": request.rack_id,
         "client_id": request.client_id or None,
         "client_host": request.client_host or None,
-        "topics": topics,
+        "topics": None if names is None else tuple(sorted(set(names))),
         "rebalance_timeout_ms": request.rebalance_timeout_ms,
         "assignor": request.server_assignor,
     }
-    newer = msgspec.structs.replace(said, **{name: value for name, value in told.items() if value is not None})
-    if member is None or newer != member.said:
-        decision.write_member(MEMBER, member_id, newer)
+    new = {name: value for name, value in told.items() if value is not None and value != getattr(said, name)}
+    if regex is not None and (regex or None) != said.regex:
+        new["regex"] = regex or None
+    if said.classic is not None:
+        new["classic"] = None
+    if new or member is None:
+        decision.write_member(MEMBER, member_id, msgspec.structs.replace(said, **new))
 
 
 def _set_of(topics: Iterable[TopicPartitions]) -> Partitions:

@@ -178,7 +178,7 @@ class Shard(GroupTable):
             return replies
 
         outcome = Outcome([*before, *records], [(waiter, response)], accept)
-        return self._watched(outcome, request.group_id, now_s)
+        return self._watched(outcome, request.group_id, now_s) if outcome.records else outcome
 
     def _leave(self, group: ConsumerGroupState, request: ConsumerGroupHeartbeatRequest, waiter: Waiter) -> Outcome:
         records = consumer_group.leave(group, request)
