@@ -254,6 +254,7 @@ class ClassicMembership:
         if self._subscribed.pattern is not None:
             with contextlib.suppress(OttlaError):
                 await self._subscribed.look()
+        self._subscribed.note()
         told = encode_subscription(MemberSubscription(self._subscribed.topics, self._owned, self._owned_in))
         request = JoinGroupRequest(
             group_id=about.group,
@@ -281,6 +282,7 @@ class ClassicMembership:
             except ValueError:  # not a consumer: it gets nothing
                 members[member.member_id] = MemberSubscription(())
         partitions = await self._count({topic for member in members.values() for topic in member.topics})
+        self._subscribed.note()
         assignment = assignor.assign(members, partitions)
         return tuple(MemberAssignment(name, encode_assignment(assignment.get(name, NOTHING))) for name in members)
 

@@ -1,5 +1,7 @@
 """What a consumer subscribes to: topics by their names, or by a regular expression that is looked up in metadata."""
 
+from ottla.log.model import TopicId
+
 from .cluster import Cluster
 
 
@@ -10,16 +12,21 @@ class Subscribed:
         self._cluster = cluster
         self.pattern = pattern
         self.topics = topics
-        self._seen: object = None
+        self._noted: list[tuple[str, TopicId | None, int]] | None = None
 
     async def look(self) -> bool:
-        """Ask how the topics are; whether they are others, or have more partitions, than at the last look. Raises
+        """Ask how the topics are; whether they are others, or have more partitions, than were noted. Raises
         ConnectFailed."""
         if self.pattern is None:
             await self._cluster.refresh(self.topics)
         else:
             self.topics = await self._cluster.matching(self.pattern)
+        return self._noted is not None and self._noted != self._state()
+
+    def note(self) -> None:
+        """The topics, as they are known, are acted upon now."""
+        self._noted = self._state()
+
+    def _state(self) -> list[tuple[str, TopicId | None, int]]:
         known = [(name, self._cluster.known_topic(name)) for name in self.topics]
-        seen = [(name, found.topic_id, len(found.partitions)) for name, found in known if found is not None]
-        before, self._seen = self._seen, seen
-        return before is not None and before != seen
+        return [(name, found.topic_id, len(found.partitions)) for name, found in known if found is not None]

@@ -6,6 +6,7 @@ give up is taken away first, and given to the next only when the member has said
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -252,7 +253,7 @@ def _note(decision: Decision, request: ConsumerGroupHeartbeatRequest, member_id:
     names, regex = request.subscribed_topic_names, request.subscribed_topic_regex
     if request.member_epoch == JOIN_EPOCH:  # it says everything: what is not there, it does not want
         names, regex = names or (), regex or ""
-    told = {
+    told: dict[str, object] = {
         "instance_id": request.instance_id,
         "rack_id": request.rack_id,
         "client_id": request.client_id or None,
@@ -261,7 +262,9 @@ def _note(decision: Decision, request: ConsumerGroupHeartbeatRequest, member_id:
         "rebalance_timeout_ms": request.rebalance_timeout_ms,
         "assignor": request.server_assignor,
     }
-    new = {name: value for name, value in told.items() if value is not None and value != getattr(said, name)}
+    new: dict[str, Any] = {
+        name: value for name, value in told.items() if value is not None and value != getattr(said, name)
+    }
     if regex is not None and (regex or None) != said.regex:
         new["regex"] = regex or None
     if said.classic is not None:

@@ -7,7 +7,6 @@ from typing import Any
 import structlog
 
 from ottla.client.error_codes import ErrorCode
-from ottla.client.topic_pattern import matching
 from ottla.log.chance import Chance, new_id
 from ottla.log.clock import Clock
 from ottla.log.errors import LogError
@@ -18,6 +17,7 @@ from ..replica import Replica
 from ..replica_manager import ReplicaManager
 from .hosted import HostedShard
 from .internal_topic import INTERNAL_TOPIC, partition_of
+from .matched_topics import MatchedTopics
 from .outcome import GroupLimits, GroupRefused
 from .shard import Shard
 
@@ -25,8 +25,6 @@ log = structlog.get_logger(__name__)
 
 LOOK_S = 1.0
 """How often is looked for partitions that this broker leads now, or leads no more: a request looks at once."""
-PATTERNS_MAX = 1_000
-"""So many regular expressions are remembered with the topics that they mean."""
 
 
 class GroupCoordinator:
@@ -52,8 +50,7 @@ class GroupCoordinator:
         self._loading: dict[int, asyncio.Task[None]] = {}
         self._creating: asyncio.Task[None] | None = None
         self._seen: MetadataImage | None = None
-        self._matched_in: object = None
-        self._matched: dict[str, tuple[str, ...]] = {}  # names by regular expression, of those topics
+        self._matched = MatchedTopics()
         self._version = 0
 
     @property
@@ -179,12 +176,7 @@ class GroupCoordinator:
 
     def matching(self, pattern: str) -> tuple[str, ...]:
         """The names of topics, in the newest image, that a valid regular expression means."""
-        topics = self._manager.image.topics
-        if self._matched_in is not topics or len(self._matched) > PATTERNS_MAX:
-            self._matched_in, self._matched = topics, {}
-        if pattern not in self._matched:
-            self._matched[pattern] = matching(pattern, topics)
-        return self._matched[pattern]
+        return self._matched.names(pattern, self._manager.image.topics)
 
     def _look_at_topics(self) -> None:
         """Tell the shards that topics may have changed: groups look again with their next heartbeats."""

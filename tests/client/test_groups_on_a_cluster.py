@@ -142,6 +142,19 @@ async def test_topics_by_pattern_those_too_that_come_later(
         assert set(seen.values()) == {1}
 
 
+async def test_a_classic_member_reads_the_partitions_that_its_topic_grows_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ottla.client.classic_membership.METADATA_AGE_S", 0.1)
+    async with cluster(nodes=1, group_min_session_timeout_ms=1000) as servers, connect(servers) as client:
+        await client.admin.create_topic("t", 2)
+        async with client.consumer("t", group="g", **CLASSIC[0]) as consumer:
+            task = asyncio.create_task(handle(consumer, Counter()))
+            await until(lambda: len(consumer.assignment) == 2)
+            await client.admin.grow_topic("t", 6)
+            await until(lambda: len(consumer.assignment) == 6)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_what_a_consumer_by_pattern_cannot_do() -> None:
     async with cluster(nodes=1) as servers, connect(servers) as client:
         for wrong in ({"pattern": "("}, {"pattern": "a", "partitions": [1]}, {"pattern": "a", "start": 5}):

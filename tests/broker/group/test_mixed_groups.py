@@ -460,6 +460,21 @@ def test_a_downgrade_waits_until_all_are_in_one_epoch_so_that_nobody_loses_its_w
     assert had[1] <= second.owned
 
 
+def test_a_member_that_was_silent_while_its_group_changed_back_joins_again() -> None:
+    here = world()
+    (first,) = settled_classics(here, "a")
+    new = Reader(here, "new")
+    settle(new, first)
+    for _ in range(50):
+        here.wait(1)
+        first.step()
+    assert classic_group(here).state is State.STABLE
+    assert new.beat() is ErrorCode.UNKNOWN_MEMBER_ID
+    settle(new, first)
+    assert {len(new.owned), len(first.owned)} == {3}
+    assert consumer_group(here).members["new"].current.epoch == new.epoch
+
+
 def test_members_that_are_no_consumers_cannot_change_over() -> None:
     here = world()
     protocols = (JoinProtocol("default", b"not a subscription"),)
