@@ -165,7 +165,7 @@ def downgrade(group: ConsumerGroupState, topics: Topics) -> ClassicGroup:
             protocols=tuple(JoinProtocol(name, data) for name, data in metadata.protocols),
             assignment=assignment_bytes(member.held, names),
         )
-    classic.protocol = classic.choose_protocol() if classic.common() else None
+    classic.protocol = classic.choose_protocol()
     return classic
 
 
