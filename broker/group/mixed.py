@@ -162,17 +162,27 @@ class MixedProtocol:
         self.touch(group, request.member_id, now_s)
         return Outcome(replies=[(waiter, response)])
 
-    def heartbeat(self, group: ConsumerGroupState, request: HeartbeatRequest, waiter: Waiter, now_s: float) -> Outcome:
+    def heartbeat(
+        self,
+        group: ConsumerGroupState,
+        request: HeartbeatRequest,
+        waiter: Waiter,
+        topics_changed: bool,
+        now_s: float,
+    ) -> Outcome:
         """REBALANCE_IN_PROGRESS: a join would bring the member on, and must come in time. Raises GroupRefused."""
         member = require(group, request.member_id, request.group_instance_id)
         _require_generation(member, request.generation_id)
         self.touch(group, request.member_id, now_s)
-        if not _should_join(group, request.member_id, member):
-            return Outcome(replies=[(waiter, HeartbeatResponse(ErrorCode.NONE))])
+        decision = Decision(group)
+        if topics_changed:
+            retarget(decision, self._topics, changed=False)
+        if not _should_join(decision.group, request.member_id, member):
+            return Outcome(decision.records, [(waiter, HeartbeatResponse(ErrorCode.NONE))])
         key = (REVOKE, group.group_id, request.member_id)
         if key not in self._timers:
             self._timers.set(key, now_s + member.said.rebalance_timeout_ms / 1000)
-        return Outcome(replies=[(waiter, HeartbeatResponse(ErrorCode.REBALANCE_IN_PROGRESS))])
+        return Outcome(decision.records, [(waiter, HeartbeatResponse(ErrorCode.REBALANCE_IN_PROGRESS))])
 
     def leave(self, group: ConsumerGroupState, request: LeaveGroupRequest, waiter: Waiter) -> Outcome:
         """All that can leave do, in one epoch."""

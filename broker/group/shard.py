@@ -107,30 +107,28 @@ class Shard(GroupTable):
         self, group: ConsumerGroupState, request: CLASSIC_REQUESTS, waiter: Waiter, new_id: str, now_s: float
     ) -> Outcome:
         """Classic members of a consumer group. Raises GroupRefused."""
+        version, group_id = self.topics_version, request.group_id
+        changed = self.seen_topics.get(group_id) != version
         if isinstance(request, SyncGroupRequest):
-            outcome = self.mixed.sync(group, request, waiter, now_s)
-        elif isinstance(request, HeartbeatRequest):
-            outcome = self.mixed.heartbeat(group, request, waiter, now_s)
-        elif isinstance(request, LeaveGroupRequest):
-            outcome = self.mixed.leave(group, request, waiter)
+            return self._watched(self.mixed.sync(group, request, waiter, now_s), group_id, now_s)
+        if isinstance(request, LeaveGroupRequest):
+            return self._watched(self.mixed.leave(group, request, waiter), group_id, now_s)
+        if isinstance(request, HeartbeatRequest):
+            outcome = self.mixed.heartbeat(group, request, waiter, changed, now_s)
         else:
-            version = self.topics_version
-            changed = self.seen_topics.get(request.group_id) != version
             outcome = self.mixed.join(group, request, waiter, new_id, changed, now_s)
-            if (taken_in := outcome.accept) is not None:
+            if outcome.accept is None:
+                return outcome  # it has its id, and is not in yet
+        return self._watched(outcome, group_id, now_s, version)
 
-                def accept() -> list[Reply]:
-                    self.seen_topics[request.group_id] = version
-                    return taken_in()
-
-                outcome.accept = accept
-        return self._watched(outcome, request.group_id, now_s)
-
-    def _watched(self, outcome: Outcome, group_id: str, now_s: float) -> Outcome:
-        """With what follows when members of a consumer group have come or gone."""
+    def _watched(self, outcome: Outcome, group_id: str, now_s: float, version: int | None = None) -> Outcome:
+        """With what follows when members of a consumer group have come, gone or gone on. ``version``: of the topics
+        that the target is made for."""
         accept = outcome.accept
 
         def then() -> list[Reply]:
+            if version is not None:
+                self.seen_topics[group_id] = version
             self.rebalances += any(r.key == GroupKey(TARGET, group_id) for r in outcome.records)
             self._watch_downgrade(group_id, now_s)
             return accept() if accept is not None else []

@@ -1,6 +1,7 @@
 """A member of the classic protocol as a client would be, one request at a time."""
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, field
 
 from ottla.broker.group.classic_state import ClassicGroup, State
 from ottla.client.assignors import ASSIGNORS, MemberSubscription
@@ -26,6 +27,8 @@ from ottla.log.model import TopicIdPartition, TopicPartition
 
 from .worlds import GROUP, World
 
+SERIAL = itertools.count()
+"""Tells processes apart that have the same name, one after the other."""
 OUT, JOINING, JOINED, SYNCING, GIVEN, IN = "out", "joining", "joined", "syncing", "given", "in"
 
 
@@ -46,6 +49,7 @@ class ClassicReader:
     waiter: object = None
     joined: JoinGroupResponse | None = None
     attempts: int = 0
+    serial: int = field(default_factory=SERIAL.__next__)
 
     @property
     def cooperative(self) -> bool:
@@ -82,7 +86,7 @@ class ClassicReader:
 
     def _ask(self, request, phase: str, lost: bool):
         self.attempts += 1
-        self.waiter = f"{self.name}:{id(self)}:{self.attempts}"
+        self.waiter = f"{self.name}:{self.serial}:{self.attempts}"
         answer = self.world.ask(request, self.waiter)
         if lost:
             self.phase = OUT

@@ -421,6 +421,19 @@ def test_a_consumer_group_stays_one_without_the_downgrade() -> None:
     assert len(first.owned) == 6
 
 
+def test_classic_members_of_a_consumer_group_are_told_of_partitions_that_come() -> None:
+    here = world(2, downgrade=False)
+    (first,) = settled_classics(here, "a")
+    new = Reader(here, "new")
+    settle(new, first)
+    new.leave()
+    settle(first)
+    here.topics["t"] = (topic_id("t"), 5)
+    here.topics_changed()
+    settle(first)
+    assert len(first.owned) == 5
+
+
 def test_a_downgrade_that_a_coordinator_did_not_finish_is_finished_by_the_next() -> None:
     here = world()
     first, second = settled_classics(here, "a", "b")
