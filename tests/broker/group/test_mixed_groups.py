@@ -565,3 +565,12 @@ def test_a_pattern_that_would_take_for_ever_elsewhere_does_not() -> None:
     here = world()
     here.topics["a" * 60 + "b"] = (topic_id("a"), 1)
     assert topics_of(by_pattern(here, "(a+)+|(a|aa)*")) == set()
+
+
+@pytest.mark.parametrize("pattern", [None, ""])
+def test_no_pattern_and_an_empty_one_mean_no_topics(pattern: str | None) -> None:
+    here = world()
+    here.topics["u"] = (topic_id("u"), 1)
+    assert topics_of(by_pattern(here, pattern, ("t",))) == {"t"}
+    here.shard.groups.clear()
+    assert topics_of(by_pattern(here, pattern)) == set(), "who subscribes to nothing is a member all the same"
