@@ -21,6 +21,7 @@ ENVIRONMENT_PREFIX = "OTTLA_"
 CLIENT_VARIABLES = frozenset({"OTTLA_SERVERS", "OTTLA_CLIENT_RACK"})
 """Variables of the command line and the SDK, which a node does not read."""
 
+MIGRATION_POLICIES = ("bidirectional", "upgrade", "downgrade", "disabled")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 OFF = "off"
 """In place of an address: this door is not opened."""
@@ -73,7 +74,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     offsets_retention_check_interval_ms: _Milliseconds = 600_000
     offsets_commit_timeout_ms: _Milliseconds = 5_000  # how long an answer waits for what it rests on to be committed
     offset_metadata_max_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] = 4_096  # of the text beside an offset
-    group_max_size: _Count = 1_000  # members of one group
+    group_max_groups: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 100_000  # that a broker coordinates
+    group_max_size: _Count = 1_000  # members of one group of the classic protocol
+    group_consumer_max_size: _Count = 1_000  # of the consumer protocol
+    group_consumer_migration_policy: str = "bidirectional"  # which way a group with members may change its protocol
     group_min_session_timeout_ms: _Milliseconds = 6_000  # that a member of the classic protocol may ask for
     group_max_session_timeout_ms: _Milliseconds = 1_800_000
     group_initial_rebalance_delay_ms: Annotated[int, msgspec.Meta(ge=0, le=86_400_000)] = 500
@@ -260,6 +264,11 @@ def _check(settings: Settings) -> None:
         raise ConfigError("group.consumer.heartbeat.interval.ms must be below group.consumer.session.timeout.ms.")
     if settings.group_min_session_timeout_ms > settings.group_max_session_timeout_ms:
         raise ConfigError("group.min.session.timeout.ms must not be above group.max.session.timeout.ms.")
+    if settings.group_consumer_migration_policy.lower() not in MIGRATION_POLICIES:
+        raise ConfigError(
+            f"group.consumer.migration.policy is {settings.group_consumer_migration_policy!r}, "
+            f"not one of {', '.join(MIGRATION_POLICIES)}."
+        )
     if settings.log_level.lower() not in LOG_LEVELS:
         raise ConfigError(f"log.level is {settings.log_level!r}, not one of {', '.join(LOG_LEVELS)}.")
     if len(settings.join_addresses) > 7:

@@ -104,7 +104,7 @@ class HostedShard:
         if not self.leads:
             return False
         self.end = self.replica.log.log_end_offset
-        self.state.loaded(self._clock.monotonic())
+        self.state.loaded(self._clock.monotonic(), self._clock.now_ms())
         self.loaded = True
         self._arm()
         log.info(
