@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from ottla.client.error_codes import ErrorCode
 from ottla.client.group_protocol import (
+    CLASSIC,
     CommitPartition,
     CommittedPartition,
     ConsumerGroupDescribeRequest,
@@ -259,7 +260,7 @@ def _classic(group: DescribedGroup, version: int, operations: bool) -> Fields:
                 "member_id": member.member_id,
                 "group_instance_id": member.group_instance_id,
                 "client_id": member.client_id,
-                "client_host": "",
+                "client_host": _host(member.client_host),
                 "member_metadata": member.metadata,
                 "member_assignment": member.assignment,
             }
@@ -312,13 +313,18 @@ def _consumer(view: BrokerView, member: DescribedConsumer) -> Fields:
         "rack_id": member.rack_id,
         "member_epoch": member.member_epoch,
         "client_id": member.client_id,
-        "client_host": "",
+        "client_host": _host(member.client_host),
         "subscribed_topic_names": member.subscribed_topic_names,
-        "subscribed_topic_regex": None,
+        "subscribed_topic_regex": member.subscribed_topic_regex or None,
         "assignment": {"topic_partitions": _assigned(view, member.assignment)},
         "target_assignment": {"topic_partitions": _assigned(view, member.target_assignment)},
-        "member_type": 1,
+        "member_type": 0 if member.member_type == CLASSIC else 1,
     }
+
+
+def _host(host: str) -> str:
+    """As Java shows an address without a name."""
+    return f"/{host}" if host else ""
 
 
 def _assigned(view: BrokerView, assignment: tuple[TopicPartitions, ...]) -> list[Fields]:

@@ -68,7 +68,7 @@ def _coordinator(
 
 
 async def join_group(view: BrokerView, caller: Caller, header: Header, request: Entity) -> Fields:
-    """Versions below 4 do not know that a member's id is given out before it joins: it takes two steps here."""
+    """Versions below 4 do not know that a member's id is given out before it joins."""
     session_timeout_ms = milliseconds(request.session_timeout)
     rebalance = field(request, "rebalance_timeout")
     join = JoinGroupRequest(
@@ -81,12 +81,11 @@ async def join_group(view: BrokerView, caller: Caller, header: Header, request: 
         protocols=tuple(JoinProtocol(each.name, bytes(each.metadata)) for each in request.protocols),
         reason=field(request, "reason") or "",
         client_id=header.client_id,
+        client_host=caller.host,
+        needs_member_id=header.version >= MEMBER_ID_REQUIRED_SINCE,
     )
     try:
         joined = await view.ask(join, JoinGroupResponse, checked=True)
-        if joined.error is ErrorCode.MEMBER_ID_REQUIRED and header.version < MEMBER_ID_REQUIRED_SINCE:
-            join.member_id = joined.member_id
-            joined = await view.ask(join, JoinGroupResponse, checked=True)
     except Refused as refused:
         joined = JoinGroupResponse(refused.error, message=str(refused))
     nothing = None if header.version >= NULL_PROTOCOL_SINCE else ""
@@ -160,7 +159,7 @@ async def leave_group(view: BrokerView, caller: Caller, header: Header, request:
 
 
 async def consumer_group_heartbeat(view: BrokerView, caller: Caller, header: Header, request: Entity) -> Fields:
-    """An empty pattern is none."""
+    """An absent pattern is as it was, an empty one is none."""
     timeout_ms = milliseconds(request.rebalance_timeout)
     owned = request.topic_partitions
     beat = ConsumerGroupHeartbeatRequest(
@@ -171,12 +170,13 @@ async def consumer_group_heartbeat(view: BrokerView, caller: Caller, header: Hea
         rack_id=request.rack_id,
         rebalance_timeout_ms=None if timeout_ms < 0 else timeout_ms,
         subscribed_topic_names=request.subscribed_topic_names,
-        subscribed_topic_regex=field(request, "subscribed_topic_regex") or None,
+        subscribed_topic_regex=field(request, "subscribed_topic_regex"),
         server_assignor=request.server_assignor,
         topic_partitions=None
         if owned is None
         else tuple(TopicPartitions(id_of(each.topic_id) or "", each.partitions) for each in owned),  # type: ignore[arg-type]
         client_id=header.client_id,
+        client_host=caller.host,
     )
     try:
         answer = await view.ask(beat, ConsumerGroupHeartbeatResponse, checked=True)
