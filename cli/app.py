@@ -32,6 +32,7 @@ def make_app() -> typer.Typer:
     app.add_typer(dev_app(), name="dev")
     app.command("health", help="Is every node ready? Exit code 0 if so.")(_health)
     app.command("status", help="Nodes, quorum, partitions in trouble, disk.")(_status)
+    app.command("doctor", help="What is wrong, and what to do about it. Exit code 1 if something is.")(_doctor)
     app.add_typer(node_app(), name="node")
     app.add_typer(topic_app(), name="topic")
     app.add_typer(group_app(), name="group")
@@ -114,6 +115,12 @@ def _health(
     from .health import check
 
     return check(servers, watch=watch, exit_when_healthy=exit_when_healthy, timeout_s=timeout, output=output)
+
+
+def _doctor(servers: Servers = DEFAULT_SERVERS, output: OutputOption = Output.table) -> int:
+    from .doctor import show_doctor
+
+    return show_doctor(servers, output)
 
 
 def _status(servers: Servers = DEFAULT_SERVERS, watch: Watch = False, output: OutputOption = Output.table) -> None:
