@@ -16,7 +16,7 @@ from typing import Protocol, cast
 import structlog
 
 from ..watchdog import Watchdog
-from .frames import FrameReader
+from .frames import FrameReader, SpokeHttp
 from .header import Header, read_header
 from .versions import ApiKey
 from .wire import INT32, Malformed
@@ -26,6 +26,10 @@ log = structlog.get_logger(__name__)
 Parts = Sequence[bytes | memoryview]
 """A response, header and all, in pieces that are written one after the other and never joined if they are large."""
 JOINED_BYTES_MAX = 16 << 10
+WRONG_DOOR = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\n"
+    b"OTTLA-WRONG-PORT: this port speaks Kafka's protocol. HTTP has a port of its own, 7080 unless it was set.\r\n"
+)
 
 
 class Caller:
@@ -296,7 +300,12 @@ class Connection(asyncio.BufferedProtocol):
         if not self._closing:
             level = log.info if isinstance(error, Hangup) else log.warning
             level("kafka.hung_up", why=str(error), client=self.caller.client_id, host=self.caller.host)
-        self._abort()
+        if isinstance(error, SpokeHttp) and self._transport is not None and not self._closing:
+            self._closing = True
+            self._transport.write(WRONG_DOOR)
+            self._transport.close()
+        else:
+            self._abort()
 
     def _abort(self) -> None:
         self._closing = True

@@ -14,6 +14,10 @@ SMALLEST_REQUEST = 10
 """Key, version, correlation id and the length of a client's name."""
 
 
+class SpokeHttp(Malformed):
+    """The client came to the wrong door, and can be told so in its own words."""
+
+
 class FrameReader:
     """One connection's requests. ``shared``: used between ``buffer`` and ``received`` only, which must follow each
     other without another reader's calls between them."""
@@ -86,7 +90,7 @@ class FrameReader:
         if SMALLEST_REQUEST <= length <= self._bytes_max:
             return length
         if INT32.pack(length) in (b"GET ", b"POST", b"HEAD", b"PUT "):
-            raise Malformed("this is HTTP: HTTP has a port of its own")
+            raise SpokeHttp("this is HTTP: HTTP has a port of its own")
         if INT32.pack(length)[:2] == b"\x16\x03":
             raise Malformed("this is TLS, which this port does not speak")
         raise Malformed(f"a request of {length} bytes: {SMALLEST_REQUEST} to {self._bytes_max} are taken")

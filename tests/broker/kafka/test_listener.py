@@ -1,6 +1,8 @@
 """Where the port is, and where clients are sent."""
 
 import socket
+import urllib.error
+import urllib.request
 from datetime import timedelta
 from typing import Any
 
@@ -130,6 +132,13 @@ def test_zstd_needs_a_version_of_produce_that_knows_it(three: LocalCluster) -> N
         for version, code in ((6, 76), (7, 0)):
             [result] = connection.ask(produce(version, records=batch)).responses[0].partition_responses
             assert result.error_code == code
+
+
+def test_http_at_this_door_is_told_where_to_go(three: LocalCluster) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"http://{three.kafka_servers[0]}/metrics", timeout=10)
+    assert refused.value.code == 400
+    assert b"OTTLA-WRONG-PORT" in refused.value.read()
 
 
 def test_a_node_without_the_door_leads_what_kafka_clients_cannot_see() -> None:
