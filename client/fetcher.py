@@ -251,8 +251,7 @@ class Fetcher:
 
     def _looked_up(self, partition: Partition, answer: OffsetResult | OttlaError) -> None:
         if isinstance(answer, OffsetResult):
-            partition.position = partition.fetch_offset = answer.offset
-            partition.lookup = None
+            partition.looked_up(answer.offset)
             return
         self._exchange.last_problem = answer
         if answer.retriable:

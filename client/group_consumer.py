@@ -130,8 +130,21 @@ class GroupConsumer(Generic[K, V]):
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def __aiter__(self) -> Self:
-        return self
+    def __aiter__(self) -> AsyncIterator[ConsumerRecord[K, V]]:
+        return self._records()
+
+    async def _records(self) -> AsyncIterator[ConsumerRecord[K, V]]:
+        """As ``__anext__`` again and again, without a coroutine for each."""
+        await self._ready()
+        hand = self._hand
+        while True:
+            for record in self._reader.here():
+                hand.record = record
+                yield record
+                if hand.calls:
+                    self._parts.handler_is_back()
+            self._parts.handler_is_back()
+            await self._reader.turn()
 
     async def __anext__(self) -> ConsumerRecord[K, V]:
         """The next record, waited for without end; the one before it is finished. Raises CorruptBatchError,
@@ -139,7 +152,7 @@ class GroupConsumer(Generic[K, V]):
         ``seek`` goes on; and what ended the membership for good."""
         await self._ready()
         record = self._reader.take() or await self._reader.next()
-        self._hand.take(record)
+        self._hand.record = record
         return record
 
     async def batches(self, max_records: int = 500, max_wait: float = 0.2) -> AsyncIterator[list[ConsumerRecord[K, V]]]:
@@ -250,7 +263,6 @@ class GroupConsumer(Generic[K, V]):
         if offset < 0:
             raise ConfigError(f"offset is {offset}.", hint="Offsets begin at 0.")
         target = self._partition(topic, partition)
-        self._reader.drop((target,))
         self._parts.take_back([target])
         self._hand.forget((target.key,))
         self._fetcher.seek(target, Offset(offset))
@@ -258,7 +270,6 @@ class GroupConsumer(Generic[K, V]):
     def pause(self, *keys: tuple[str, int]) -> None:
         """Hand out no more of these (topic, partition), all if none is named, until ``resume``."""
         partitions = self._named(keys)
-        self._reader.drop(partitions)
         self._parts.take_back(partitions)
         self._fetcher.pause(partitions)
 

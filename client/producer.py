@@ -82,6 +82,7 @@ class Producer(Generic[K, V]):
         self._encoding = encoding if encoding != Encoding() else None
         self._tally = Tally(cluster.clock.monotonic())
         self._cluster = cluster
+        self._clock = cluster.clock
         self._options = options
         self._accumulator: Accumulator[asyncio.Future[Any]] = Accumulator(options.limits())
         self._topics: dict[str, _Topic] = {}
@@ -194,13 +195,15 @@ class Producer(Generic[K, V]):
         self, topic: str, value: Any, key: Any, headers: HeadersLike, partition: int | None, timestamp_ms: int | None
     ) -> RecordFuture:
         sender = self._sender or self._started()
-        size = _size(value, "value") + _size(key, "key")
+        size = len(value) if type(value) is bytes else _size(value, "value")
+        if key is not None:
+            size += _size(key, "key")
         fields: tuple[Header, ...] = ()
         if headers:
             fields = header_list(headers)
             size += sum(_header_size(name, content) for name, content in fields)
         if timestamp_ms is None:
-            timestamp_ms = self._cluster.clock.now_ms()
+            timestamp_ms = self._clock.now_ms()
         elif not 0 <= timestamp_ms < 1 << 63:  # in a batch it would fail the records beside it, too
             message = f"timestamp_ms is {timestamp_ms}, not milliseconds since 1970 in 63 bits."
             raise RequestFailed(ErrorCode.INVALID_TIMESTAMP, message)
@@ -208,15 +211,26 @@ class Producer(Generic[K, V]):
         if known is None:
             known = self._topics[topic] = _Topic(topic, StickyChoice(self._cluster.chance.randbelow))
         future: RecordFuture = asyncio.get_running_loop().create_future()
-        record = _Record(key, value, fields, partition, timestamp_ms, size, future)
         layout = None if known.staged else self._layout(known)
-        if layout is None:
-            self._stage(known, record)
-        elif self._append(known, layout, record):
-            sender.wake()
+        batch = None if key is not None or partition is not None or layout is None else self._open(known, layout, size)
+        if batch is not None:
+            self._accumulator.join(batch, None, value, fields, timestamp_ms, future, size)
+        else:
+            record = _Record(key, value, fields, partition, timestamp_ms, size, future)
+            if layout is None:
+                self._stage(known, record)
+            elif self._append(known, layout, record):
+                sender.wake()
         self._tally.sent += 1
         self._tally.sent_bytes += size
         return future
+
+    def _open(self, topic: _Topic, layout: _Layout, size: int) -> ProducerBatch | None:
+        """The batch that the topic's records without a key go to now, if there is room."""
+        current = topic.sticky.partition
+        if current is None or current not in layout.available:
+            return None
+        return self._accumulator.open_batch(layout.targets[current], size, layout.max_message_bytes)
 
     def _append(self, topic: _Topic, layout: _Layout, record: _Record) -> bool:
         key, value, headers, chosen, timestamp_ms, size, future = record
@@ -353,10 +367,11 @@ class Producer(Generic[K, V]):
         topic, partition = self._names[batch.target.topic_id], batch.target.partition
         offset = base_offset
         self._tally.stored(len(batch.waiters), self._cluster.clock.monotonic() - batch.begun_s)
+        new, kind = tuple.__new__, RecordMetadata  # twice as fast as calling it, and this is once a record
         for future, timestamp_ms in batch.waiters:
             if not future.done():
                 stored_ms = timestamp_ms if log_append_time_ms is None else log_append_time_ms
-                future.set_result(RecordMetadata(topic, partition, offset, stored_ms))
+                future.set_result(new(kind, (topic, partition, offset, stored_ms)))
             if offset is not None:
                 offset += 1
         self._progress.set()

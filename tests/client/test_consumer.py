@@ -1,6 +1,7 @@
 """The consumer: every record once and in order, from where it was told, never more in memory than it may."""
 
 import asyncio
+import struct
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from ottla.client.consumer import Consumer, ConsumerRecord, LogTruncated
 from ottla.client.error_codes import ErrorCode
 from ottla.client.errors import ConfigError, CorruptBatchError, RequestFailed, TopicNotFound
 from ottla.client.protocol import FetchRequest
+from ottla.log.checksum import crc32c
 from ottla.log.model import LeaderEpoch, Offset, TopicPartition
-from ottla.log.records import BatchBuilder, RecordBatch
+from ottla.log.records import CRC_START, HEADER_SIZE, BatchBuilder, RecordBatch
 from tests.client.fake_broker import FakeCluster, Topic
 
 SECONDS_MAX = 8
@@ -265,9 +267,11 @@ async def test_a_damaged_batch_is_named_and_can_be_passed(damage: str) -> None:
             data[-1] ^= 1
         else:
             builder = BatchBuilder()
-            builder._parts.append(b"not a record")
-            builder.record_count = 5
+            for _ in range(5):
+                builder.append(None, b"v", timestamp_ms=1)
             data = bytearray(builder.build())
+            data[HEADER_SIZE] += 2  # the first record says that it is longer than it is
+            struct.pack_into(">I", data, 17, crc32c(data[CRC_START:]))
             data[:61] = RecordBatch.parse(bytes(data)).stamped_header(Offset(5), LeaderEpoch(0))
         batches[1] = RecordBatch.parse(bytes(data))
         async with client.consumer("t") as consumer:
