@@ -32,7 +32,8 @@ REMEMBERED_BATCHES = 5
 class Accumulator(Generic[WaiterT]):
     """All partitions of one producer.
 
-    Invariants: a batch is in exactly one of one partition's ``waiting`` and ``sent``, or resolved; batch numbers rise
+    Invariants: a batch is in exactly one of one partition's ``waiting`` and ``sent``, or resolved; only the last of the
+    waiting ones may not be closed; batch numbers rise
     along ``sent`` and then ``waiting``; ``buffered_bytes`` is the sum over unresolved batches.
     """
 
@@ -333,6 +334,7 @@ class Accumulator(Generic[WaiterT]):
             self.identity = None  # other partitions may go on under it; this one needs another
 
     def _resolve(self, queue: PartitionQueue[WaiterT], batch: Batch[WaiterT]) -> None:
+        batch.is_closed = True
         if batch in queue.sent:
             queue.sent.remove(batch)
         else:

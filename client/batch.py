@@ -34,7 +34,7 @@ class Limits:
 
 
 class Batch(Generic[WaiterT]):
-    """Records of one partition that travel together. ``waiters``: who waits for each record, with its timestamp.
+    """Records of one partition that travel together. ``waiters``: who waits for each record.
     ``size_bytes``: at most what it takes, before compression."""
 
     __slots__ = (
@@ -62,7 +62,7 @@ class Batch(Generic[WaiterT]):
         self.begun_s = begun_s
         self.builder = BatchBuilder(compression)
         self.data: bytes | None = None
-        self.waiters: list[tuple[WaiterT, int]] = []
+        self.waiters: list[WaiterT] = []
         self.buffered_bytes = 0
         self.size_bytes = HEADER_SIZE
         self.started_ms = 0  # the first record's timestamp
@@ -91,7 +91,7 @@ class Batch(Generic[WaiterT]):
         if not self.waiters:
             self.started_ms = timestamp_ms
         self.builder.append(key, value, headers, timestamp_ms=timestamp_ms)
-        self.waiters.append((waiter, timestamp_ms))
+        self.waiters.append(waiter)
         short = size < SHORT_BYTES and 0 <= timestamp_ms - self.started_ms < SHORT_MS
         self.size_bytes += size + (SHORT_FRAMING_BYTES if short else FRAMING_BYTES)
         self.buffered_bytes += size + RECORD_OVERHEAD_BYTES

@@ -52,25 +52,29 @@ class _Record(NamedTuple):
 
 
 class _Topic:
-    """A topic that records were sent to. ``staged``: records that came before its metadata, in order."""
+    """A topic that records were sent to. ``staged``: records that came before its metadata, in order. ``open``: the
+    batch that records without a key join while it is not closed and the metadata is still this."""
 
-    __slots__ = ("metadata", "name", "opening", "seen", "staged", "sticky")
+    __slots__ = ("metadata", "name", "open", "opening", "seen", "staged", "sticky")
 
     def __init__(self, name: str, sticky: StickyChoice) -> None:
         self.name = name
         self.sticky = sticky
         self.metadata: TopicMetadata | None = None
+        self.open: ProducerBatch | None = None
         self.seen: _Layout | None = None
         self.staged: deque[_Record] = deque()
         self.opening: asyncio.Task[None] | None = None
 
 
 class _Layout(NamedTuple):
-    """What is needed per record, taken from the metadata once. ``targets``: by partition number."""
+    """What is needed per record, taken from the metadata once. ``targets``: by partition number. ``batch_bytes``: at
+    most in a batch that is not of one record."""
 
     targets: tuple[TopicIdPartition, ...]
     available: tuple[int, ...]
     max_message_bytes: int
+    batch_bytes: int
 
 
 class Producer(Generic[K, V]):
@@ -145,6 +149,7 @@ class Producer(Generic[K, V]):
             for topic in self._topics.values():
                 if topic.opening is not None:
                     topic.opening.cancel()
+                topic.open = None
                 self._fail_staged(topic, error)
             sender, self._sender = self._sender, None
             if sender is not None:
@@ -186,10 +191,29 @@ class Producer(Generic[K, V]):
         slower than the caller, RecordTooLarge, and TypeError for what is neither bytes nor None, or UnencodableRecord
         where a codec was given."""
         if self._encoding is None:
+            if key is None and partition is None and timestamp_ms is None and not headers and type(value) is bytes:
+                return self._join_open(topic, value) or self._send_bytes(topic, value, key, headers, partition, None)
             return self._send_bytes(topic, value, key, headers, partition, timestamp_ms)
         given = OutgoingRecord(topic, key, value, header_list(headers), partition, timestamp_ms)
         topic, key, value, headers, partition, timestamp_ms = self._encoding.encoded(given)
         return self._send_bytes(topic, value, key, headers, partition, timestamp_ms)
+
+    def _join_open(self, topic: str, value: bytes) -> RecordFuture | None:
+        """The way of nearly all records: into a batch that is open. None where there is more to it."""
+        known = self._topics.get(topic)
+        if known is None or (batch := known.open) is None or batch.is_closed:
+            return None
+        layout, size = known.seen, len(value)
+        if layout is None or self._cluster.known_topic(topic) is not known.metadata:
+            return None
+        if not batch.fits(size, layout.batch_bytes):
+            return None
+        future: RecordFuture = asyncio.get_running_loop().create_future()
+        self._accumulator.join(batch, None, value, (), self._clock.now_ms(), future, size)
+        tally = self._tally
+        tally.sent += 1
+        tally.sent_bytes += size
+        return future
 
     def _send_bytes(
         self, topic: str, value: Any, key: Any, headers: HeadersLike, partition: int | None, timestamp_ms: int | None
@@ -212,25 +236,18 @@ class Producer(Generic[K, V]):
             known = self._topics[topic] = _Topic(topic, StickyChoice(self._cluster.chance.randbelow))
         future: RecordFuture = asyncio.get_running_loop().create_future()
         layout = None if known.staged else self._layout(known)
-        batch = None if key is not None or partition is not None or layout is None else self._open(known, layout, size)
-        if batch is not None:
-            self._accumulator.join(batch, None, value, fields, timestamp_ms, future, size)
+        record = _Record(key, value, fields, partition, timestamp_ms, size, future)
+        if layout is None:
+            self._stage(known, record)
         else:
-            record = _Record(key, value, fields, partition, timestamp_ms, size, future)
-            if layout is None:
-                self._stage(known, record)
-            elif self._append(known, layout, record):
+            if self._append(known, layout, record):
                 sender.wake()
+            chosen = known.sticky.partition
+            if chosen is not None and key is None and partition is None:
+                known.open = self._accumulator.open_batch(layout.targets[chosen], 0, layout.max_message_bytes)
         self._tally.sent += 1
         self._tally.sent_bytes += size
         return future
-
-    def _open(self, topic: _Topic, layout: _Layout, size: int) -> ProducerBatch | None:
-        """The batch that the topic's records without a key go to now, if there is room."""
-        current = topic.sticky.partition
-        if current is None or current not in layout.available:
-            return None
-        return self._accumulator.open_batch(layout.targets[current], size, layout.max_message_bytes)
 
     def _append(self, topic: _Topic, layout: _Layout, record: _Record) -> bool:
         key, value, headers, chosen, timestamp_ms, size, future = record
@@ -264,16 +281,18 @@ class Producer(Generic[K, V]):
         metadata = self._cluster.known_topic(topic.name)
         if metadata is topic.metadata:
             return topic.seen
-        topic.metadata, topic.seen = metadata, None
+        topic.metadata, topic.seen, topic.open = metadata, None, None
         if metadata is None or metadata.topic_id is None:
             return None
         numbers = [state.partition for state in metadata.partitions]
-        led = tuple(state.partition for state in metadata.partitions if state.leader is not None)
         configured = metadata.configs.get("max.message.bytes", "")
+        max_bytes = int(configured) if configured.isascii() and configured.isdigit() else MAX_MESSAGE_BYTES
+        led = tuple(state.partition for state in metadata.partitions if state.leader is not None)
         topic.seen = _Layout(
             tuple(TopicIdPartition(metadata.topic_id, number) for number in numbers),
             led or tuple(numbers),
-            int(configured) if configured.isascii() and configured.isdigit() else MAX_MESSAGE_BYTES,
+            max_bytes,
+            min(max_bytes, self._options.batch_size),
         )
         self._names[metadata.topic_id] = topic.name
         return topic.seen
@@ -285,6 +304,7 @@ class Producer(Generic[K, V]):
         held = self._staged_bytes + self._accumulator.buffered_bytes
         if held and held + cost > self._options.buffer_bytes:
             raise BufferFull(f"{held} bytes wait for {topic.name}'s metadata.", hint="Await send() instead.")
+        topic.open = None  # what comes now is behind what is staged
         topic.staged.append(record)
         self._staged_bytes += cost
         if topic.opening is None:
@@ -368,7 +388,7 @@ class Producer(Generic[K, V]):
         offset = base_offset
         self._tally.stored(len(batch.waiters), self._cluster.clock.monotonic() - batch.begun_s)
         new, kind = tuple.__new__, RecordMetadata  # twice as fast as calling it, and this is once a record
-        for future, timestamp_ms in batch.waiters:
+        for future, timestamp_ms in zip(batch.waiters, batch.builder.timestamps(), strict=True):
             if not future.done():
                 stored_ms = timestamp_ms if log_append_time_ms is None else log_append_time_ms
                 future.set_result(new(kind, (topic, partition, offset, stored_ms)))
@@ -378,7 +398,7 @@ class Producer(Generic[K, V]):
 
     def _on_failed(self, batch: ProducerBatch, error: OttlaError) -> None:
         self._tally.failed += len(batch.waiters)
-        for future, _ in batch.waiters:
+        for future in batch.waiters:
             if not future.done():
                 future.set_exception(error)
         self._progress.set()

@@ -4,7 +4,8 @@ Records are kept as they came and become bytes all at once when the batch is bui
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 
 from .batch_format import CRC_START, MAGIC, PREFIX_SIZE, TRANSACTIONAL_BIT, Header
 from .checksum import crc32c
@@ -48,6 +49,12 @@ class BatchBuilder:
         if key is not None or headers:
             self._extras[len(self._values)] = key, headers
         self._values.append(value)
+
+    def timestamps(self) -> Iterator[int]:
+        """Of each record, in milliseconds."""
+        ends = [*(start for start, _ in self._times[1:]), len(self._values)]
+        for (start, time), end in zip(self._times, ends, strict=True):
+            yield from repeat(time, end - start)
 
     @property
     def record_count(self) -> int:

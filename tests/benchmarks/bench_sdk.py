@@ -91,9 +91,10 @@ async def consume(client: Client, topic: str, count: int, **options: str) -> flo
         await anext(consumer)
         started = time.perf_counter()
         left = count - 1
-        while left:
-            await anext(consumer)
+        async for _ in consumer:
             left -= 1
+            if not left:
+                break
         return (count - 1) / (time.perf_counter() - started)
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ottla.log import record_decoder, record_encoder
 from ottla.log.checksum import crc32c
 from ottla.log.compression import Compression
 from ottla.log.errors import CorruptBatch
@@ -200,3 +201,65 @@ def test_bad_records_are_named(body: str) -> None:
     parsed.verify_crc()
     with pytest.raises(CorruptBatch):
         list(parsed.records())
+
+
+@st.composite
+def alike_mostly(draw: st.DrawFn) -> list[tuple]:
+    """Runs of records of one layout, with others between them: what columns are made for, and what they must refuse."""
+    content: list[tuple] = []
+    time = 1_000_000
+    for _ in range(draw(st.integers(1, 4))):
+        key, value = (draw(st.sampled_from([None, 0, 3, 70])) for _ in range(2))
+        step = draw(st.sampled_from([0, 0, 1, 90, -5]))
+        headers = draw(st.sampled_from([(), (), (("h", b"v"),)]))
+        for number in range(draw(st.integers(1, 90))):
+            time += step
+            filling = b"%d" % number
+            content.append(
+                (
+                    None if key is None else filling.ljust(key)[:key],
+                    None if value is None else filling.ljust(value)[:value],
+                    headers,
+                    time,
+                )
+            )
+    return content
+
+
+def built(content: list[tuple]) -> bytes:
+    builder = BatchBuilder()
+    for key, value, headers, timestamp in content:
+        builder.append(key, value, headers, timestamp_ms=timestamp)
+    return builder.build(base_offset=Offset(7))
+
+
+@given(alike_mostly())
+@settings(deadline=None, max_examples=60)
+def test_columns_are_written_and_read_as_single_records_are(content: list[tuple]) -> None:
+    data = built(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record_encoder, "_in_columns", lambda *_: None)
+        assert built(content) == data
+    assert list(RecordBatch.parse(data).records()) == [
+        Record(7 + number, timestamp, key, value, headers)
+        for number, (key, value, headers, timestamp) in enumerate(content)
+    ]
+
+
+@given(alike_mostly(), st.data())
+@settings(deadline=None, max_examples=150)
+def test_a_changed_byte_is_seen_by_columns_as_by_single_records(content: list[tuple], data: st.DataObject) -> None:
+    damaged = bytearray(built(content))
+    for _ in range(data.draw(st.integers(1, 2))):
+        damaged[data.draw(st.integers(HEADER_SIZE, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+
+    def read() -> list[Record] | str:
+        try:
+            return list(RecordBatch.parse(bytes(damaged)).records())
+        except CorruptBatch:
+            return "corrupt"
+
+    in_columns = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record_decoder, "RUN_MIN", 1 << 40)
+        assert read() == in_columns
