@@ -133,9 +133,8 @@ class Consumer(Generic[K, V]):
         ends = {number: min(end, (ends or {}).get(number, end)) for number, end in (await self.end_offsets()).items()}
         await self._fetcher.settle(self._options.request_timeout_s)
         held: set[Partition] = set()
-        cut: set[Partition] = set()
         try:
-            self._end_handout(ends, cut)
+            self._end_handout(ends)
             while True:
                 for record in self._reader.here():
                     yield record
@@ -146,18 +145,18 @@ class Consumer(Generic[K, V]):
                 if fetched is None:
                     raise self._fetcher.stalled()
                 self._reader.open(fetched)
-                self._end_handout(ends, cut)
+                self._end_handout(ends)
         finally:
             self._fetcher.resume(held, held_back=True)
-            for partition in cut - held:
-                assert partition.position is not None
-                self._fetcher.seek(partition, partition.position)
 
-    def _end_handout(self, ends: dict[int, int], cut: set[Partition]) -> None:
-        """Not a record beyond the end: it is for whoever reads on later."""
+    def _end_handout(self, ends: dict[int, int]) -> None:
+        """Not a record beyond the end: it is for whoever reads on later, however this reading ends."""
         opened = self._reader.opened
-        if opened is not None and opened.end_at(Offset(ends.get(opened.partition.number, 0))):
-            cut.add(opened.partition)
+        if opened is None:
+            return
+        end = Offset(ends.get(opened.partition.number, 0))
+        if opened.end_at(end):
+            self._fetcher.cut(opened.partition, end)
 
     def _hold_what_is_done(self, ends: dict[int, int], held: set[Partition]) -> None:
         for partition in self._fetcher.partitions.values():

@@ -124,6 +124,12 @@ class Fetcher:
         partition.jump(offset)
         self._schedule()
 
+    def cut(self, partition: Partition, offset: Offset) -> None:
+        """What is being handed out ends there: what comes then is read again."""
+        self.read_ahead.discard((partition,))
+        partition.fetch_again(offset)
+        self._schedule()
+
     def pause(self, partitions: Collection[Partition], *, held_back: bool = False) -> None:
         """Read no more of them; what was read ahead is dropped, to leave its room to others."""
         self.read_ahead.discard(partitions)

@@ -175,9 +175,13 @@ class Partition:
     def rewind(self) -> None:
         """Forget what was read ahead."""
         self.settle()
+        self.fetch_again(self.position)
+
+    def fetch_again(self, offset: Offset | None) -> None:
+        """From there on, what was read ahead is void; what is being handed out is not."""
         self.generation += 1
         self.fetching = False
-        self.fetch_offset = self.position
+        self.fetch_offset = offset
 
 
 class Fetched(NamedTuple):

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import chain, repeat
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .batch_format import Header
 from .errors import CorruptBatch
@@ -111,60 +111,96 @@ def _content(data: memoryview, count: int, layout: tuple[int, int, int, int]) ->
     return content
 
 
+class _Layout(NamedTuple):
+    """Where the fields of a record without headers are, from ``position``; sizes are -1 for nulls."""
+
+    position: int
+    time_at: int
+    offset_at: int
+    key_at: int
+    key_size: int
+    value_length_at: int
+    value_at: int
+    value_size: int
+    end: int
+
+    @property
+    def shared(self) -> list[int]:
+        """Places of the bytes that records of this layout have in common: lengths, and the lack of headers."""
+        key_length_at = self.value_length_at - max(self.key_size, 0)
+        return [
+            *range(self.position, self.time_at - 1),
+            *range(self.key_at, key_length_at),
+            *range(self.value_length_at, self.value_at),
+            self.end - 1,
+        ]
+
+    @property
+    def cuts(self) -> tuple[int, int, int, int]:
+        """Bytes before the key, of the key, between it and the value, of the value."""
+        key_size, value_size = max(self.key_size, 0), max(self.value_size, 0)
+        before = self.value_length_at - key_size - self.position
+        return before, key_size, self.value_at - self.value_length_at, value_size
+
+
+def _layout_at(data: bytes, position: int, offset_bytes: int) -> _Layout | None:
+    """If there is such a record, with a timestamp delta of one byte. Guesses: what does not fit is for the loop."""
+    try:
+        size, cursor = decode_varint(data, position)
+        end = cursor + size
+        time_at = cursor + 1
+        key_at = time_at + 1 + offset_bytes
+        key_size, cursor = decode_varint(data, key_at)
+        value_length_at = cursor + max(key_size, 0)
+        value_size, value_at = decode_varint(data, value_length_at)
+    except (IndexError, CorruptBatch):
+        return None
+    if value_at + max(value_size, 0) + 1 != end or min(key_size, value_size) < -1 or end > len(data) or data[end - 1]:
+        return None
+    return _Layout(position, time_at, time_at + 1, key_at, key_size, value_length_at, value_at, value_size, end)
+
+
 def _run(
     batch: "RecordBatch", data: bytes, position: int, left: int, previous: int, columns: Columns
 ) -> tuple[int, int, int]:
     """Read as many records as share a layout with the one at ``position``. Returns where the next one starts, how
     many there were (0, or RUN_MIN at least), and the last offset delta."""
-    nothing = position, 0, previous
-    if left < RUN_MIN:
-        return nothing
     first = previous + 1
-    cursor = position
-    size, cursor = decode_varint(data, cursor)
-    stride = cursor - position + size
-    count = min(left, (len(data) - position) // stride) if size > 0 else 0
     limit = ONE_BYTE_OFFSETS if first < ONE_BYTE_OFFSETS else len(VARINTS)
-    count = min(count, limit - first, batch.last_offset_delta - previous)
-    if count < RUN_MIN or data[position : position + 2] != data[position + stride : position + stride + 2]:
-        return nothing
-    time_at = cursor + 1
-    offset_at = time_at + 1
-    key_at = offset_at + len(VARINTS[first])
-    key_size, cursor = decode_varint(data, key_at)
-    key_end = cursor + max(key_size, 0)
-    value_size, value_at = decode_varint(data, key_end)
-    value_end = value_at + max(value_size, 0)
-    if value_end + 1 != position + stride or key_size < -1 or value_size < -1:
-        return nothing
-    shared = [*range(position, time_at - 1), *range(key_at, cursor), *range(key_end, value_at), value_end]
-    count = _alike(data, position, stride, count, shared, time_at, offset_at, first)
-    if count < RUN_MIN or data[value_end]:
-        return nothing
+    count = min(left, limit - first, batch.last_offset_delta - previous)
+    layout = _layout_at(data, position, len(VARINTS[first])) if count >= RUN_MIN else None
+    if layout is None:
+        return position, 0, previous
+    stride = layout.end - position
+    count = min(count, (len(data) - position) // stride)
+    if count < RUN_MIN or data[position] != data[position + stride]:
+        return position, 0, previous
+    count = _alike(data, layout, count, first)
+    if count < RUN_MIN:
+        return position, 0, previous
     end = position + count * stride
-    layout = cursor - position, max(key_size, 0), value_at - key_end, max(value_size, 0)
     columns.offsets += range(batch.base_offset + first, batch.base_offset + first + count)
-    _add_times(batch.base_timestamp, data[time_at:end:stride], columns)
-    _add_content(_content(memoryview(data)[position:end], count, layout), count, key_size, value_size, columns)
+    _add_times(batch.base_timestamp, data[layout.time_at : end : stride], columns)
+    content = _content(memoryview(data)[position:end], count, layout.cuts)
+    _add_content(content, count, layout.key_size, layout.value_size, columns)
     return end, count, previous + count
 
 
-def _alike(
-    data: bytes, position: int, stride: int, count: int, shared: list[int], time_at: int, offset_at: int, first: int
-) -> int:
-    """How many of ``count`` records have the first one's bytes in the ``shared`` places, the offsets that follow on
-    each other, and a timestamp delta of one byte."""
-    for place in shared:
+def _alike(data: bytes, layout: _Layout, count: int, first: int) -> int:
+    """How many of ``count`` records have the first one's bytes in the shared places, the offsets that follow on each
+    other, and a timestamp delta of one byte; 0 where some of those that seem so do not."""
+    position, stride = layout.position, layout.end - layout.position
+    for place in layout.shared:
         column = data[place : position + count * stride : stride]
         if column != column[:1] * count:
             count -= len(column.lstrip(column[:1]))
-    columns = [(offset_at, FIRST_BYTES)]
+    columns = [(layout.offset_at, FIRST_BYTES)]
     if first >= ONE_BYTE_OFFSETS:
-        columns.append((offset_at + 1, SECOND_BYTES))
+        columns.append((layout.offset_at + 1, SECOND_BYTES))
     for place, expected in columns:
         if data[place : position + count * stride : stride] != expected[first : first + count]:
             return 0
-    return count if data[time_at : position + count * stride : stride].isascii() else 0
+    return count if data[layout.time_at : position + count * stride : stride].isascii() else 0
 
 
 def _add_times(base: int, deltas: bytes, columns: Columns) -> None:

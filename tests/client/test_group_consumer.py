@@ -82,6 +82,23 @@ async def test_an_exception_in_the_handler_leaves_its_record_to_the_next() -> No
             assert await take(consumer, 1) == [(0, 4)]
 
 
+async def test_a_seek_from_inside_a_loop_leaves_the_next_record_in_hand() -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        fill(cluster.create("t"), 0, 10)
+
+        async def fail_after_a_seek() -> None:
+            async with in_group(client) as consumer:
+                async for record in consumer:
+                    if record.offset == 1:
+                        await consumer.seek("t", 0, offset=5)
+                    if record.offset == 6:
+                        raise RuntimeError("the handler failed")
+
+        with pytest.raises(RuntimeError):
+            await fail_after_a_seek()
+        assert cluster.groups.offsets["t", 0] == 6
+
+
 async def test_a_batch_is_finished_when_the_next_is_asked_for() -> None:
     async with FakeCluster() as cluster, connect(cluster.servers) as client:
         fill(cluster.create("t"), 0, 20)
