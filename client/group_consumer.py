@@ -139,11 +139,9 @@ class GroupConsumer(Generic[K, V]):
         hand = self._hand
         while True:
             for record in self._reader.here():
-                hand.record = record
+                hand.record = record  # and the one before it is finished
                 yield record
-                if hand.calls:
-                    self._parts.handler_is_back()
-            self._parts.handler_is_back()
+            self._parts.handler_is_back()  # whatever waits for that has ended what was here, too
             await self._reader.turn()
 
     async def __anext__(self) -> ConsumerRecord[K, V]:

@@ -67,7 +67,7 @@ class GroupPartitions:
     def _look_at_the_handler(self) -> None:
         """One that is slow keeps its place in the group, and no memory."""
         if not self._slow and self.hand.held_s() > self._options.max_poll_interval_s:
-            self._slow = self.hand.calls = True
+            self._slow = True
             self.fetcher.pause(self._settled(), held_back=True)
 
     def _settled(self) -> list[Partition]:

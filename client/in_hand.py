@@ -47,8 +47,8 @@ class Lease:
 
 
 class InHand:
-    """The record, or the records, that the handler works on. ``record`` is set once a record, and nothing else is done
-    unless ``calls``: then somebody must be told that the handler is back (``finish``)."""
+    """The record, or the records, that the handler works on. ``record`` may be replaced by the next of its batch
+    without another word; ``finish`` comes before anything else is read."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -58,18 +58,15 @@ class InHand:
         self._watched: object = None
         self._watched_s = 0.0
         self._moved: asyncio.Event | None = None  # somebody waits
-        self.calls = False
 
     def lease(self, lease: Lease) -> None:
         """The handler has these now."""
         self.record = None
         self._lease = lease
-        self.calls = True
 
     def finish(self) -> None:
         """The handler is done with all it had."""
         self.record = self._lease = None
-        self.calls = False
         if self._forgotten:
             self._forgotten.clear()
         self.moved()
@@ -120,7 +117,6 @@ class InHand:
         """The partitions are read from elsewhere, or by others: what is in hand of them is nobody's measure."""
         if self.record is not None or self._lease is not None:
             self._forgotten.update(keys)
-            self.calls = True
         self.moved()
 
     async def free_of(self, keys: Collection[TopicPartition], timeout_s: float) -> None:
@@ -129,7 +125,6 @@ class InHand:
             async with asyncio.timeout(timeout_s):
                 while any(self._is_handling(key) for key in keys):
                     self._moved = asyncio.Event()
-                    self.calls = True
                     await self._moved.wait()
         self._moved = None
 

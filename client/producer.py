@@ -304,7 +304,6 @@ class Producer(Generic[K, V]):
         held = self._staged_bytes + self._accumulator.buffered_bytes
         if held and held + cost > self._options.buffer_bytes:
             raise BufferFull(f"{held} bytes wait for {topic.name}'s metadata.", hint="Await send() instead.")
-        topic.open = None  # what comes now is behind what is staged
         topic.staged.append(record)
         self._staged_bytes += cost
         if topic.opening is None:
