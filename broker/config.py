@@ -21,7 +21,10 @@ ENVIRONMENT_PREFIX = "OTTLA_"
 CLIENT_VARIABLES = frozenset({"OTTLA_SERVERS", "OTTLA_CLIENT_RACK"})
 """Variables of the command line and the SDK, which a node does not read."""
 
+MIGRATION_POLICIES = ("bidirectional", "upgrade", "downgrade", "disabled")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+OFF = "off"
+"""In place of an address: this door is not opened."""
 WILDCARDS = frozenset({"0.0.0.0", "::"})
 _KINDS = {"int": "a whole number", "bool": "true or false", "str": "a text"}
 
@@ -36,6 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     data: str = "./ottla-data"
     http: str = "127.0.0.1:7080"  # HOST:PORT to listen on
+    kafka: str = "127.0.0.1:9092"  # HOST:PORT to listen on for Kafka's protocol, or off
+    kafka_advertise: str | None = None  # HOST or HOST:PORT that Kafka clients are sent to; None: see docs/kafka.md
     advertise: str | None = None  # host that others reach this node by; binds to 0.0.0.0, or [::], unless http is set
     join: str | None = None  # HOST:PORT of every voter, comma-separated; None forms alone
     rack: str | None = None
@@ -69,14 +74,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     offsets_retention_check_interval_ms: _Milliseconds = 600_000
     offsets_commit_timeout_ms: _Milliseconds = 5_000  # how long an answer waits for what it rests on to be committed
     offset_metadata_max_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] = 4_096  # of the text beside an offset
-    group_max_size: _Count = 1_000  # members of one group
+    group_max_groups: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 100_000  # that a broker coordinates
+    group_max_size: _Count = 1_000  # members of one group of the classic protocol
+    group_consumer_max_size: _Count = 1_000  # of the consumer protocol
+    group_consumer_migration_policy: str = "bidirectional"  # which way a group with members may change its protocol
     group_min_session_timeout_ms: _Milliseconds = 6_000  # that a member of the classic protocol may ask for
     group_max_session_timeout_ms: _Milliseconds = 1_800_000
     group_initial_rebalance_delay_ms: Annotated[int, msgspec.Meta(ge=0, le=86_400_000)] = 500
     group_consumer_session_timeout_ms: _Milliseconds = 45_000  # of the consumer protocol (KIP-848)
     group_consumer_heartbeat_interval_ms: _Milliseconds = 5_000  # that its members are told
 
-    connections_max: _Count = 2_000
+    connections_max: _Count = 2_000  # of the HTTP port, and as many of the Kafka port
+    connections_max_idle_ms: _Milliseconds = 600_000  # a Kafka client that asks nothing for this long is hung up on
+    kafka_request_bytes_max: _Bytes = 1 << 20  # of any request but Produce
     handshake_timeout_ms: _Milliseconds = 10_000  # a connection that says nothing for this long is closed
     frame_bytes_max: _Bytes = 32 << 20
     stream_requests_max: _Count = 1_000  # unanswered requests of one stream; then it is not read
@@ -100,6 +110,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def http_address(self) -> tuple[str, int]:
         """Host and port to listen on."""
         return parse_address(self.http, "http")
+
+    @property
+    def kafka_address(self) -> tuple[str, int] | None:
+        """Host and port to listen on for Kafka's protocol; None: not at all."""
+        return None if self.kafka.strip().lower() == OFF else parse_address(self.kafka, "kafka")
+
+    def advertised_kafka(self, port: int) -> tuple[str, int]:
+        """Host and port that Kafka clients are sent to, where we listen on ``port``. "": the host by which a client
+        reached the node that it asks, because none is known that all can use."""
+        if self.kafka_advertise:
+            host, colon, _ = self.kafka_advertise.rpartition(":")
+            if not colon or (":" in host and not host.endswith("]")):  # no port, or an IPv6 address alone
+                return self.kafka_advertise.strip("[]"), port
+            return parse_address(self.kafka_advertise, "kafka.advertise")
+        if self.advertise:
+            return self.advertised_host, port
+        assert self.kafka_address is not None
+        host, _ = self.kafka_address
+        return ("" if host in WILDCARDS else host), port
+
+    def kafka_address_told(self, port: int) -> str:
+        """The same for people."""
+        host, told = self.advertised_kafka(port)
+        return str(Address(host or "any address of this machine", told))
 
     @property
     def advertised_host(self) -> str:
@@ -157,8 +191,9 @@ def origins_of(
     ):
         merged.update(values)
         origins.update(dict.fromkeys(values, origin))
-    if merged.get("advertise") and "http" not in merged:
-        merged["http"] = "[::]:7080" if ":" in str(merged["advertise"]) else "0.0.0.0:7080"
+    for door, port in (("http", 7080), ("kafka", 9092)):
+        if merged.get("advertise") and door not in merged:
+            merged[door] = f"[::]:{port}" if ":" in str(merged["advertise"]) else f"0.0.0.0:{port}"
     try:
         settings = msgspec.convert(merged, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -229,6 +264,11 @@ def _check(settings: Settings) -> None:
         raise ConfigError("group.consumer.heartbeat.interval.ms must be below group.consumer.session.timeout.ms.")
     if settings.group_min_session_timeout_ms > settings.group_max_session_timeout_ms:
         raise ConfigError("group.min.session.timeout.ms must not be above group.max.session.timeout.ms.")
+    if settings.group_consumer_migration_policy.lower() not in MIGRATION_POLICIES:
+        raise ConfigError(
+            f"group.consumer.migration.policy is {settings.group_consumer_migration_policy!r}, "
+            f"not one of {', '.join(MIGRATION_POLICIES)}."
+        )
     if settings.log_level.lower() not in LOG_LEVELS:
         raise ConfigError(f"log.level is {settings.log_level!r}, not one of {', '.join(LOG_LEVELS)}.")
     if len(settings.join_addresses) > 7:
@@ -238,16 +278,23 @@ def _check(settings: Settings) -> None:
             f"http {settings.http} is every address of this machine, and others must know one.",
             hint="Add --advertise HOST: the name or address that the other nodes and the clients reach.",
         )
-    if _is_loopback(host) or settings.secret_file or settings.insecure:
+    kafka = settings.kafka_address
+    if kafka is not None:
+        settings.advertised_kafka(kafka[1])
+        if kafka[1] and kafka == settings.http_address:
+            raise ConfigError(f"http and kafka are both {settings.kafka}.", hint="Each door needs a port of its own.")
+    if settings.secret_file or settings.insecure:
         return
-    raise ConfigError(
-        f"http {settings.http} can be reached from outside and no secret protects the nodes.",
-        code="OTTLA-INSECURE",
-        hint="Give --secret-file FILE (the same on every node), or --insecure if the network is yours alone.",
-    )
+    for door, address in (("http", settings.http_address), ("kafka", kafka)):
+        if address is not None and not is_loopback(address[0]):
+            raise ConfigError(
+                f"{door} {getattr(settings, door)} can be reached from outside and no secret protects the nodes.",
+                code="OTTLA-INSECURE",
+                hint="Give --secret-file FILE (the same on every node), or --insecure if the network is yours alone.",
+            )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Whether only this machine reaches it: all of 127.0.0.0/8 (RFC 1122), ::1, and the name that means them."""
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -17,6 +17,7 @@ from ottla.raft.commands import (
     ElectLeaders,
     RegisterBroker,
     RegisterBroker2,
+    RegisterBroker3,
     ReplicasOffline,
     SetDrained,
 )
@@ -83,7 +84,7 @@ _OF_BROKERS = (
 def may_submit(broker_id: BrokerId, command: Command) -> bool:
     """Whether this broker may ask for that: in its own name, and nothing that is the controller's to decide."""
     body, requester = command.body, command.requester
-    if isinstance(body, RegisterBroker | RegisterBroker2):
+    if isinstance(body, RegisterBroker | RegisterBroker2 | RegisterBroker3):
         return body.broker_id == broker_id and requester is None
     if requester is None or requester.broker_id != broker_id or not isinstance(body, _OF_BROKERS):
         return False

@@ -19,7 +19,7 @@ from ottla.log.errors import CorruptCheckpoint, LogError, StorageFailed
 from ottla.log.failpoints import failpoint
 from ottla.log.model import BrokerEpoch, DirectoryId, TopicIdPartition
 from ottla.log.storage import Storage, SystemStorage
-from ottla.raft.commands import MAX_DAMAGED, MAX_INTACT, DrainBroker, RegisterBroker2
+from ottla.raft.commands import MAX_DAMAGED, MAX_INTACT, DrainBroker, RegisterBroker3
 from ottla.raft.forming import Formed, FormingDesk, FormingRefused, form
 from ottla.raft.handshake import PeerIdentity
 from ottla.raft.identity import DataDirectory, IdentityRefused, open_directory
@@ -32,6 +32,7 @@ from .assembly import Doors, Parts
 from .config import Settings
 from .controller_channel import ControllerUnavailable
 from .http.app import HttpDoor
+from .kafka.listener import KafkaListener, open_kafka
 from .metrics import Metrics
 from .node_ids import NodeIds
 from .run_record import RunRecord, power_was_lost, read_run_record, was_unclean, write_run_record
@@ -98,6 +99,12 @@ class Node:
         self._broker_epoch: BrokerEpoch | None = None
         self._session: aiohttp.ClientSession | None = None
         self._http: HttpDoor | None = None
+        self._kafka: KafkaListener | None = None
+
+    @property
+    def kafka_port(self) -> int | None:
+        """Where Kafka's protocol is spoken; None: nowhere, or not yet."""
+        return None if self._kafka is None else self._kafka.port
 
     @property
     def ready(self) -> bool:
@@ -114,6 +121,7 @@ class Node:
         joining = JoinDesk(secret)
         self._http = HttpDoor(self, self.settings, self.metrics, desk, joining)
         await self._listen(self._http)
+        self._kafka = await open_kafka(self.settings, self.metrics, self._http.inflight)
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=None), connector=aiohttp.TCPConnector(limit=0)
         )
@@ -130,6 +138,8 @@ class Node:
         joining.assign = NodeIds(parts.channel, formed).assign
         self._serve(parts)
         await self._until_unfenced(parts)
+        if self._kafka is not None:
+            await self._kafka.serve(parts)
         self.state = "ready"
         log.info("node.ready", seconds=round(self.clock.monotonic() - self._started_s, 3))
 
@@ -287,7 +297,7 @@ class Node:
         too_many = max(len(damaged), len(manager.offline)) > MAX_DAMAGED
         intact = [key for key, replica in sorted(manager.replicas.items()) if replica.log.survives_power_loss]
         result, index = await parts.channel.register(
-            RegisterBroker2(
+            RegisterBroker3(
                 broker_id=parts.node_id,
                 incarnation_id=self._incarnation,
                 directory_id=DirectoryId(directory.identity.directory_id),
@@ -299,6 +309,7 @@ class Node:
                 offline=tuple(offline),
                 intact=tuple(intact[:MAX_INTACT]) if unclean and not too_many else (),
                 previous_broker_epoch=self._record.broker_epoch if self._record is not None else None,
+                listeners=() if self._kafka is None else (self._kafka.listener,),
             )
         )
         if not isinstance(result, Registered):
@@ -410,6 +421,8 @@ class Node:
         self.state = "stopping"
         if self._http is not None:
             self._http.stop_listening()
+        if self._kafka is not None:
+            self._kafka.door.stop_listening()
         if parts is not None:
             parts.manager.deactivate()
             await parts.fetchers.stop()
@@ -473,6 +486,8 @@ class Node:
     async def _hang_up(self, parts: Parts | None) -> None:
         if parts is not None:
             await parts.stop()
+        if self._kafka is not None:
+            await self._kafka.door.close()
         if self._http is not None:
             await self._http.close()
         if self._session is not None:

@@ -33,6 +33,7 @@ def make_app() -> typer.Typer:
     app.command("health", help="Is every node ready? Exit code 0 if so.")(_health)
     app.command("status", help="Nodes, quorum, partitions in trouble, disk.")(_status)
     app.command("top", help="What the cluster does: nodes, throughput, topics, groups. Until Ctrl-C.")(_top)
+    app.command("doctor", help="What is wrong, and what to do about it. Exit code 1 if something is.")(_doctor)
     app.add_typer(node_app(), name="node")
     app.add_typer(topic_app(), name="topic")
     app.add_typer(group_app(), name="group")
@@ -65,6 +66,10 @@ def _start(
     http: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where to listen. Default: 127.0.0.1:7080")
     ] = None,
+    kafka: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT|off", help="Where Kafka clients are served. Default: 127.0.0.1:9092"),
+    ] = None,
     join: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT,...", help="Every voter, or some of a cluster to join. Default: alone"),
@@ -90,6 +95,7 @@ def _start(
     flags = {
         "data": data,
         "http": http,
+        "kafka": kafka,
         "join": join,
         "advertise": advertise,
         "rack": rack,
@@ -110,6 +116,12 @@ def _health(
     from .health import check
 
     return check(servers, watch=watch, exit_when_healthy=exit_when_healthy, timeout_s=timeout, output=output)
+
+
+def _doctor(servers: Servers = DEFAULT_SERVERS, output: OutputOption = Output.table) -> int:
+    from .doctor import show_doctor
+
+    return show_doctor(servers, output)
 
 
 def _status(servers: Servers = DEFAULT_SERVERS, watch: Watch = False, output: OutputOption = Output.table) -> None:

@@ -32,6 +32,7 @@ class ConsumeOptions(NamedTuple):
     shape: str
     rack: str = ""
     group: str | None = None
+    pattern: str | None = None
 
 
 def consume(servers: str, options: ConsumeOptions) -> None:
@@ -40,8 +41,11 @@ def consume(servers: str, options: ConsumeOptions) -> None:
     end = None if options.end is None else parse_place(options.end, "--to")
     if end is not None and options.follow:
         raise UsageProblem("--follow does not end, and --to does; give one of them")
+    _check_topics(options)
     if options.group is not None:
         _check_group(options, start)
+    elif options.pattern is not None and options.follow:
+        _check_pattern(options, start)
     show = record_formatter(options.shape)
     if options.limit == 0:
         return
@@ -52,7 +56,10 @@ def consume(servers: str, options: ConsumeOptions) -> None:
             await read(client, _Printer(show, options.limit, bar))
 
     async def read(client: "Client", printer: "_Printer") -> None:
-        readers = [asyncio.ensure_future(one) for one in _readers(client, start, end, options, printer)]
+        chosen = options
+        if options.pattern is not None and options.group is None and not options.follow:
+            chosen = options._replace(topics=await _matching(client, options.pattern))
+        readers = [asyncio.ensure_future(one) for one in _readers(client, start, end, chosen, printer)]
         flushing = asyncio.ensure_future(printer.flush_forever())
         try:
             await _until_done(readers, printer)
@@ -63,6 +70,29 @@ def consume(servers: str, options: ConsumeOptions) -> None:
             printer.flush()
 
     with_client(servers, work)
+
+
+def _check_topics(options: ConsumeOptions) -> None:
+    if bool(options.topics) == (options.pattern is not None):
+        raise UsageProblem("name topics, or give a --pattern that means them")
+
+
+def _check_pattern(options: ConsumeOptions, start: "str | int | Moment") -> None:
+    if not isinstance(start, str) or options.partitions:
+        raise UsageProblem("--pattern with --follow reads whole topics --from start or end; leave --partition out")
+
+
+async def _matching(client: "Client", pattern: str) -> tuple[str, ...]:
+    from ottla.client.errors import ConfigError, TopicNotFound
+    from ottla.client.topic_pattern import BadPattern
+
+    try:
+        found = await client.cluster.matching(pattern)
+    except BadPattern as bad:
+        raise ConfigError(f"--pattern: {bad}.") from bad
+    if not found:
+        raise TopicNotFound(f"no topic's name is matched by {pattern!r}.", hint="See what there is: ottla topic ls")
+    return found
 
 
 def _check_group(options: ConsumeOptions, start: "str | int | Moment") -> None:
@@ -81,13 +111,31 @@ def _readers(
     options: ConsumeOptions,
     printer: "_Printer",
 ) -> "list[Coroutine[Any, Any, None]]":
+    if options.group is None and options.pattern is not None and options.follow:
+        return [_follow_pattern(client, options.pattern, str(start), options.rack, printer)]
     if options.group is None:
         return [_read(client, topic, start, end, options, printer) for topic in options.topics]
     from .consume_group import read_as_member
 
     return [
-        read_as_member(client, options.group, options.topics, str(start), options.rack, printer, follow=options.follow)
+        read_as_member(
+            client,
+            options.group,
+            options.pattern if options.pattern is not None else options.topics,
+            str(start),
+            options.rack,
+            printer,
+            follow=options.follow,
+        )
     ]
+
+
+async def _follow_pattern(client: "Client", pattern: str, start: str, rack: str, printer: "_Printer") -> None:
+    async with client.consumer(pattern=pattern, start=start, rack=rack) as consumer:
+        async for record in consumer:
+            printer.print(record)
+            if printer.full.is_set():
+                return
 
 
 class Moment(NamedTuple):

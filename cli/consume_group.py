@@ -26,10 +26,15 @@ class Printer(Protocol):
 
 
 async def read_as_member(
-    client: "Client", group: str, topics: Sequence[str], start: str, rack: str, printer: Printer, *, follow: bool
+    client: "Client", group: str, wanted: Sequence[str] | str, start: str, rack: str, printer: Printer, *, follow: bool
 ) -> None:
-    """Print what the group gives us: for ever, or until nothing is left of it."""
-    async with client.consumer(topics, group=group, start=start, rack=rack, auto_commit=False) as consumer:
+    """Print what the group gives us of some topics, or of those that a pattern means: for ever, or until nothing is
+    left of it."""
+    if isinstance(wanted, str):
+        joined = client.consumer(pattern=wanted, group=group, start=start, rack=rack, auto_commit=False)
+    else:
+        joined = client.consumer(wanted, group=group, start=start, rack=rack, auto_commit=False)
+    async with joined as consumer:
         reading = asyncio.ensure_future(_read(consumer, printer))
         drained = asyncio.ensure_future(_until_drained(consumer)) if not follow else asyncio.ensure_future(_for_ever())
         try:

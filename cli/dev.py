@@ -19,18 +19,26 @@ from .processes import send_signal
 DEFAULT_DIRECTORY = Path("ottla-dev")
 DEFAULT_NODES = 3
 DEFAULT_PORT = 7080
+DEFAULT_KAFKA_PORT = 9092
 FOLLOW_S = 0.2
 
 
 def run_dev(
-    *, nodes: int | None, data: Path | None, base_http: int | None, ephemeral: bool, detach: bool, logs: bool
+    *,
+    nodes: int | None,
+    data: Path | None,
+    base_http: int | None,
+    base_kafka: int | None,
+    ephemeral: bool,
+    detach: bool,
+    logs: bool,
 ) -> int:
     """Start the cluster, and unless detached stay until Ctrl-C."""
     if ephemeral and (detach or data is not None):
         raise UsageProblem("--ephemeral goes with neither --detach nor --data: it ends with this command")
     end_on_signals()
     with _directory(data, ephemeral) as directory:
-        prepare(directory, nodes, base_http)
+        prepare(directory, nodes, base_http, base_kafka)
         cluster = DevNodes(directory)
         try:
             start_all(cluster)
@@ -70,13 +78,16 @@ def make_directory(directory: Path) -> None:
         ) from error
 
 
-def prepare(directory: Path, nodes: int | None, base_http: int | None) -> DevState:
+def prepare(directory: Path, nodes: int | None, base_http: int | None, base_kafka: int | None = None) -> DevState:
     """Write down who the nodes are, or check that they are who was asked for. Raises OttlaError."""
     known = read_state(directory)
     if known is None:
         count = DEFAULT_NODES if nodes is None else nodes
         base = DEFAULT_PORT if base_http is None else base_http
-        known = new_state(free_ports(count) if base == 0 else [base + i for i in range(count)])
+        kafka = (0 if base == 0 else DEFAULT_KAFKA_PORT) if base_kafka is None else base_kafka
+        free = iter(free_ports(2 * count) if 0 in (base, kafka) else ())
+        ports, kafka_ports = ([first + i if first else next(free) for i in range(count)] for first in (base, kafka))
+        known = new_state(ports, kafka_ports)
         write_state(directory, known)
         return known
     if any(node.alive for node in known.nodes):
@@ -86,9 +97,11 @@ def prepare(directory: Path, nodes: int | None, base_http: int | None) -> DevSta
             hint=f"Stop it: ottla dev stop --data {directory}",
         )
     first = known.nodes[0].port
-    if nodes not in (None, len(known.nodes)) or base_http not in (None, 0, first):
+    first_kafka = known.nodes[0].kafka_port
+    as_it_was = base_http in (None, 0, first) and base_kafka in (None, 0, first_kafka)
+    if nodes not in (None, len(known.nodes)) or not as_it_was:
         raise OttlaError(
-            f"{directory} holds a cluster of {len(known.nodes)} nodes from port {first} on.",
+            f"{directory} holds a cluster of {len(known.nodes)} nodes from port {first} on, Kafka's {first_kafka}.",
             code="OTTLA-DEV-OTHER-CLUSTER",
             hint="Start it as it was, choose another --data, or remove it: ottla dev wipe",
         )
@@ -108,7 +121,8 @@ def _show_ready(cluster: DevNodes, seconds: float) -> None:
     state, leader = cluster.state, cluster.quorum_leader()
     for node in state.nodes:
         role = "leader" if node.number == leader else ""
-        print(f"n{node.number}  {role:<6}  http {node.address}", flush=True)
+        kafka = "" if node.kafka_port is None else f"  kafka {node.kafka_address}"
+        print(f"n{node.number}  {role:<6}  http {node.address}{kafka}", flush=True)
     count = len(state.nodes)
     servers = "" if state.nodes[0].port == DEFAULT_PORT else f" --servers {state.nodes[0].address}"
     print(f"Ready in {seconds:.1f} s (quorum {count}/{count}).")

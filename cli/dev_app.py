@@ -32,6 +32,10 @@ def _dev(
         int | None,
         typer.Option(metavar="PORT", min=0, max=65_000, help="First HTTP port; 0: any free ones. Default: 7080"),
     ] = None,
+    base_kafka: Annotated[
+        int | None,
+        typer.Option(metavar="PORT", min=0, max=65_000, help="First Kafka port; 0: any free ones. Default: 9092"),
+    ] = None,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Data in a temporary directory.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Leave it running.")] = False,
     logs: Annotated[bool, typer.Option("--logs", help="Show the nodes' logs.")] = False,
@@ -40,7 +44,15 @@ def _dev(
         return None
     from .dev import run_dev
 
-    return run_dev(nodes=nodes, data=data, base_http=base_http, ephemeral=ephemeral, detach=detach, logs=logs)
+    return run_dev(
+        nodes=nodes,
+        data=data,
+        base_http=base_http,
+        base_kafka=base_kafka,
+        ephemeral=ephemeral,
+        detach=detach,
+        logs=logs,
+    )
 
 
 def _chosen(context: typer.Context, data: Path | None) -> Path:

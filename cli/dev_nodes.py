@@ -89,7 +89,8 @@ class DevNodes:
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
         coded = [line for line in lines if line.startswith("OTTLA-") and not line.startswith("OTTLA-FORMING")]
         code, _, message = (coded[-1] if coded else "OTTLA-NODE-STOPPED: it ended.").partition(": ")
-        message = message.replace("--http HOST:PORT", "--base-http PORT")  # the flag of this command
+        for door in ("http", "kafka"):  # the flags of this command
+            message = message.replace(f"--{door} HOST:PORT", f"--base-{door} PORT").replace(f", or --{door} off", "")
         return OttlaError(f"n{node.number}: {message}", code=code, hint=f"See {log}.")
 
     def quorum_leader(self) -> int | None:
@@ -169,10 +170,18 @@ async def _find_free_ports(count: int, chance: Chance) -> list[int]:
 
 def _command(node: DevNode, data: Path, join: str | None) -> list[str]:
     command = [sys.executable, "-m", "ottla.cli.main", "start", "--data", str(data), "--http", node.address]
+    command += ["--kafka", node.kafka_address]
     return [*command, "--join", join] if join else command
 
 
 def _clean_environment() -> dict[str, str]:
     """Without the settings of this shell that would make every node the same one."""
-    personal = ("OTTLA_DATA", "OTTLA_HTTP", "OTTLA_JOIN", "OTTLA_ADVERTISE")
+    personal = (
+        "OTTLA_DATA",
+        "OTTLA_HTTP",
+        "OTTLA_KAFKA",
+        "OTTLA_KAFKA_ADVERTISE",
+        "OTTLA_JOIN",
+        "OTTLA_ADVERTISE",
+    )
     return {name: value for name, value in os.environ.items() if name not in personal}

@@ -1,6 +1,7 @@
 """What `ottla dev` knows of a laptop cluster: DIR/dev.json, shared by the foreground and the other commands."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,10 +15,12 @@ STATE_FILE = "dev.json"
 
 
 class DevNode(msgspec.Struct, frozen=True, kw_only=True):
-    """``number`` from 1. ``process``: None once it was stopped by a command."""
+    """``number`` from 1. ``kafka_port``: None in a cluster of a release that had none. ``process``: None once it was
+    stopped by a command."""
 
     number: int
     port: int
+    kafka_port: int | None = None
     process: ProcessIdentity | None = None
 
     @property
@@ -27,6 +30,11 @@ class DevNode(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def kafka_address(self) -> str:
+        """Or ``off``."""
+        return "off" if self.kafka_port is None else f"127.0.0.1:{self.kafka_port}"
 
 
 class DevState(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,9 +63,14 @@ class DevState(msgspec.Struct, frozen=True, kw_only=True):
         return ",".join(node.address for node in self.nodes) if len(self.nodes) > 1 else None
 
 
-def new_state(ports: list[int]) -> DevState:
-    """A cluster that has not run yet. Node ids are positions in the sorted list of addresses."""
-    return DevState(nodes=tuple(DevNode(number=n, port=port) for n, port in enumerate(sorted(ports), 1)))
+def new_state(ports: Sequence[int], kafka_ports: Sequence[int] | None = None) -> DevState:
+    """A cluster that has not run yet. Node ids are positions in the sorted list of addresses. Without ``kafka_ports``
+    it does not serve Kafka clients."""
+    no_ports: list[int | None] = [None] * len(ports)
+    pairs = zip(sorted(ports), kafka_ports or no_ports, strict=True)
+    return DevState(
+        nodes=tuple(DevNode(number=n, port=port, kafka_port=kafka) for n, (port, kafka) in enumerate(pairs, 1))
+    )
 
 
 def read_state(directory: Path) -> DevState | None:

@@ -119,6 +119,8 @@ def describe(group: "GroupDescription") -> dict[str, Any]:
                 "instance": member.instance_id,
                 "client": member.client_id,
                 "epoch": member.epoch,
+                "protocol": member.protocol,
+                "pattern": member.pattern,
                 "partitions": None if member.partitions is None else [f"{t}-{n}" for t, n in member.partitions],
             }
             for member in group.members
@@ -143,9 +145,10 @@ def _show(group: "GroupDescription", output: Output) -> None:
     if output is not Output.table:
         show_document(document, output)
         return
+    mixed = sum(member.protocol == "classic" for member in group.members) if group.group_type == "consumer" else 0
     print(
-        f"{group.group_id}  lag {group.lag}  {group.state}  {len(group.members)} members  {group.group_type}  "
-        f"epoch {group.epoch}"
+        f"{group.group_id}  lag {group.lag}  {group.state}  {len(group.members)} members"
+        f"{f' ({mixed} classic)' if mixed else ''}  {group.group_type}  epoch {group.epoch}"
     )
     if document["partitions"]:
         show_table(document["partitions"], PARTITION_COLUMNS)

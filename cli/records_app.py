@@ -52,7 +52,9 @@ def produce_command(
 
 
 def consume_command(
-    topics: Annotated[list[str], typer.Argument(metavar="TOPIC...", help="One or more topics.")],
+    topics: Annotated[
+        list[str] | None, typer.Argument(metavar="TOPIC...", help="One or more topics.", show_default=False)
+    ] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Wait for more.")] = False,
     limit: Annotated[int | None, typer.Option("-n", metavar="N", min=0, help="At most N records.")] = None,
     partitions: Annotated[
@@ -84,11 +86,18 @@ def consume_command(
         str | None,
         typer.Option("-g", "--group", metavar="GROUP", help="As a member of this group; what is written is committed."),
     ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            "--pattern", metavar="RE", help="All topics whose names this means (RE2); with -f or -g, later ones too."
+        ),
+    ] = None,
     servers: Servers = DEFAULT_SERVERS,
 ) -> None:
     from .consume import ConsumeOptions, consume
 
-    consume(servers, ConsumeOptions(topics, limit, partitions or [], start, end, follow, shape, rack, group))
+    named = topics or []
+    consume(servers, ConsumeOptions(named, limit, partitions or [], start, end, follow, shape, rack, group, pattern))
 
 
 def bench_app() -> typer.Typer:

@@ -23,6 +23,7 @@ CONFIG_FILE = Path("ottla.toml")
 def start_node(flags: Mapping[str, Any], pairs: Sequence[str], config: Path | None) -> int:
     """Run a node until it is told to stop. ``pairs``: ``key=value`` of any setting; they win over the flags."""
     from ottla.broker.config import load_settings
+    from ottla.broker.kafka.listener import KafkaPortTaken
     from ottla.broker.run import run_node
 
     path = config or CONFIG_FILE
@@ -33,7 +34,7 @@ def start_node(flags: Mapping[str, Any], pairs: Sequence[str], config: Path | No
         return run_node(settings, version=VERSION, announce=_announce if sys.stderr.isatty() else None)
     except OttlaError as error:
         if error.code == "OTTLA-PORT-IN-USE":
-            raise name_the_owner(settings) from error
+            raise name_the_owner(settings, "kafka" if isinstance(error, KafkaPortTaken) else "http") from error
         if error.code == "OTTLA-SECRET-UNREADABLE":
             error.hint = "Copy the cluster's secret there, or make one: head -c 32 /dev/urandom | base64 > cluster.key"
         raise
@@ -50,12 +51,14 @@ def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
     return parsed
 
 
-def name_the_owner(settings: "Settings") -> OttlaError:
-    """The same refusal, with the name of whoever has the port."""
-    host, port = settings.http_address
+def name_the_owner(settings: "Settings", door: str = "http") -> OttlaError:
+    """The same refusal, with the name of whoever has the port. ``door``: whose it was to be, ``http`` or ``kafka``."""
+    from ottla.broker.config import parse_address
+
+    host, port = parse_address(getattr(settings, door), door)
     owner = port_owner(port)
     taken = f"is taken by pid {owner.pid} ({owner.name})" if owner else "is taken by another process"
-    return OttlaError(f"{host}:{port} {taken}.", code="OTTLA-PORT-IN-USE", hint="Use --http HOST:PORT, or stop it.")
+    return OttlaError(f"{host}:{port} {taken}.", code="OTTLA-PORT-IN-USE", hint=f"Use --{door} HOST:PORT, or stop it.")
 
 
 def read_config(path: Path, optional: bool) -> bytes | None:
@@ -72,4 +75,6 @@ def read_config(path: Path, optional: bool) -> bytes | None:
 
 def _announce(node: "Node") -> None:
     settings = node.settings
-    talk(f"Ready: http {settings.advertised_address(node.port)}, data {settings.data}. Ctrl-C drains and stops.")
+    kafka = "" if node.kafka_port is None else f"kafka {settings.kafka_address_told(node.kafka_port)}, "
+    http = settings.advertised_address(node.port)
+    talk(f"Ready: http {http}, {kafka}data {settings.data}. Ctrl-C drains and stops.")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ottla.client.client import Client
     from ottla.client.protocol import TopicMetadata
 
-NODE_COLUMNS = ("node", "address", "state", "quorum", "leads", "holds", "rack", "log", "free", "version")
+NODE_COLUMNS = ("node", "address", "kafka", "state", "quorum", "leads", "holds", "rack", "log", "free", "version")
 REDRAW_S = 1.0
 CLEAR = "\x1b[H\x1b[2J"
 
@@ -101,6 +101,7 @@ def describe_node(node: "NodeDescription", cluster: "ClusterDescription") -> dic
     return {
         "node": endpoint.broker_id,
         "address": f"{endpoint.host}:{endpoint.port}",
+        "kafka": None if endpoint.kafka_port is None else f"{endpoint.kafka_host or '*'}:{endpoint.kafka_port}",
         "state": fenced or (details.state if details is not None else "unreachable"),
         "quorum": _quorum_role(endpoint.broker_id, cluster),
         "leads": details.partitions_led if details is not None else None,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .group_options import GroupOptions
     from .outgoing import OutgoingRecord
     from .partitioner import murmur2, partition_for_key
+    from .pattern_consumer import PatternConsumer
     from .producer import Producer, RecordMetadata
     from .producer_options import ProducerOptions
     from .reading import ConsumerOptions, LogTruncated
@@ -64,6 +65,7 @@ __all__ = [
     "OttlaError",
     "OutgoingRecord",
     "PartitionDescription",
+    "PatternConsumer",
     "Producer",
     "ProducerOptions",
     "RecordMetadata",
@@ -91,6 +93,7 @@ _ELSEWHERE = {
     "ConsumerRecord": "records",
     "ErrorCode": "error_codes",
     "GroupConsumer": "group_consumer",
+    "PatternConsumer": "pattern_consumer",
     "GroupOptions": "group_options",
     "LogTruncated": "reading",
     "NodeDescription": "admin",

@@ -12,6 +12,7 @@ from .commits import Identity
 from .coordinator import GroupCoordinator
 from .error_codes import ErrorCode
 from .errors import OttlaError, error_for
+from .fetch_exchange import METADATA_AGE_S
 from .group_protocol import (
     HeartbeatRequest,
     HeartbeatResponse,
@@ -26,6 +27,7 @@ from .group_protocol import (
     SyncGroupResponse,
 )
 from .membership import Keys, Reader
+from .subscribed import Subscribed
 from .subscription_bytes import decode_assignment, decode_subscription, encode_assignment, encode_subscription
 
 PROTOCOL_TYPE = "consumer"
@@ -43,11 +45,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ClassicSubscription:
-    """What a member joins with. ``assignors``: the best first; if all are cooperative, what is not moved is kept
-    through a rebalance."""
+    """What a member joins with, beside its topics. ``assignors``: the best first; if all are cooperative, what is not
+    moved is kept through a rebalance."""
 
     group: str
-    topics: tuple[str, ...]
     session_timeout_ms: int
     rebalance_timeout_ms: int
     assignors: tuple[Assignor, ...]
@@ -70,10 +71,14 @@ class _Rejoin(Exception):
 class ClassicMembership:
     """A Membership."""
 
-    def __init__(self, coordinator: GroupCoordinator, subscription: ClassicSubscription, reader: Reader) -> None:
+    def __init__(
+        self, coordinator: GroupCoordinator, subscription: ClassicSubscription, subscribed: Subscribed, reader: Reader
+    ) -> None:
         self._coordinator = coordinator
         self._cluster = coordinator.cluster
         self._about = subscription
+        self._subscribed = subscribed
+        self._looked_s = -METADATA_AGE_S
         self._reader = reader
         self._member_id = ""
         self._generation: int | None = None
@@ -156,7 +161,7 @@ class ClassicMembership:
                 await asyncio.sleep(backoff_s(attempt, self._cluster.chance))
                 attempt += 1
                 with contextlib.suppress(OttlaError):
-                    await self._cluster.refresh(self._about.topics)
+                    await self._subscribed.look()
 
     async def _lose(self) -> None:
         keys = self._owned | self._beginning
@@ -199,6 +204,19 @@ class ClassicMembership:
             if answer.error is ErrorCode.REBALANCE_IN_PROGRESS and through_rebalances:
                 continue
             self._check(answer.error, answer.message)
+            if not through_rebalances and await self._topics_changed():
+                raise _Rejoin
+
+    async def _topics_changed(self) -> bool:
+        """Topics have come, gone or grown since the last look, which is not repeated too often."""
+        now_s = self._cluster.clock.monotonic()
+        if now_s - self._looked_s < METADATA_AGE_S:
+            return False
+        self._looked_s = now_s
+        try:
+            return await self._subscribed.look()
+        except OttlaError:
+            return False  # the next one will tell
 
     # --- joining -----------------------------------------------------------------------------------------------------
 
@@ -233,7 +251,11 @@ class ClassicMembership:
 
     async def _join(self) -> JoinGroupResponse:
         about = self._about
-        told = encode_subscription(MemberSubscription(about.topics, self._owned, self._owned_in))
+        if self._subscribed.pattern is not None:
+            with contextlib.suppress(OttlaError):
+                await self._subscribed.look()
+        self._subscribed.note()
+        told = encode_subscription(MemberSubscription(self._subscribed.topics, self._owned, self._owned_in))
         request = JoinGroupRequest(
             group_id=about.group,
             session_timeout_ms=about.session_timeout_ms,
@@ -260,6 +282,7 @@ class ClassicMembership:
             except ValueError:  # not a consumer: it gets nothing
                 members[member.member_id] = MemberSubscription(())
         partitions = await self._count({topic for member in members.values() for topic in member.topics})
+        self._subscribed.note()
         assignment = assignor.assign(members, partitions)
         return tuple(MemberAssignment(name, encode_assignment(assignment.get(name, NOTHING))) for name in members)
 

@@ -19,7 +19,10 @@ class JoinProtocol(Message):
 class JoinGroupRequest(Message, tag="join_group"):
     """Become a member, or take part in the rebalance that is on. Without ``member_id`` a dynamic member is refused
     with MEMBER_ID_REQUIRED and told its id (KIP-394). Answered when the rebalance has all its members.
-    ``protocols``: the best first. ``client_id``: for people; Kafka has it in the request's header."""
+    ``protocols``: the best first. ``client_id``: for people; Kafka has it in the request's header. ``client_host``:
+    as well, filled in by whoever takes the request in.
+    ``rebalance_timeout_ms`` 0: as long as the session (JoinGroup 0 has none). ``needs_member_id`` False: a member
+    without an id is taken in at once, under one made for it (JoinGroup 0 to 3)."""
 
     group_id: GroupId
     session_timeout_ms: Int32
@@ -30,6 +33,8 @@ class JoinGroupRequest(Message, tag="join_group"):
     protocols: Annotated[tuple[JoinProtocol, ...], FEW]
     reason: Text = ""
     client_id: Text = ""
+    needs_member_id: bool = True
+    client_host: Text = ""
 
 
 class JoinedMember(Message):

@@ -23,6 +23,7 @@ from .membership import Membership
 from .membership import Reader as PartitionReader
 from .metrics import ClientMetrics
 from .outgoing import Encoding, OnSend
+from .pattern_consumer import PatternConsumer
 from .producer import Producer
 from .producer_options import ProducerOptions
 from .reader import Decoding, OnConsume, OnError
@@ -30,6 +31,8 @@ from .reading import ConsumerOptions
 from .records import K, V
 from .serializers import Codec, codec_for
 from .servers import parse_servers
+from .subscribed import Subscribed
+from .topic_pattern import BadPattern, check_pattern
 
 CLIENT_ID = "ottla-python"
 KeyKind = type[K] | Codec[K]
@@ -98,6 +101,20 @@ class Client:
     @overload
     def consumer(
         self,
+        *,
+        pattern: str,
+        group: str | None = ...,
+        start: str = ...,
+        key: KeyKind[K] = ...,
+        value: ValueKind[V] = ...,
+        on_error: OnError = ...,
+        interceptors: Iterable[OnConsume] = ...,
+        **options: Any,
+    ) -> GroupConsumer[K, V]: ...
+
+    @overload
+    def consumer(
+        self,
         topic: str,
         *,
         group: None = ...,
@@ -112,8 +129,9 @@ class Client:
 
     def consumer(
         self,
-        topic: str | Iterable[str],
+        topic: str | Iterable[str] | None = None,
         *,
+        pattern: str | None = None,
         group: str | None = None,
         start: str | int = "earliest",
         partitions: Iterable[int] | None = None,
@@ -126,11 +144,21 @@ class Client:
         """A consumer. Without a group: of a topic; ``start``: "earliest", "latest" or an offset; ``partitions``: None
         for all, also those that come later; ``options``: the fields of ConsumerOptions. In a ``group``: of one or
         several topics, the part of them that the group gives it; ``start``: "earliest" or "latest", where the group
-        has committed nothing; ``options``: those of GroupOptions, too.
+        has committed nothing; ``options``: those of GroupOptions, too. ``pattern``, in place of a topic: all topics,
+        those too that come later, whose whole names a regular expression of RE2's means; without a group that is a
+        PatternConsumer.
 
         ``key``, ``value``: types or codecs (see serializers); ``on_error``: "raise", "skip" or a function, for a
         record that does not decode; ``interceptors``: each may change what is handed out. Raises ConfigError."""
         decoding = Decoding(codec_for(key, "key"), codec_for(value, "value"), on_error, tuple(interceptors))
+        _check_topics(topic, pattern, partitions)
+        if group is None and pattern is not None:
+            _check_names((ConsumerOptions,), options)
+            by_pattern: PatternConsumer[Any, Any] = PatternConsumer(
+                self.cluster, pattern, start, ConsumerOptions(**options), decoding
+            )
+            self._consumers.add(by_pattern)
+            return by_pattern
         if group is None:
             if not isinstance(topic, str):
                 raise ConfigError("without a group a consumer reads one topic.", hint="Name a group, or one topic.")
@@ -145,22 +173,23 @@ class Client:
             raise ConfigError("the group chooses the partitions.", hint="Leave group or partitions out.")
         _check_names((ConsumerOptions, GroupOptions), options)
         in_group = {name: options.pop(name) for name in list(options) if name in _fields(GroupOptions)}
-        made = self._in_group(topic, group, start, ConsumerOptions(**options), GroupOptions(**in_group), decoding)
+        topics = (topic,) if isinstance(topic, str) else tuple(topic or ())
+        subscribed = Subscribed(self.cluster, topics, pattern)
+        made = self._in_group(subscribed, group, start, ConsumerOptions(**options), GroupOptions(**in_group), decoding)
         self._consumers.add(made)
         return made
 
     def _in_group(
         self,
-        topic: str | Iterable[str],
+        subscribed: Subscribed,
         group: str,
         start: Any,
         options: ConsumerOptions,
         group_options: GroupOptions,
         decoding: Decoding,
     ) -> GroupConsumer[Any, Any]:
-        topics = (topic,) if isinstance(topic, str) else tuple(topic)
-        join = partial(_join, group, topics, options, group_options)
-        return GroupConsumer(self.cluster, topics, group, start, options, group_options, join, decoding)
+        join = partial(_join, group, subscribed, options, group_options)
+        return GroupConsumer(self.cluster, subscribed, group, start, options, group_options, join, decoding)
 
     def metrics(self) -> ClientMetrics:
         """What the producers and consumers that are open have done so far."""
@@ -176,7 +205,7 @@ class Client:
 
 def _join(
     group: str,
-    topics: tuple[str, ...],
+    subscribed: Subscribed,
     options: ConsumerOptions,
     group_options: GroupOptions,
     coordinator: GroupCoordinator,
@@ -186,24 +215,38 @@ def _join(
     if group_options.protocol == "consumer":
         about = Subscription(
             group=group,
-            topics=topics,
+            topics=subscribed.topics,
+            pattern=subscribed.pattern,
             rebalance_timeout_ms=rebalance_timeout_ms,
             instance_id=group_options.instance_id,
             rack=options.rack or None,
             assignor=group_options.assignor,
             client_id=CLIENT_ID,
         )
-        return ConsumerMembership(coordinator, about, reader)
+        return ConsumerMembership(coordinator, about, subscribed, reader)
     classic = ClassicSubscription(
         group=group,
-        topics=topics,
         session_timeout_ms=int(group_options.session_timeout_s * 1000),
         rebalance_timeout_ms=rebalance_timeout_ms,
         assignors=group_options.chosen_assignors(),
         instance_id=group_options.instance_id,
         client_id=CLIENT_ID,
     )
-    return ClassicMembership(coordinator, classic, reader)
+    return ClassicMembership(coordinator, classic, subscribed, reader)
+
+
+def _check_topics(topic: Any, pattern: str | None, partitions: Any) -> None:
+    """Raises ConfigError."""
+    if (topic is None) == (pattern is None):
+        raise ConfigError("a consumer reads a topic, or those of a pattern.", hint="Give one of the two.")
+    if pattern is None:
+        return
+    if partitions is not None:
+        raise ConfigError("a pattern means whole topics.", hint="Leave pattern or partitions out.")
+    try:
+        check_pattern(pattern)
+    except BadPattern as bad:
+        raise ConfigError(f"pattern: {bad}.") from bad
 
 
 def _fields(options_type: type) -> list[str]:

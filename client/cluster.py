@@ -5,6 +5,8 @@ import itertools
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
+
 from ottla.log.chance import Chance, SystemChance
 from ottla.log.clock import Clock, SystemClock
 from ottla.log.model import BrokerId, LeaderEpoch, TopicId, TopicIdPartition
@@ -16,6 +18,7 @@ from .errors import ConnectFailed, OttlaError, TopicNotFound, error_for
 from .protocol import BrokerEndpoint, ErrorResponse, MetadataRequest, MetadataResponse, Request, Response, TopicMetadata
 from .servers import Address
 from .streams import Purpose, Streams, retrieve
+from .topic_pattern import matching
 
 METADATA_TIMEOUT_S = 2.5
 CREATE_TIMEOUT_S = 12.0
@@ -129,6 +132,19 @@ class Cluster:
             task.add_done_callback(retrieve)
             running = self._refreshing = (covered, auto_create, task)
         await asyncio.shield(running[2])
+
+    async def matching(self, pattern: str) -> tuple[str, ...]:
+        """The topics that a regular expression means now, known from here on. Raises ConnectFailed, BadPattern."""
+        response = (
+            await self.ask_any(MetadataRequest(None, False, self.metadata_index), timeout_s=ASK_TIMEOUT_S)
+        ).response
+        if isinstance(response, ErrorResponse):
+            raise error_for(response.error, response.message)
+        assert isinstance(response, MetadataResponse)
+        names = matching(pattern, (topic.name for topic in response.topics))
+        wanted = set(names)
+        self._apply(msgspec.structs.replace(response, topics=tuple(t for t in response.topics if t.name in wanted)))
+        return names
 
     async def _refresh(self, names: frozenset[str], auto_create: bool) -> None:
         request = MetadataRequest(tuple(sorted(names)), auto_create, self.metadata_index)

@@ -170,3 +170,16 @@ class Commits:
             if found.error is not ErrorCode.NONE:
                 raise error_for(found.error, f"{found.topic}-{found.partition}: {found.error.name}")
         return {TopicPartition(found.topic, found.partition): found for found in response.partitions}
+
+
+class NoCommits(Commits):
+    """Of a consumer that is in no group: nothing is stored, and nothing was."""
+
+    def commit(self, places: Mapping[TopicPartition, Place], *, timeout_s: float) -> Coroutine[Any, Any, None]:
+        return self._nothing()
+
+    async def _nothing(self) -> None:
+        pass
+
+    async def fetch(self, keys: Iterable[TopicPartition]) -> dict[TopicPartition, FetchedOffset]:
+        return {}

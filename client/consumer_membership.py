@@ -15,6 +15,7 @@ from .errors import OttlaError
 from .group_member import Assign, GroupMember, Lose, Partitions, Revoke, Step, Subscription
 from .group_protocol import ConsumerGroupHeartbeatResponse
 from .membership import Keys, Reader
+from .subscribed import Subscribed
 
 HEARTBEAT_TIMEOUT_S = 5.0
 LEAVE_TIMEOUT_S = 2.0
@@ -23,7 +24,10 @@ LEAVE_TIMEOUT_S = 2.0
 class ConsumerMembership:
     """A Membership. ``reader``: whom partitions are given to."""
 
-    def __init__(self, coordinator: GroupCoordinator, subscription: Subscription, reader: Reader) -> None:
+    def __init__(
+        self, coordinator: GroupCoordinator, subscription: Subscription, subscribed: Subscribed, reader: Reader
+    ) -> None:
+        self._subscribed = subscribed
         self._coordinator = coordinator
         self._cluster = coordinator.cluster
         self._subscription = subscription
@@ -141,8 +145,8 @@ class ConsumerMembership:
     async def _named(self, partitions: Partitions) -> dict[TopicPartition, TopicIdPartition]:
         if any(target.topic_id not in self._names for target in partitions):
             with contextlib.suppress(OttlaError):
-                await self._cluster.refresh(self._subscription.topics)
-            for name in self._subscription.topics:
+                await self._subscribed.look()
+            for name in self._subscribed.topics:
                 known = self._cluster.known_topic(name)
                 if known is not None and known.topic_id is not None:
                     self._names[known.topic_id] = name

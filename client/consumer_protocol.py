@@ -24,7 +24,9 @@ class ConsumerGroupHeartbeatRequest(Message, tag="consumer_group_heartbeat"):
     ``member_id``: chosen by the member (KIP-1082), or empty in the first heartbeat to be given one. What is None has
     not changed since the last heartbeat; a joining member says everything. ``topic_partitions``: what it owns now:
     revocations are acknowledged by their being absent from it, and a joining member owns nothing: ``()``.
-    ``subscribed_topic_regex`` is refused for now: INVALID_REQUEST. ``server_assignor``: ``uniform`` or ``range``."""
+    ``subscribed_topic_regex``: topics by a regular expression of RE2's that means their whole names, besides those that
+    are named; "": none; one that is not valid is refused: INVALID_REGULAR_EXPRESSION.
+    ``server_assignor``: ``uniform`` or ``range``."""
 
     group_id: GroupId
     member_id: MemberId
@@ -37,6 +39,7 @@ class ConsumerGroupHeartbeatRequest(Message, tag="consumer_group_heartbeat"):
     server_assignor: Annotated[str, msgspec.Meta(max_length=255)] | None = None
     topic_partitions: Annotated[tuple[TopicPartitions, ...], Many] | None = None
     client_id: Text = ""
+    client_host: Text = ""
 
 
 class ConsumerGroupHeartbeatResponse(Message, tag="consumer_group_heartbeat"):

@@ -62,13 +62,16 @@ class GroupPartition:
 
 @dataclass(frozen=True, slots=True)
 class GroupMember:
-    """``epoch``: None in the classic protocol. ``partitions``: None where only the members know."""
+    """``epoch``: None in a classic group. ``partitions``: None where only the members know. ``protocol``: "consumer",
+    or "classic", also of some in a consumer group that is changing over. ``pattern``: topics by regular expression."""
 
     member_id: str
     instance_id: str | None
     client_id: str
     epoch: int | None
     partitions: tuple[Place, ...] | None
+    protocol: str = "classic"
+    pattern: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,8 @@ class GroupAdmin:
                 member.client_id,
                 member.member_epoch,
                 tuple((names.get(t.topic_id, t.topic_id), n) for t in member.assignment for n in t.partitions),
+                member.member_type,
+                member.subscribed_topic_regex,
             )
             for member in found.members
         )

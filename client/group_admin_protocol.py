@@ -40,7 +40,8 @@ class ConsumerGroupDescribeRequest(Message, tag="consumer_group_describe"):
 
 
 class DescribedConsumer(Message):
-    """``assignment``: what it owns; ``target_assignment``: what it will own once all have let go."""
+    """``assignment``: what it owns; ``target_assignment``: what it will own once all have let go. ``member_type``:
+    ``consumer``, or ``classic`` for one that speaks the classic protocol."""
 
     member_id: str
     member_epoch: int
@@ -50,6 +51,9 @@ class DescribedConsumer(Message):
     subscribed_topic_names: tuple[str, ...] = ()
     assignment: tuple[TopicPartitions, ...] = ()
     target_assignment: tuple[TopicPartitions, ...] = ()
+    subscribed_topic_regex: str | None = None
+    member_type: str = "consumer"
+    client_host: str = ""
 
 
 class DescribedConsumerGroup(Message):
@@ -109,6 +113,7 @@ class DescribedMember(Message):
     client_id: str = ""
     metadata: bytes = b""
     assignment: bytes = b""
+    client_host: str = ""
 
 
 class DescribedGroup(Message):

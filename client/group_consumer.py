@@ -19,6 +19,7 @@ from .protocol import AT_TIME, EARLIEST, LATEST
 from .reader import Decoding
 from .reading import ConsumerOptions, Partition
 from .records import ConsumerRecord, K, V
+from .subscribed import Subscribed
 
 HURRIED_COMMIT_S = 2.0
 """How long a consumer that is torn down by cancellation tries to commit."""
@@ -35,8 +36,8 @@ class GroupConsumer(Generic[K, V]):
     def __init__(
         self,
         cluster: Cluster,
-        topics: tuple[str, ...],
-        group: str,
+        subscribed: Subscribed,
+        group: str | None,
         start: str,
         options: ConsumerOptions,
         group_options: GroupOptions,
@@ -45,13 +46,14 @@ class GroupConsumer(Generic[K, V]):
     ) -> None:
         options.check()
         group_options.check()
-        if not topics or len(set(topics)) != len(topics):
+        topics = subscribed.topics
+        if subscribed.pattern is None and (not topics or len(set(topics)) != len(topics)):
             raise ConfigError(f"the topics are {topics!r}.", hint="Name one or more, each once.")
-        if not group:
+        if group == "":
             raise ConfigError("group is empty.", hint="Give it a name, or leave it out.")
         if start not in (EARLIEST, LATEST):
-            raise ConfigError(f"start is {start!r}.", hint='In a group it is "earliest" or "latest".')
-        self.topics = topics
+            raise ConfigError(f"start is {start!r}.", hint='Here it is "earliest" or "latest".')
+        self._subscribed = subscribed
         self.group = group
         self._cluster = cluster
         self._start = start
@@ -71,12 +73,22 @@ class GroupConsumer(Generic[K, V]):
         """Find the topics and begin to join. Raises TopicNotFound, ConnectFailed. Idempotent."""
         if self._started:
             return
-        for topic in self.topics:
-            await self._cluster.topic(topic, timeout_s=self._options.request_timeout_s)
+        if self._subscribed.pattern is not None:
+            await self._subscribed.look()
+        else:
+            for topic in self._subscribed.topics:
+                await self._cluster.topic(topic, timeout_s=self._options.request_timeout_s)
         if not self._started:
             self._started = True
             self._membership.start()
             self._spawn(self._parts.commit_forever())
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """What it subscribes to by name; with a pattern, the topics that it reads partitions of now."""
+        if self._subscribed.pattern is None:
+            return self._subscribed.topics
+        return tuple(sorted({key.topic for key in self._fetcher.partitions}))
 
     @property
     def closed(self) -> bool:

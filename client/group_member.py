@@ -64,6 +64,7 @@ class Subscription:
     rack: str | None = None
     assignor: str | None = None
     client_id: str = ""
+    pattern: str | None = None
 
 
 class GroupMember:
@@ -136,6 +137,7 @@ class GroupMember:
             rack_id=about.rack,
             rebalance_timeout_ms=about.rebalance_timeout_ms,
             subscribed_topic_names=about.topics,
+            subscribed_topic_regex=about.pattern,
             server_assignor=about.assignor,
             topic_partitions=owned,
             client_id=about.client_id,

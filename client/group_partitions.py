@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from ottla.log.model import Offset, TopicPartition
 
 from .cluster import Cluster
-from .commits import Commits, Place
+from .commits import Commits, NoCommits, Place
 from .coordinator import GroupCoordinator
 from .errors import OttlaError
 from .fetcher import Fetcher
@@ -15,6 +15,7 @@ from .group_options import GroupOptions, OnPartitions
 from .in_hand import InHand
 from .membership import Keys, Membership
 from .membership import Reader as PartitionReader
+from .protocol import EARLIEST
 from .reader import Decoding, Reader
 from .reading import ConsumerOptions, Partition
 
@@ -31,7 +32,7 @@ class GroupPartitions:
     def __init__(
         self,
         cluster: Cluster,
-        group: str,
+        group: str | None,
         start: str,
         options: ConsumerOptions,
         group_options: GroupOptions,
@@ -44,9 +45,10 @@ class GroupPartitions:
         self.fetcher = Fetcher(cluster, options)
         self.reader = Reader(self.fetcher, cluster.clock, decoding)
         self.hand = InHand(cluster.clock)
-        coordinator = GroupCoordinator(cluster, group)
+        coordinator = GroupCoordinator(cluster, group or "")
         self.membership = join(coordinator, self)
-        self.commits = Commits(
+        self._in_group = group is not None
+        self.commits = (Commits if self._in_group else NoCommits)(
             coordinator, self.membership.identity, lambda: self.membership.owned, self.membership.hurry
         )
         self.last_commit_error: OttlaError | None = None
@@ -133,6 +135,8 @@ class GroupPartitions:
             begun.append(partition)
         started = frozenset(partition.key for partition in begun)
         self._in_transit |= started
+        if not self._in_group:
+            self._start = EARLIEST  # what comes from now on is new
         self.fetcher.add(begun)
         await self.tell(self._options.on_assigned, started)
         self._in_transit -= started

@@ -24,6 +24,7 @@ from .error_codes import ErrorCode
 from .group_protocol import GroupRequest, GroupResponse
 from .message import MAX_REQUEST_PARTITIONS as MAX_REQUEST_PARTITIONS
 from .message import FetchOffset, Int32, Many, Message, Name
+from .replica_protocol import ReplicaRequest, ReplicaResponse
 
 ACKS_NONE, ACKS_LEADER, ACKS_ALL = 0, 1, -1
 EARLIEST, LATEST = "earliest", "latest"
@@ -55,6 +56,8 @@ class BrokerEndpoint(Message):
     draining: bool = False
     broker_epoch: BrokerEpoch = BrokerEpoch(0)
     drained: bool = False  # by an operator: it leads nothing that another can
+    kafka_port: int | None = None  # of its listener for Kafka's protocol; None: it has none
+    kafka_host: str = ""  # "": the host that the client reaches it by
 
 
 class PartitionMetadata(Message):
@@ -288,14 +291,20 @@ ChangeId = Annotated[str, msgspec.Meta(max_length=64)]
 """One for all attempts at a change, so that it is carried out once however often it is asked for. Empty: none."""
 
 
+Replicas = Annotated[tuple[BrokerId, ...], msgspec.Meta(max_length=32)]
+
+
 class CreateTopicRequest(Message, tag="create_topic"):
-    """None means the cluster's default: 6 partitions, min(3, brokers) replicas."""
+    """None means the cluster's default: 6 partitions, min(3, brokers) replicas. ``assignments``: where each partition
+    shall be, the preferred leader first, instead of a number of them. ``validate_only``: nothing is made."""
 
     name: Name
     partitions: int | None = None
     replication_factor: int | None = None
     configs: dict[str, str] = msgspec.field(default_factory=dict)
     change_id: ChangeId = ""
+    assignments: Annotated[tuple[Replicas, ...], Many] | None = None
+    validate_only: bool = False
 
 
 class DeleteTopicRequest(Message, tag="delete_topic"):
@@ -304,11 +313,14 @@ class DeleteTopicRequest(Message, tag="delete_topic"):
 
 
 class CreatePartitionsRequest(Message, tag="create_partitions"):
-    """Grow a topic to ``count`` partitions. Keys map to other partitions from then on."""
+    """Grow a topic to ``count`` partitions. Keys map to other partitions from then on. ``assignments``: where each of
+    the new ones shall be. ``validate_only``: nothing is changed."""
 
     name: Name
     count: int
     change_id: ChangeId = ""
+    assignments: Annotated[tuple[Replicas, ...], Many] | None = None
+    validate_only: bool = False
 
 
 class TopicChanged(Message, tag="topic_changed"):
@@ -317,6 +329,8 @@ class TopicChanged(Message, tag="topic_changed"):
     name: str
     topic_id: TopicId
     metadata_index: int
+    partitions: int = 0  # how many the topic has now, and how many replicas each; 0: not told
+    replication_factor: int = 0
 
 
 # --- where partitions are, and who leads them ------------------------------------------------------------------------
@@ -330,7 +344,7 @@ class PartitionMove(Message):
 
     topic: Name
     partition: Int32
-    replicas: Annotated[tuple[BrokerId, ...], msgspec.Meta(max_length=32)] | None
+    replicas: Replicas | None
 
 
 class AlterPartitionReassignmentsRequest(Message, tag="alter_partition_reassignments"):
@@ -520,6 +534,7 @@ Request = (
     | DescribeConfigsRequest
     | DescribeNodeRequest
     | GroupRequest
+    | ReplicaRequest
 )
 
 Response = (
@@ -536,5 +551,6 @@ Response = (
     | DescribeConfigsResponse
     | DescribeNodeResponse
     | GroupResponse
+    | ReplicaResponse
     | ErrorResponse
 )

@@ -293,6 +293,11 @@ class GroupConsumer(_Mirrored, Generic[K, V]):
         return inner.last_commit_error
 
     @property
+    def topics(self) -> tuple[str, ...]:
+        """What it subscribes to by name; with a pattern, the topics that it reads partitions of now."""
+        return self._background.call(lambda: tuple(self._inner.topics))
+
+    @property
     def assignment(self) -> frozenset[TopicPartition]:
         """The partitions that are being read."""
         return self._background.call(lambda: frozenset(self._inner.assignment))
@@ -383,6 +388,20 @@ class Client(_Mirrored):
     @overload
     def consumer(
         self,
+        *,
+        pattern: str,
+        group: str | None = ...,
+        start: str = ...,
+        key: KeyKind[K] = ...,
+        value: ValueKind[V] = ...,
+        on_error: OnError = ...,
+        interceptors: Iterable[OnConsume] = ...,
+        **options: Any,
+    ) -> GroupConsumer[K, V]: ...
+
+    @overload
+    def consumer(
+        self,
         topic: str,
         *,
         group: None = ...,
@@ -397,8 +416,9 @@ class Client(_Mirrored):
 
     def consumer(
         self,
-        topic: str | Iterable[str],
+        topic: str | Iterable[str] | None = None,
         *,
+        pattern: str | None = None,
         group: str | None = None,
         start: str | int = "earliest",
         partitions: Iterable[int] | None = None,
@@ -412,10 +432,10 @@ class Client(_Mirrored):
         chosen = {"partitions": partitions, "key": key, "value": value, "on_error": on_error}
         inner = self._background.call(
             lambda: self._inner.consumer(
-                topic, group=group, start=start, interceptors=interceptors, **chosen, **options
+                topic, pattern=pattern, group=group, start=start, interceptors=interceptors, **chosen, **options
             )
         )
-        kind = Consumer if group is None else GroupConsumer
+        kind = Consumer if group is None and pattern is None else GroupConsumer
         return kind(inner, self._background)
 
     def metrics(self) -> ClientMetrics:

@@ -36,26 +36,31 @@ T = TypeVar("T")
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
-QUICK: dict[str, Any] = {"group_consumer_heartbeat_interval_ms": 200, "group_initial_rebalance_delay_ms": 0}
+QUICK: dict[str, Any] = {
+    "group_consumer_heartbeat_interval_ms": 200,
+    "group_initial_rebalance_delay_ms": 0,
+}
 """Defaults of a test: members of a group hear of a rebalance at their next heartbeat, which is 5 s away elsewhere."""
 PORTS = range(12_000, 32_000)
 """Below the range that outgoing connections take theirs from, so that a node's port is still free after a restart."""
 
 
-def cluster(nodes: int = 1, **settings: Any) -> "LocalCluster":
-    """A cluster of so many nodes, 1 to 7, to be entered. ``settings``: of every node, as in docs/configuration.md with
-    underscores, e.g. ``num_partitions=3``. Raises ConfigError."""
-    return LocalCluster(nodes, **settings)
+def cluster(nodes: int = 1, *, kafka: bool = False, **settings: Any) -> "LocalCluster":
+    """A cluster of so many nodes, 1 to 7, to be entered. ``kafka``: it serves Kafka clients too (``kafka_servers``).
+    ``settings``: of every node, as in docs/configuration.md with underscores, e.g. ``num_partitions=3``. Raises
+    ConfigError."""
+    return LocalCluster(nodes, kafka=kafka, **settings)
 
 
 class LocalCluster:
     """Iterate over it for its servers. Nodes are numbered from 1. All methods block, for a moment, and may be called
     from a coroutine: nodes do not run in its loop."""
 
-    def __init__(self, nodes: int = 1, **settings: Any) -> None:
+    def __init__(self, nodes: int = 1, *, kafka: bool = False, **settings: Any) -> None:
         if not 1 <= nodes <= 7:
             raise ConfigError(f"nodes is {nodes}.", hint="It is 1 to 7.")
         self._size = nodes
+        self._kafka = kafka
         self._settings = settings
         self._directory: Path | None = None
         self._nodes: dict[int, _NodeThread] = {}
@@ -66,11 +71,14 @@ class LocalCluster:
         from ottla.broker.config import load_settings
 
         self._directory = Path(tempfile.mkdtemp(prefix="ottla-test-"))
-        addresses = [str(Address("127.0.0.1", port)) for port in _free_ports(self._size)]
+        ports = _free_ports(2 * self._size)
+        addresses = [str(Address("127.0.0.1", port)) for port in ports[: self._size]]
+        doors = [str(Address("127.0.0.1", port)) if self._kafka else "off" for port in ports[self._size :]]
         join = ",".join(addresses) if self._size > 1 else None
         try:
-            for number, address in enumerate(addresses, 1):
-                own = {"data": str(self._directory / f"n{number}"), "http": address, "join": join}
+            for number, (address, kafka) in enumerate(zip(addresses, doors, strict=True), 1):
+                data = str(self._directory / f"n{number}")
+                own = {"data": data, "http": address, "join": join, "kafka": kafka}
                 self._nodes[number] = _NodeThread(number, load_settings({**QUICK, **self._settings, **own}))
             for node in self._nodes.values():
                 node.begin()
@@ -105,6 +113,11 @@ class LocalCluster:
     def servers(self) -> list[str]:
         """``HOST:PORT`` of every node, running or not."""
         return [node.address for node in self._nodes.values()]
+
+    @property
+    def kafka_servers(self) -> list[str]:
+        """``HOST:PORT`` of every node's Kafka port; empty without ``kafka=True``."""
+        return [node.kafka_address for node in self._nodes.values()] if self._kafka else []
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.servers)
@@ -169,6 +182,7 @@ class _NodeThread:
     def __init__(self, number: int, settings: "Settings") -> None:
         self.number = number
         self.address = settings.http
+        self.kafka_address = settings.kafka
         self.port = settings.http_address[1]
         self._settings = settings
         self._thread: threading.Thread | None = None

@@ -234,6 +234,11 @@ class LogDirectories:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether ``wait_for_room`` would return at once."""
+        return all(manager.has_room for manager in self.managers)
+
     async def wait_for_room(self) -> None:
         """Return once every directory that works has less than its bound of unsynced bytes. Raises StorageFailed if
         none works."""

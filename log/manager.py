@@ -300,6 +300,10 @@ class LogManager:
         """What may be written before the reserve is touched."""
         return self._storage.free_bytes(self.path) - self._shared.reserve_bytes
 
+    def free_bytes(self) -> int:
+        """What the file system has left, the reserve included. Blocks. Raises OSError."""
+        return self._storage.free_bytes(self.path)
+
     def _checkpoint_recovery_points(self) -> None:
         self._recovery_point_file.write(self._capture_recovery_points)
 
@@ -361,6 +365,11 @@ class LogManager:
                 await run_in_executor(self._try_to_checkpoint_recovery_points)
         self._shared.unsynced_bytes = sum(log.unsynced_bytes for log in self.logs())
         self._flushed.set()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether ``wait_for_room`` would return at once."""
+        return self._shared.unsynced_bytes < self._unsynced_bytes_max and self.failed is None
 
     async def wait_for_room(self) -> None:
         """Return once the directory has less than its bound of unsynced bytes. Raises StorageFailed if it has

@@ -23,6 +23,7 @@ from .failpoints import failpoint
 from .flush_promise import FlushPromise
 from .leader_epochs import LeaderEpochCache
 from .model import LeaderEpoch, Offset, OffsetAndEpoch, ProducerId, TopicId, TopicPartition
+from .producer_snapshot import SnapshotEntry
 from .producer_state import ProducerStateManager
 from .records import HEADER_SIZE, RecordBatch
 from .recovery import OFFSET_MAX, Recovered, recover
@@ -370,6 +371,10 @@ class PartitionLog:
                 self._segments.roll()
             self.advance_log_start(self.segments[count].base_offset)
             return self._segments.set_aside_first(count)
+
+    def producers(self) -> list[SnapshotEntry]:
+        """The remembered batches of every idempotent producer, each producer's oldest first."""
+        return self._producers.capture()
 
     def last_batches(self) -> dict[ProducerId, Offset]:
         """The last offset of each idempotent producer's last batch."""

@@ -10,6 +10,7 @@ from .commands import (
     FenceBroker,
     RegisterBroker,
     RegisterBroker2,
+    RegisterBroker3,
     ReplicasOffline,
     UnfenceBroker,
 )
@@ -34,7 +35,7 @@ def assign_node_id(context: Context, body: AssignNodeId) -> Decision:
     return Decision([NodeIdGiven(body.directory_id, node_id)], NodeIdAssigned(node_id))
 
 
-Registration = RegisterBroker | RegisterBroker2
+Registration = RegisterBroker | RegisterBroker2 | RegisterBroker3
 
 
 def register(context: Context, body: Registration) -> Decision:
@@ -133,6 +134,7 @@ def _incarnation(body: Registration, index: int, *, drained: bool) -> Broker:
         draining=False,
         fenced_index=index,
         drained=drained,
+        listeners=body.listeners if isinstance(body, RegisterBroker3) else (),
     )
 
 

@@ -10,10 +10,14 @@ import msgspec
 
 from ottla.log.model import BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, PartitionEpoch, TopicId
 
+from .image import Listener
+
 MAX_COMMAND_BYTES = 1024 * 1024
 MAX_REPLICAS = 32
 """Replicas of one partition."""
 MAX_PRODUCER_ID_BLOCK = 1_000_000
+MAX_LISTENERS = 8
+"""Doors of one broker beside HTTP."""
 MAX_DAMAGED = 20_000
 """Damaged partitions that a registration names: with more of them the disk is as good as another one."""
 MAX_INTACT = 10_000
@@ -80,6 +84,12 @@ class RegisterBroker2(msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
     previous_broker_epoch: _BrokerEpoch | None = None  # what it had on disk
     offline: Annotated[tuple[tuple[_TopicId, _Count], ...], msgspec.Meta(max_length=MAX_DAMAGED)] = ()
     intact: Annotated[tuple[tuple[_TopicId, _Count], ...], msgspec.Meta(max_length=MAX_INTACT)] = ()
+
+
+class RegisterBroker3(RegisterBroker2, frozen=True, forbid_unknown_fields=True, tag="RegisterBroker/3"):
+    """As RegisterBroker/2, and tells where other doors than HTTP are (``listeners``)."""
+
+    listeners: Annotated[tuple[Listener, ...], msgspec.Meta(max_length=MAX_LISTENERS)] = ()
 
 
 class AssignNodeId(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="AssignNodeId/1"):
@@ -170,6 +180,12 @@ class CreatePartitions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     placement_seed: int = 0
 
 
+class CreatePartitionsAssigned(CreatePartitions, frozen=True, forbid_unknown_fields=True, tag="CreatePartitions/2"):
+    """As CreatePartitions/1, and says where each new partition shall be; of every one, or of none."""
+
+    assignments: Annotated[tuple[_Replicas, ...], msgspec.Meta(max_length=100_000)] = ()
+
+
 class AlterPartition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="AlterPartition/1"):
     """A leader changes its ISR: compare-and-set on both epochs (KIP-497), members with their epochs (KIP-903)."""
 
@@ -228,6 +244,7 @@ class SetDrained(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="S
 Body = (
     RegisterBroker
     | RegisterBroker2
+    | RegisterBroker3
     | AssignNodeId
     | FenceBroker
     | UnfenceBroker
@@ -238,6 +255,7 @@ Body = (
     | AlterConfigs
     | DeleteTopic
     | CreatePartitions
+    | CreatePartitionsAssigned
     | AlterPartition
     | AllocateProducerIds
     | AlterPartitionReassignments

@@ -6,7 +6,7 @@ A reader holds one image for the whole of a request; ``replay`` makes the next o
 import hashlib
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -26,6 +26,18 @@ ALL_BROKERS = ""
 """In place of a broker's number: the configs of every broker that does not set its own."""
 
 
+KAFKA = "KAFKA"
+"""The listener for Kafka's protocol."""
+
+
+class Listener(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Where clients of another protocol than HTTP find a broker."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]  # the protocol, as KAFKA
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+    host: Annotated[str, msgspec.Meta(max_length=255)] = ""  # "": the host by which the client reached whom it asks
+
+
 class Broker(msgspec.Struct, frozen=True, omit_defaults=True):
     """One registered node."""
 
@@ -40,11 +52,16 @@ class Broker(msgspec.Struct, frozen=True, omit_defaults=True):
     draining: bool  # enters no ISR until it registers anew
     fenced_index: int  # quorum index of the command that fenced it last, registration included
     drained: bool = False  # by an operator's word, over restarts: it follows, and leads only what nobody else can
+    listeners: tuple[Listener, ...] = ()
 
     @property
     def active(self) -> bool:
         """Whether it may enter an ISR."""
         return not (self.fenced or self.draining)
+
+    def listener(self, name: str) -> Listener | None:
+        """Where this protocol is served, or None."""
+        return next((listener for listener in self.listeners if listener.name == name), None)
 
     @property
     def willing(self) -> bool:

@@ -25,6 +25,7 @@ from .commands import (
     FenceBroker,
     RegisterBroker,
     RegisterBroker2,
+    RegisterBroker3,
     ReplicasOffline,
     Requester,
     SetDrained,
@@ -142,7 +143,7 @@ def _answered(image: MetadataImage, requester: Requester) -> Decision | None:
 def _decide_body(image: MetadataImage, index: int, command: Command) -> Decision:
     context = Context(image, index, command.requester)
     match command.body:
-        case RegisterBroker() | RegisterBroker2() as body:
+        case RegisterBroker() | RegisterBroker2() | RegisterBroker3() as body:
             return register(context, body)
         case AssignNodeId() as body:
             return assign_node_id(context, body)

@@ -2,7 +2,14 @@
 
 from ottla.log.model import BrokerId, LeaderEpoch, PartitionEpoch
 
-from .commands import MAX_REPLICAS, CreatePartitions, CreateTopic, CreateTopicWithConfigs, DeleteTopic
+from .commands import (
+    MAX_REPLICAS,
+    CreatePartitions,
+    CreatePartitionsAssigned,
+    CreateTopic,
+    CreateTopicWithConfigs,
+    DeleteTopic,
+)
 from .config_rules import TOPIC_CONFIGS, why_illegal
 from .decision import Context, Decision, ordered_topics, refuse
 from .events import PartitionsAdded, TopicCreated, TopicDeleted
@@ -61,17 +68,40 @@ def create_partitions(context: Context, body: CreatePartitions) -> Decision:
         return refusal
     if not _anyone_active(image):
         return _nobody_active()
-    replicas = place(
-        image.brokers,
-        body.new_count - present,
-        topic.replication_factor,
-        body.placement_seed,
-        topic=load_of(partition.replicas for partition in topic.partitions),
-        cluster=_cluster_load(image),
-        first_partition=present,
-    )
-    added = _new_partitions(image, tuple(replicas))
+    if isinstance(body, CreatePartitionsAssigned):
+        if (refusal := _why_unassignable_more(image, topic, body)) is not None:
+            return refusal
+        replicas = body.assignments
+    else:
+        replicas = _placed_more(image, topic, body)
+    added = _new_partitions(image, replicas)
     return Decision([PartitionsAdded(topic.topic_id, added)], PartitionCreation(topic.topic_id, body.new_count))
+
+
+def _placed_more(image: MetadataImage, topic: Topic, body: CreatePartitions) -> _Replicas:
+    present = len(topic.partitions)
+    return tuple(
+        place(
+            image.brokers,
+            body.new_count - present,
+            topic.replication_factor,
+            body.placement_seed,
+            topic=load_of(partition.replicas for partition in topic.partitions),
+            cluster=_cluster_load(image),
+            first_partition=present,
+        )
+    )
+
+
+def _why_unassignable_more(image: MetadataImage, topic: Topic, body: CreatePartitionsAssigned) -> Decision | None:
+    present, given = len(topic.partitions), len(body.assignments)
+    if given != body.new_count - present:
+        reason = f"{body.new_count - present} partitions are new and {given} are assigned"
+        return refuse("INVALID_REPLICA_ASSIGNMENT", reason)
+    for number, replicas in enumerate(body.assignments, present):
+        if (why := _why_unassignable(image, replicas, topic.replication_factor)) is not None:
+            return refuse("INVALID_REPLICA_ASSIGNMENT", f"partition {number}: {why}")
+    return None
 
 
 def _why_illegal_configs(body: CreateTopic) -> str | None:

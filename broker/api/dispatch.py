@@ -23,13 +23,16 @@ from ottla.client.protocol import (
     ElectLeadersRequest,
     ErrorResponse,
     FetchRequest,
+    FetchResponse,
     InitProducerIdRequest,
     ListOffsetsRequest,
     MetadataRequest,
     ProduceRequest,
+    ProduceResponse,
     Request,
     Response,
 )
+from ottla.client.replica_protocol import ReplicaRequest
 
 from ..metrics import Metrics
 from ..replica import Refused
@@ -44,6 +47,7 @@ from .metadata import MetadataApi
 from .partitions import PartitionsApi
 from .produce import PendingProduce
 from .producer_ids import ProducerIds
+from .replicas import answer_of_replicas
 from .topics import TopicsApi
 
 Answer = tuple[Response, list[bytes]]
@@ -81,20 +85,47 @@ class Api:
         """Do at once what must happen in the order of arrival; the rest is in the awaitable. None: no answer is
         wanted. Raises BadFrame where the batches do not fit the header."""
         if isinstance(request, ProduceRequest):
-            batches = split_batches(body, [target.size for target in request.partitions])
-            self._metrics.bytes_in.inc(len(body))
-            pending = PendingProduce(self._manager, self._gate, request)
-            pending.append(batches)
+            pending = self.begin_produce(request, split_batches(body, [target.size for target in request.partitions]))
             return None if request.acks == ACKS_NONE else self._timed("produce", lambda: _only(pending.response()))
         split_batches(body, ())
         name = type(request).__struct_config__.tag
         return self._timed(str(name), lambda: self._answer(request))
 
+    # --- the hot paths, for a door that has its own frames -----------------------------------------------------------
+
+    def begin_produce(self, request: ProduceRequest, batches: list[memoryview]) -> PendingProduce:
+        """Append all that can be, at once and in order. ``batches``: one for each partition."""
+        self._metrics.bytes_in.inc(sum(map(len, batches)))
+        pending = PendingProduce(self._manager, self._gate, request)
+        pending.append(batches)
+        return pending
+
+    async def finish_produce(self, pending: PendingProduce) -> ProduceResponse:
+        """What became of it."""
+        started_s = self._manager.clock.monotonic()
+        try:
+            return await pending.response()
+        finally:
+            self._observe("produce", self._manager.clock.monotonic() - started_s)
+
+    async def fetch(self, request: FetchRequest) -> tuple[FetchResponse, list[bytes]]:
+        """Results and records, in the request's order."""
+        started_s = self._manager.clock.monotonic()
+        try:
+            return await self._fetch(request)
+        finally:
+            self._observe("fetch", self._manager.clock.monotonic() - started_s)
+
+    async def _fetch(self, request: FetchRequest) -> tuple[FetchResponse, list[bytes]]:
+        response, parts = await fetch(self._manager, request)
+        self._metrics.bytes_to_consumers.inc(sum(map(len, parts)))
+        return response, parts
+
+    # --- all requests ------------------------------------------------------------------------------------------------
+
     async def _answer(self, request: Request) -> Answer:
         if isinstance(request, FetchRequest):
-            response, parts = await fetch(self._manager, request)
-            self._metrics.bytes_to_consumers.inc(sum(map(len, parts)))
-            return response, parts
+            return await self._fetch(request)
         return await self._plain(request), []
 
     async def _plain(self, request: Request) -> Response:
@@ -129,6 +160,8 @@ class Api:
                 return self._describe()
         if isinstance(request, GroupRequest):
             return await self._groups.answer(request)
+        if isinstance(request, ReplicaRequest):
+            return await answer_of_replicas(self._manager, request)
         raise Refused(ErrorCode.INVALID_REQUEST, f"{type(request).__name__} does not belong on this stream")
 
     async def _timed(self, api: str, answer: Callable[[], Awaitable[Answer]]) -> Answer:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from ottla.client.error_codes import ErrorCode
 from ottla.client.group_protocol import (
     CLASSIC,
+    CONSUMER,
     ConsumerGroupDescribeRequest,
     ConsumerGroupDescribeResponse,
     ConsumerGroupHeartbeatRequest,
@@ -181,7 +182,9 @@ class GroupsApi:
         if not isinstance(group, ClassicGroup):
             raise GroupRefused(ErrorCode.GROUP_ID_NOT_FOUND, f"there is no {CLASSIC} group {group_id}")
         members = tuple(
-            DescribedMember(m.member_id, m.instance_id, m.client_id, m.metadata(group.protocol), m.assignment)
+            DescribedMember(
+                m.member_id, m.instance_id, m.client_id, m.metadata(group.protocol), m.assignment, m.client_host
+            )
             for m in group.members.values()
         )
         return DescribedGroup(
@@ -206,9 +209,12 @@ class GroupsApi:
                 instance_id=member.said.instance_id,
                 rack_id=member.said.rack_id,
                 client_id=member.said.client_id,
+                client_host=member.said.client_host,
                 subscribed_topic_names=member.said.topics,
                 assignment=consumer_group.as_topics(member.held),
                 target_assignment=consumer_group.as_topics(group.target.get(member_id, frozenset())),
+                subscribed_topic_regex=member.said.regex,
+                member_type=CLASSIC if member.classic else CONSUMER,
             )
             for member_id, member in sorted(group.members.items())
         )

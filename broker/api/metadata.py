@@ -11,7 +11,7 @@ from ottla.client.protocol import (
     PartitionMetadata,
     TopicMetadata,
 )
-from ottla.raft.image import MetadataImage, Topic
+from ottla.raft.image import KAFKA, Broker, MetadataImage, Topic
 
 from ..controller_channel import ControllerUnavailable
 from ..replica import Refused
@@ -84,10 +84,7 @@ class MetadataApi:
             node_id=self._manager.local,
             quorum_leader=leader,  # type: ignore[arg-type]
             quorum_term=term,
-            brokers=tuple(
-                BrokerEndpoint(b.broker_id, b.host, b.port, b.rack, b.fenced, b.draining, b.broker_epoch, b.drained)
-                for _, b in sorted(image.brokers.items())
-            ),
+            brokers=tuple(_endpoint(broker) for _, broker in sorted(image.brokers.items())),
             topics=tuple(self._topic(image, name, failures.get(name)) for name in names),
         )
 
@@ -99,6 +96,22 @@ class MetadataApi:
         if failure is not None:
             return TopicMetadata(failure.error, name, None, message=str(failure))
         return TopicMetadata(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, name, None, message=f"there is no topic {name}")
+
+
+def _endpoint(broker: Broker) -> BrokerEndpoint:
+    kafka = broker.listener(KAFKA)
+    return BrokerEndpoint(
+        broker_id=broker.broker_id,
+        host=broker.host,
+        port=broker.port,
+        rack=broker.rack,
+        fenced=broker.fenced,
+        draining=broker.draining,
+        broker_epoch=broker.broker_epoch,
+        drained=broker.drained,
+        kafka_port=None if kafka is None else kafka.port,
+        kafka_host="" if kafka is None else kafka.host,
+    )
 
 
 def describe_topic(topic: Topic) -> TopicMetadata:

@@ -50,6 +50,11 @@ class PendingProduce:
             self._deferred += 1
             self._gate.pass_through(replica, batch, partial(self._passed, index, target, batch, replica))
 
+    @property
+    def failed(self) -> bool:
+        """Whether some batch was refused already."""
+        return any(result is not None and result.error for result in self._results)
+
     def _replica_for(self, target: ProducePartition, named: set[Replica]) -> Replica:
         if self._request.acks not in (ACKS_NONE, ACKS_LEADER, ACKS_ALL):
             raise Refused(ErrorCode.INVALID_REQUIRED_ACKS, f"acks is {self._request.acks}, not -1, 0 or 1")

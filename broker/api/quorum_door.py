@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from ottla.client.error_codes import ErrorCode
 from ottla.raft.commands import Body
+from ottla.raft.decision import Context, Decision
 from ottla.raft.image import Topic
 from ottla.raft.results import Refused as QuorumRefused
 from ottla.raft.results import Result
@@ -42,6 +43,14 @@ class QuorumDoor:
                 ErrorCode.REQUEST_TIMED_OUT, "the metadata quorum did not decide in time; the change may still happen"
             ) from None
         return result, index
+
+    def rehearse(self, decide: Callable[[Context], Decision]) -> tuple[Result, int]:
+        """What the quorum would decide if its newest image were ours; nothing is proposed. Raises Refused."""
+        image = self._manager.image
+        result = decide(Context(image, image.index + 1, None)).result
+        if isinstance(result, QuorumRefused):
+            raise Refused(ErrorCode.named(result.code), result.message)
+        return result, image.index
 
     async def topic(self, name: str) -> Topic:
         """The topic, in an image that holds all that was committed when we were asked: an old one must neither deny

@@ -1,11 +1,14 @@
 """Topics: create, delete, grow. Any broker takes the request and has the quorum decide it."""
 
+from functools import partial
+
 from ottla.client.error_codes import ErrorCode
 from ottla.client.protocol import CreatePartitionsRequest, CreateTopicRequest, DeleteTopicRequest, TopicChanged
 from ottla.log.chance import Chance, new_id
 from ottla.log.model import TopicId
-from ottla.raft.commands import CreatePartitions, CreateTopicWithConfigs, DeleteTopic
+from ottla.raft.commands import CreatePartitions, CreatePartitionsAssigned, CreateTopicWithConfigs, DeleteTopic
 from ottla.raft.results import TopicCreation
+from ottla.raft.topic_decisions import create_partitions, create_topic
 
 from ..group.internal_topic import is_internal
 from ..replica import Refused
@@ -39,22 +42,29 @@ class TopicsApi:
         return await self._create(request, True)
 
     async def _create(self, request: CreateTopicRequest, auto_created: bool) -> TopicChanged:
-        result, index = await self._door.decide(
-            CreateTopicWithConfigs(
-                name=request.name,
-                topic_id=TopicId(new_id(self._chance)),
-                partition_count=self._default_partitions if request.partitions is None else request.partitions,
-                replication_factor=self._default_replication_factor
-                if request.replication_factor is None
-                else request.replication_factor,
-                configs=dict(request.configs),
-                placement_seed=self._chance.randbelow(1 << 31),
-                auto_created=auto_created,
-            ),
-            request.change_id,
-        )
+        body = self._creation(request, auto_created)
+        if request.validate_only:
+            result, index = self._door.rehearse(partial(create_topic, body=body))
+        else:
+            result, index = await self._door.decide(body, request.change_id)
         assert isinstance(result, TopicCreation)
-        return TopicChanged(result.name, result.topic_id, index)
+        return TopicChanged(result.name, result.topic_id, index, result.partition_count, result.replication_factor)
+
+    def _creation(self, request: CreateTopicRequest, auto_created: bool) -> CreateTopicWithConfigs:
+        partitions, factor = request.partitions, request.replication_factor
+        if request.assignments is None:
+            partitions = self._default_partitions if partitions is None else partitions
+            factor = self._default_replication_factor if factor is None else factor
+        return CreateTopicWithConfigs(
+            name=request.name,
+            topic_id=TopicId(new_id(self._chance)),
+            partition_count=partitions,
+            replication_factor=factor,
+            assignments=request.assignments,
+            configs=dict(request.configs),
+            placement_seed=self._chance.randbelow(1 << 31),
+            auto_created=auto_created,
+        )
 
     async def delete(self, request: DeleteTopicRequest) -> TopicChanged:
         """Forget a topic. Raises Refused: UNKNOWN_TOPIC_OR_PARTITION."""
@@ -72,5 +82,13 @@ class TopicsApi:
             )
         topic = await self._door.topic(request.name)
         seed = self._chance.randbelow(1 << 31)
-        _, index = await self._door.decide(CreatePartitions(topic.topic_id, request.count, seed), request.change_id)
-        return TopicChanged(topic.name, topic.topic_id, index)
+        body = (
+            CreatePartitions(topic.topic_id, request.count, seed)
+            if request.assignments is None
+            else CreatePartitionsAssigned(topic.topic_id, request.count, seed, request.assignments)
+        )
+        if request.validate_only:
+            _, index = self._door.rehearse(partial(create_partitions, body=body))
+        else:
+            _, index = await self._door.decide(body, request.change_id)
+        return TopicChanged(topic.name, topic.topic_id, index, request.count, topic.replication_factor)

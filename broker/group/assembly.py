@@ -37,8 +37,13 @@ def make_coordinator(
 
 def limits_of(settings: Settings) -> GroupLimits:
     """The settings as groups use them."""
+    policy = settings.group_consumer_migration_policy.lower()
     return GroupLimits(
+        groups_max=settings.group_max_groups,
         size_max=settings.group_max_size,
+        consumer_size_max=settings.group_consumer_max_size,
+        upgrade=policy in ("bidirectional", "upgrade"),
+        downgrade=policy in ("bidirectional", "downgrade"),
         session_min_s=settings.group_min_session_timeout_ms / 1000,
         session_max_s=settings.group_max_session_timeout_ms / 1000,
         initial_delay_s=settings.group_initial_rebalance_delay_ms / 1000,

@@ -18,12 +18,9 @@ from ottla.client.group_protocol import (
     SyncGroupResponse,
 )
 
-from .classic_rebalance import JOIN, PENDING, SESSION, SYNC, Rebalancing, TimerKey
+from .classic_rebalance import JOIN, PENDING, SESSION, SYNC, Rebalancing, TimerKey, check_session, rebalance_ms
 from .classic_state import ClassicGroup, ClassicMember, State
 from .outcome import GroupRefused, Outcome, Reply, Waiter
-
-REBALANCE_S_MAX = 3_600.0
-"""No rebalance waits longer for its members, whatever they ask."""
 
 
 class ClassicProtocol(Rebalancing):
@@ -37,7 +34,7 @@ class ClassicProtocol(Rebalancing):
         """``new_id``: for a member that has none. Raises GroupRefused."""
         out = Outcome()
         self._check_join(group, request)
-        if not request.member_id and request.group_instance_id is None:
+        if not request.member_id and request.group_instance_id is None and request.needs_member_id:
             group.pending.add(new_id)
             self._timers.set((PENDING, group.group_id, new_id), now_s + request.session_timeout_ms / 1000)
             out.replies.append((waiter, JoinGroupResponse(ErrorCode.MEMBER_ID_REQUIRED, member_id=new_id)))
@@ -53,12 +50,7 @@ class ClassicProtocol(Rebalancing):
         return out
 
     def _check_join(self, group: ClassicGroup, request: JoinGroupRequest) -> None:
-        session_s = request.session_timeout_ms / 1000
-        if not self._limits.session_min_s <= session_s <= self._limits.session_max_s:
-            raise GroupRefused(
-                ErrorCode.INVALID_SESSION_TIMEOUT,
-                f"a session is {self._limits.session_min_s:g} to {self._limits.session_max_s:g} s, not {session_s:g}",
-            )
+        check_session(self._limits, request)
         names = [protocol.name for protocol in request.protocols]
         if not names or not request.protocol_type:
             raise GroupRefused(ErrorCode.INCONSISTENT_GROUP_PROTOCOL, "a member names its protocols and their type")
@@ -87,8 +79,9 @@ class ClassicProtocol(Rebalancing):
             member_id=member_id,
             instance_id=request.group_instance_id,
             client_id=request.client_id,
+            client_host=request.client_host,
             session_s=request.session_timeout_ms / 1000,
-            rebalance_s=_rebalance_s(request),
+            rebalance_s=rebalance_ms(request) / 1000,
             protocols=request.protocols,
             joining=waiter,
         )
@@ -126,8 +119,8 @@ class ClassicProtocol(Rebalancing):
     @staticmethod
     def _update(member: ClassicMember, request: JoinGroupRequest) -> None:
         member.protocols = request.protocols
-        member.session_s, member.rebalance_s = request.session_timeout_ms / 1000, _rebalance_s(request)
-        member.client_id = request.client_id
+        member.session_s, member.rebalance_s = request.session_timeout_ms / 1000, rebalance_ms(request) / 1000
+        member.client_id, member.client_host = request.client_id, request.client_host
 
     def _replace_static(
         self,
@@ -281,10 +274,29 @@ class ClassicProtocol(Rebalancing):
         self._drop(group, member, out)
         self._fewer(group, now_s, now_ms, out)
 
-    def loaded(self, group: ClassicGroup, now_s: float) -> None:
-        """After a failover every member has a full session to be heard of."""
+    def loaded(self, group: ClassicGroup, now_s: float, now_ms: int) -> None:
+        """After a failover every member has a full session to be heard of. A group that was a consumer group before
+        has no leader yet, and rebalances to get one."""
         for member in group.members.values():
             self._touch(group, member, now_s)
+        if group.state is State.STABLE and group.leader is None:
+            out = Outcome()
+            self._rebalance(group, now_s, now_ms, out)
+            assert not out.records, "a rebalance that nobody has joined yet writes nothing"
+            assert not out.replies, "and nobody waits for it"
+
+    def dissolve(self, group: ClassicGroup) -> list[Reply]:
+        """The group goes on as another: whoever waits joins again there. Sessions are its own now."""
+        replies: list[Reply] = []
+        for kind in (JOIN, SYNC):
+            self._timers.cancel((kind, group.group_id, ""))
+        for member in group.members.values():
+            if member.joining is not None:
+                replies.append((member.joining, JoinGroupResponse(ErrorCode.REBALANCE_IN_PROGRESS)))
+            if member.syncing is not None:
+                replies.append((member.syncing, SyncGroupResponse(ErrorCode.REBALANCE_IN_PROGRESS)))
+            member.joining = member.syncing = None
+        return replies
 
     # --- members -----------------------------------------------------------------------------------------------------
 
@@ -300,7 +312,3 @@ class ClassicProtocol(Rebalancing):
         if group.state is State.COMPLETING:
             raise GroupRefused(ErrorCode.REBALANCE_IN_PROGRESS, "the new generation's partitions are not given yet")
         self._touch(group, member, now_s)
-
-
-def _rebalance_s(request: JoinGroupRequest) -> float:
-    return min((request.rebalance_timeout_ms or request.session_timeout_ms) / 1000, REBALANCE_S_MAX)

@@ -1,7 +1,7 @@
 """How a classic group goes through a rebalance, and what becomes of its members. Pure."""
 
 from ottla.client.error_codes import ErrorCode
-from ottla.client.group_protocol import JoinedMember, JoinGroupResponse, SyncGroupResponse
+from ottla.client.group_protocol import JoinedMember, JoinGroupRequest, JoinGroupResponse, SyncGroupResponse
 
 from .classic_state import ClassicGroup, ClassicMember, State
 from .outcome import GroupLimits, GroupRefused, Outcome
@@ -9,7 +9,25 @@ from .timers import Timers
 
 TimerKey = tuple[str, str, str]
 """What for, the group, and the member or ""."""
-SESSION, JOIN, SYNC, PENDING = "session", "join", "sync", "pending"
+SESSION, JOIN, SYNC, PENDING, REVOKE = "session", "join", "sync", "pending", "revoke"
+"""REVOKE: a member's time to let go of what it must not have any more, or to join again where that is asked of it."""
+REBALANCE_MS_MAX = 3_600_000
+"""No rebalance waits longer for its members, whatever they ask."""
+
+
+def check_session(limits: GroupLimits, request: JoinGroupRequest) -> None:
+    """Raises GroupRefused."""
+    session_s = request.session_timeout_ms / 1000
+    if not limits.session_min_s <= session_s <= limits.session_max_s:
+        raise GroupRefused(
+            ErrorCode.INVALID_SESSION_TIMEOUT,
+            f"a session is {limits.session_min_s:g} to {limits.session_max_s:g} s, not {session_s:g}",
+        )
+
+
+def rebalance_ms(request: JoinGroupRequest) -> int:
+    """How long this member may take to join."""
+    return min(request.rebalance_timeout_ms or request.session_timeout_ms, REBALANCE_MS_MAX)
 
 
 class Rebalancing:

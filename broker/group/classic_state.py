@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ottla.client.group_protocol import JoinProtocol
+from ottla.client.subscription_bytes import decode_subscription
 
 from .outcome import Waiter
 from .records import GROUP, ClassicGroupValue, ClassicMemberValue, GroupKey, GroupRecord
+
+CONSUMERS = "consumer"
+"""The protocol type of groups whose members' bytes are a consumer's."""
 
 
 class State(StrEnum):
@@ -43,6 +47,7 @@ class ClassicMember:
     rebalance_s: float
     protocols: tuple[JoinProtocol, ...]
     assignment: bytes = b""
+    client_host: str = ""
     joining: Waiter | None = None
     syncing: Waiter | None = None
 
@@ -95,6 +100,7 @@ class ClassicGroup:
             member_id=value.member_id,
             instance_id=value.instance_id,
             client_id=value.client_id,
+            client_host=value.client_host,
             session_s=value.session_timeout_ms / 1000,
             rebalance_s=value.rebalance_timeout_ms / 1000,
             protocols=(JoinProtocol(protocol, value.subscription),) if protocol else (),
@@ -108,6 +114,7 @@ class ClassicGroup:
                 member_id=member.member_id,
                 instance_id=member.instance_id,
                 client_id=member.client_id,
+                client_host=member.client_host,
                 rebalance_timeout_ms=int(member.rebalance_s * 1000),
                 session_timeout_ms=int(member.session_s * 1000),
                 subscription=member.metadata(self.protocol),
@@ -117,6 +124,19 @@ class ClassicGroup:
         )
         value = ClassicGroupValue(self.protocol_type, self.generation, self.protocol, self.leader, now_ms, members)
         return GroupRecord(GroupKey(GROUP, self.group_id), value)
+
+    def read_topics(self) -> set[str] | None:
+        """What the members subscribe to; None where that cannot be told, or not now."""
+        if self.protocol_type != CONSUMERS or self.state is not State.STABLE:
+            return None
+        try:
+            return {
+                topic
+                for member in self.members.values()
+                for topic in decode_subscription(member.metadata(self.protocol)).topics
+            }
+        except ValueError:
+            return None
 
     @property
     def rebalance_s(self) -> float:

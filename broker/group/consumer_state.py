@@ -48,6 +48,11 @@ class Member(msgspec.Struct, frozen=True):
         return self.current.epoch == STATIC_LEAVE_EPOCH
 
     @property
+    def classic(self) -> bool:
+        """Whether it speaks the classic protocol."""
+        return self.said.classic is not None
+
+    @property
     def held(self) -> Partitions:
         """All that nobody else may have."""
         return self.current.assigned | self.current.revoking

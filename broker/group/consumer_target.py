@@ -8,8 +8,8 @@ import msgspec
 from ottla.log.model import TopicId
 
 from .assignors import ASSIGNORS, DEFAULT_ASSIGNOR
-from .consumer_state import ConsumerGroupState
-from .outcome import FindTopic
+from .consumer_state import ConsumerGroupState, Member
+from .outcome import FindTopic, Topics
 from .records import (
     CONSUMER_GROUP,
     TARGET,
@@ -46,20 +46,19 @@ class Decision:
         self.write(GroupKey(kind, self.group.group_id), value)
 
 
-def retarget(decision: Decision, find_topic: FindTopic, *, changed: bool) -> None:
+def retarget(decision: Decision, topics: Topics, *, changed: bool) -> None:
     """A new epoch where members, subscriptions or topics changed, and a new target for it."""
     group = decision.group
-    counts, metadata_hash = _topics(group, find_topic)
+    wanted = {member_id: names_read(member, topics) for member_id, member in group.members.items()}
+    names = set().union(*wanted.values())
+    counts, metadata_hash = _look_up(names, topics.find)
     if changed or metadata_hash != group.metadata_hash:
         decision.write_group(CONSUMER_GROUP, ConsumerGroupValue(group.epoch + 1, metadata_hash))
     group = decision.group
     if group.target_epoch >= group.epoch:
         return
-    ids = {name: found[0] for name in _names(group) if (found := find_topic(name)) is not None}
-    subscriptions = {
-        member_id: {ids[name] for name in member.said.topics if name in ids}
-        for member_id, member in group.members.items()
-    }
+    ids = {name: found[0] for name in names if (found := topics.find(name)) is not None}
+    subscriptions = {member_id: {ids[name] for name in read if name in ids} for member_id, read in wanted.items()}
     target = ASSIGNORS[assignor_of(group)](subscriptions, counts, group.target)
     for member_id, partitions in sorted(target.items()):
         if group.target.get(member_id) != partitions:
@@ -73,11 +72,13 @@ def assignor_of(group: ConsumerGroupState) -> str:
     return min(votes, key=lambda name: (-votes[name], name)) if votes else DEFAULT_ASSIGNOR
 
 
-def _names(group: ConsumerGroupState) -> set[str]:
-    return {name for member in group.members.values() for name in member.said.topics}
+def names_read(member: Member, topics: Topics) -> set[str]:
+    """The topics that a member subscribes to, by name and by regular expression."""
+    regex = member.said.regex
+    return {*member.said.topics, *(topics.matching(regex) if regex else ())}
 
 
-def _topics(group: ConsumerGroupState, find_topic: FindTopic) -> tuple[dict[TopicId, int], int]:
-    found = [(name, *topic) for name in sorted(_names(group)) if (topic := find_topic(name)) is not None]
+def _look_up(names: set[str], find_topic: FindTopic) -> tuple[dict[TopicId, int], int]:
+    found = [(name, *topic) for name in sorted(names) if (topic := find_topic(name)) is not None]
     digest = hashlib.blake2b(msgspec.msgpack.encode(found), digest_size=8).digest()
     return {topic_id: count for _, topic_id, count in found}, int.from_bytes(digest, "big", signed=True)

@@ -17,6 +17,7 @@ from ..replica import Replica
 from ..replica_manager import ReplicaManager
 from .hosted import HostedShard
 from .internal_topic import INTERNAL_TOPIC, partition_of
+from .matched_topics import MatchedTopics
 from .outcome import GroupLimits, GroupRefused
 from .shard import Shard
 
@@ -49,6 +50,7 @@ class GroupCoordinator:
         self._loading: dict[int, asyncio.Task[None]] = {}
         self._creating: asyncio.Task[None] | None = None
         self._seen: MetadataImage | None = None
+        self._matched = MatchedTopics()
         self._version = 0
 
     @property
@@ -120,8 +122,9 @@ class GroupCoordinator:
         return shard
 
     def _load(self, number: int, replica: Replica) -> HostedShard:
-        state = Shard(self._limits, self.find_topic)
+        state = Shard(self._limits, self.find_topic, self.matching)
         state.topics_version = self._version
+        state.count_all = self._count_all
         shard = HostedShard(replica, state, self.clock, self._commit_timeout_s)
         self._shards[number] = shard
         before = self._loading.get(number)
@@ -138,6 +141,11 @@ class GroupCoordinator:
             await asyncio.sleep(LOOK_S)
             if self._shards.get(number) is shard:
                 self._unload(number)  # and the next look tries again
+
+    def _count_all(self) -> tuple[int, int]:
+        """Groups with members or a generation, and groups with offsets."""
+        states = [shard.state for shard in self._shards.values()]
+        return sum(len(state.groups) for state in states), sum(len(state.offsets) for state in states)
 
     def _unload(self, number: int) -> None:
         shard = self._shards.pop(number)
@@ -165,6 +173,10 @@ class GroupCoordinator:
         """A topic's id and number of partitions, in the newest image."""
         topic = self._manager.image.topics.get(name)
         return None if topic is None else (topic.topic_id, len(topic.partitions))
+
+    def matching(self, pattern: str) -> tuple[str, ...]:
+        """The names of topics, in the newest image, that a valid regular expression means."""
+        return self._matched.names(pattern, self._manager.image.topics)
 
     def _look_at_topics(self) -> None:
         """Tell the shards that topics may have changed: groups look again with their next heartbeats."""

@@ -1,13 +1,16 @@
 """The groups of one partition of `__consumer_offsets` as its records make them, and what is known of each. Pure."""
 
+from collections.abc import Callable
+
 from ottla.client.error_codes import ErrorCode
 from ottla.client.group_protocol import CLASSIC, CONSUMER, ListedGroup
 
 from . import consumer_group, offsets
 from .classic_state import ClassicGroup
 from .consumer_state import ConsumerGroupState
+from .consumer_target import names_read
 from .offsets import Offsets
-from .outcome import FindTopic, GroupLimits, GroupRefused
+from .outcome import FindTopic, GroupLimits, GroupRefused, Topics
 from .records import (
     CONSUMER_GROUP,
     GROUP,
@@ -24,12 +27,16 @@ Group = ClassicGroup | ConsumerGroupState
 class GroupTable:
     """``find_topic``: how topics look now; ``topics_version`` is changed with them by whoever takes images in."""
 
-    def __init__(self, limits: GroupLimits, find_topic: FindTopic) -> None:
+    def __init__(
+        self, limits: GroupLimits, find_topic: FindTopic, matching: Callable[[str], tuple[str, ...]] | None = None
+    ) -> None:
         self.limits = limits
         self.find_topic = find_topic
+        self.topics = Topics(find_topic, matching or (lambda pattern: ()))
         self.topics_version = 0
         self.groups: dict[str, Group] = {}
         self.offsets = Offsets()
+        self.count_all: Callable[[], tuple[int, int]] = self._count  # of all the broker's shards
         self.seen_topics: dict[str, int] = {}  # the version of the topics that a group's target was made for
 
     # --- records -----------------------------------------------------------------------------------------------------
@@ -41,7 +48,9 @@ class GroupTable:
             self.offsets.replay(record)
         elif isinstance(key, GroupKey) and key.kind == GROUP:
             self._replay_classic(key.group_id, record.value)
-        elif record.value is None and (isinstance(key, GroupKey) or key.group_id not in self.groups):
+        elif record.value is None and (
+            isinstance(key, GroupKey) or not isinstance(self.groups.get(key.group_id), ConsumerGroupState)
+        ):
             self.replay_end(record)
         else:
             group = self.groups.get(key.group_id)
@@ -75,6 +84,19 @@ class GroupTable:
             return consumer_group.forget(group)
         return [GroupRecord(GroupKey(GROUP, group.group_id), None)]
 
+    def _count(self) -> tuple[int, int]:
+        return len(self.groups), len(self.offsets)
+
+    def check_room(self, *, joins: bool, group_id: str) -> None:
+        """Whether the broker takes one group more, where this would be one. Raises GroupRefused."""
+        if group_id in (self.groups if joins else self.offsets):
+            return
+        if self.count_all()[0 if joins else 1] >= self.limits.groups_max:
+            raise GroupRefused(
+                ErrorCode.GROUP_MAX_SIZE_REACHED,
+                f"this broker coordinates {self.limits.groups_max} groups, and its group.max.groups allows no more",
+            )
+
     # --- groups as a whole -------------------------------------------------------------------------------------------
 
     def delete(self, group_id: str) -> list[GroupRecord]:
@@ -88,20 +110,30 @@ class GroupTable:
         return records + (self.forget_group(group) if group is not None else [])
 
     def sweep(self, group_id: str, now_ms: int) -> list[GroupRecord]:
-        """Tombstones for what this group need not keep: offsets of topics that are gone, and, when it has no members,
-        what is too old; and the group itself, once it has neither members nor offsets."""
+        """Tombstones for what this group need not keep: offsets of topics that are gone, and what is too old of those
+        that no member reads; and the group itself, once it has neither members nor offsets."""
         group, held = self.groups.get(group_id), self.offsets.of(group_id)
         empty = group is None or not group.members
         since_ms = group.empty_since_ms if isinstance(group, ClassicGroup) else 0
         gone = {where for where, value in held.items() if self._is_gone(where[0], value.topic_id)}
         records = list(offsets.tombstones(group_id, sorted(gone)))
-        if empty:
-            old = offsets.expired(self.offsets, group_id, since_ms, now_ms, self.limits.retention_ms)
-            records += [record for record in old if record not in records]
+        read = self.read_topics(group)
+        if read is not None:
+            unread = {where for where in held if where[0] not in read} - gone
+            records += offsets.expired(self.offsets, group_id, unread, since_ms, now_ms, self.limits.retention_ms)
         waits = isinstance(group, ClassicGroup) and (group.pending or group.state != "Empty")
         if group is not None and empty and len(records) == len(held) and not waits:
             records += self.forget_group(group)
         return records
+
+    def read_topics(self, group: Group | None) -> set[str] | None:
+        """What the members read; None where only they know: not all groups are of consumers, and one that rebalances
+        may read others in a moment."""
+        if group is None or not group.members:
+            return set()
+        if isinstance(group, ConsumerGroupState):
+            return {name for member in group.members.values() for name in names_read(member, self.topics)}
+        return group.read_topics()
 
     def _is_gone(self, topic: str, topic_id: object) -> bool:
         found = self.find_topic(topic)

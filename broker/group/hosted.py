@@ -104,7 +104,7 @@ class HostedShard:
         if not self.leads:
             return False
         self.end = self.replica.log.log_end_offset
-        self.state.loaded(self._clock.monotonic())
+        self.state.loaded(self._clock.monotonic(), self._clock.now_ms())
         self.loaded = True
         self._arm()
         log.info(
@@ -138,6 +138,7 @@ class HostedShard:
         try:
             try:
                 self.carry_out(decide(future))
+                self._arm()  # not only at the end: what is waited for may be a deadline that was set just now
             except GroupRefused as refused:
                 return refusal(request, refused.error, str(refused))
             except Refused as refused:

@@ -1,6 +1,6 @@
 """What groups have committed. Pure: records make it, and questions are answered from it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from ottla.client.error_codes import ErrorCode
 from ottla.client.group_protocol import (
@@ -26,6 +26,9 @@ class Offsets:
 
     def __contains__(self, group_id: str) -> bool:
         return group_id in self._groups
+
+    def __len__(self) -> int:
+        return len(self._groups)
 
     def groups(self) -> list[str]:
         """Those that have committed anything."""
@@ -105,11 +108,19 @@ def tombstones(group_id: str, wheres: Iterable[TopicAndPartition]) -> Iterator[G
         yield GroupRecord(OffsetCommitKey(group_id, topic, partition), None)
 
 
-def expired(offsets: Offsets, group_id: str, empty_since_ms: int, now_ms: int, retention_ms: int) -> list[GroupRecord]:
-    """Tombstones for what an empty group committed, and has been empty for, too long ago (KIP-211)."""
+def expired(
+    offsets: Offsets,
+    group_id: str,
+    unread: Collection[TopicAndPartition],
+    empty_since_ms: int,
+    now_ms: int,
+    retention_ms: int,
+) -> list[GroupRecord]:
+    """Tombstones for what was committed too long ago and is read by no member; and, in an empty group, has been read
+    by none for as long (KIP-211)."""
     old = [
         where
         for where, value in offsets.of(group_id).items()
-        if max(value.timestamp_ms, empty_since_ms) + retention_ms <= now_ms
+        if where in unread and max(value.timestamp_ms, empty_since_ms) + retention_ms <= now_ms
     ]
     return list(tombstones(group_id, old))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,14 @@ Waiter = Any
 Reply = tuple[Waiter, GroupResponse]
 FindTopic = Callable[[str], tuple[TopicId, int] | None]
 """A topic's id and its number of partitions, as the newest image has it."""
+
+
+class Topics(NamedTuple):
+    """Topics as the newest image has them. ``matching``: the names that a regular expression means; it is a valid
+    one."""
+
+    find: FindTopic
+    matching: Callable[[str], tuple[str, ...]]
 
 
 class GroupRefused(Exception):
@@ -38,9 +46,15 @@ class Outcome:
 
 
 class GroupLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds and times of groups, by their names in the settings. Seconds; ``retention_ms`` of committed offsets."""
+    """Bounds and times of groups, by their names in the settings. Seconds; ``retention_ms`` of committed offsets.
+    ``groups_max``: of a broker, those with members or a generation, and those with offsets. ``upgrade``: a classic
+    group may become one of the consumer protocol while it has members; ``downgrade``: and the other way round."""
 
+    groups_max: int = 100_000
     size_max: int = 1_000
+    consumer_size_max: int = 1_000
+    upgrade: bool = True
+    downgrade: bool = True
     session_min_s: float = 6.0
     session_max_s: float = 1_800.0
     initial_delay_s: float = 0.5

@@ -14,6 +14,7 @@ from .records import (
     TARGET_MEMBER,
     ClassicGroupValue,
     ClassicMemberValue,
+    ClassicMetadata,
     CommittedOffset,
     ConsumerGroupValue,
     CurrentValue,
@@ -35,6 +36,7 @@ from .wire import (
     Reader,
     compact,
     compact_array,
+    compact_octets,
     i8,
     i16,
     i32,
@@ -90,7 +92,7 @@ def _classic(value: ClassicGroupValue) -> bytes:
         string(member.member_id)
         + string(member.instance_id)
         + string(member.client_id)
-        + string("")  # the client's host: handlers do not know which door a request came through
+        + string(member.client_host)
         + i32(member.rebalance_timeout_ms)
         + i32(member.session_timeout_ms)
         + octets(member.subscription)
@@ -106,13 +108,19 @@ def _member(value: MemberValue) -> bytes:
         + compact(value.instance_id)
         + compact(value.rack_id)
         + compact(value.client_id)
-        + compact("")
+        + compact(value.client_host)
         + compact_array(value.topics, compact)
-        + compact(None)  # a regular expression
+        + compact(value.regex)
         + i32(value.rebalance_timeout_ms)
         + compact(value.assignor)
-        + NO_TAGS
+        + tags({} if value.classic is None else {0: _classic_metadata(value.classic)})
     )
+
+
+def _classic_metadata(value: ClassicMetadata) -> bytes:
+    """A struct that may be null: a byte says that it is there."""
+    protocols = compact_array(value.protocols, lambda each: compact(each[0]) + compact_octets(each[1]) + NO_TAGS)
+    return i8(1) + i32(value.session_timeout_ms) + protocols + NO_TAGS
 
 
 def _partitions(partitions: Partitions) -> bytes:
@@ -161,9 +169,9 @@ def _read_classic(reader: Reader) -> ClassicGroupValue:
 
 def _read_classic_member(reader: Reader) -> ClassicMemberValue:
     member_id, instance_id, client_id = reader.string(), reader.nullable_string(), reader.string()
-    reader.string()
-    rebalance, session = reader.i32(), reader.i32()
-    return ClassicMemberValue(member_id, instance_id, client_id, rebalance, session, reader.octets(), reader.octets())
+    host, rebalance, session = reader.string(), reader.i32(), reader.i32()
+    subscription, assignment = reader.octets(), reader.octets()
+    return ClassicMemberValue(member_id, instance_id, client_id, rebalance, session, subscription, assignment, host)
 
 
 def _read_group(reader: Reader) -> ConsumerGroupValue:
@@ -176,10 +184,26 @@ def _read_group(reader: Reader) -> ConsumerGroupValue:
 def _read_member(reader: Reader) -> MemberValue:
     reader.i16()
     instance_id, rack_id, client_id = reader.nullable_compact(), reader.nullable_compact(), reader.compact()
-    reader.compact()
-    topics = reader.compact_array(reader.compact)
-    reader.nullable_compact()
-    return MemberValue(instance_id, rack_id, client_id, tuple(topics), reader.i32(), reader.nullable_compact())
+    client_host = reader.compact()
+    topics, regex = reader.compact_array(reader.compact), reader.nullable_compact()
+    rebalance_timeout_ms, assignor = reader.i32(), reader.nullable_compact()
+    tagged = reader.tags().get(0)
+    classic = None if tagged is None else _read_classic_metadata(Reader(tagged))
+    return MemberValue(
+        instance_id, rack_id, client_id, tuple(topics), rebalance_timeout_ms, assignor, regex, classic, client_host
+    )
+
+
+def _read_classic_metadata(reader: Reader) -> ClassicMetadata | None:
+    if reader.i8() < 0:
+        return None
+
+    def protocol() -> tuple[str, bytes]:
+        name, metadata = reader.compact(), reader.compact_octets()
+        reader.tags()
+        return name, metadata
+
+    return ClassicMetadata(reader.i32(), tuple(reader.compact_array(protocol)))
 
 
 def _read_target(reader: Reader) -> TargetValue:

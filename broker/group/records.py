@@ -60,6 +60,7 @@ class ClassicMemberValue(_Struct, frozen=True):
     session_timeout_ms: int
     subscription: bytes
     assignment: bytes
+    client_host: str = ""
 
 
 class ClassicGroupValue(_Struct, frozen=True):
@@ -80,8 +81,17 @@ class ConsumerGroupValue(_Struct, frozen=True):
     metadata_hash: int = 0
 
 
+class ClassicMetadata(_Struct, frozen=True):
+    """What only a member has that is in a consumer group by the classic protocol: its assignors, the best first, each
+    with the subscription in its bytes."""
+
+    session_timeout_ms: int
+    protocols: tuple[tuple[str, bytes], ...]
+
+
 class MemberValue(_Struct, frozen=True):
-    """What a member of the consumer protocol said of itself."""
+    """What a member of a consumer group said of itself. ``regex``: topics by regular expression, besides ``topics``.
+    ``classic``: of a member that speaks the classic protocol."""
 
     instance_id: str | None
     rack_id: str | None
@@ -89,6 +99,9 @@ class MemberValue(_Struct, frozen=True):
     topics: tuple[str, ...]
     rebalance_timeout_ms: int
     assignor: str | None
+    regex: str | None = None
+    classic: ClassicMetadata | None = None
+    client_host: str = ""
 
 
 class TargetValue(_Struct, frozen=True):

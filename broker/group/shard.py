@@ -4,10 +4,11 @@ Decide, then replay: a decision changes nothing that is in the log. (A classic g
 its decisions change it at once.)
 """
 
+from collections.abc import Callable
+
 from ottla.client.error_codes import ErrorCode
 from ottla.client.group_protocol import (
-    CLASSIC,
-    CONSUMER,
+    JOIN_EPOCH,
     LEAVE_EPOCH,
     STATIC_LEAVE_EPOCH,
     CommittedPartition,
@@ -25,13 +26,14 @@ from ottla.client.group_protocol import (
     SyncGroupRequest,
 )
 
-from . import consumer_group, offsets
+from . import consumer_group, migration, offsets
 from .classic import ClassicProtocol
-from .classic_rebalance import SESSION, TimerKey
-from .classic_state import ClassicGroup
+from .classic_rebalance import JOIN, PENDING, REVOKE, SESSION, SYNC, TimerKey
+from .classic_state import CONSUMERS, ClassicGroup
 from .consumer_state import ConsumerGroupState
 from .group_table import Group, GroupTable
-from .outcome import FindTopic, GroupLimits, GroupRefused, Outcome, Waiter
+from .mixed import MixedProtocol
+from .outcome import FindTopic, GroupLimits, GroupRefused, Outcome, Reply, Waiter
 from .records import (
     TARGET,
     UNREVOKED,
@@ -40,29 +42,33 @@ from .records import (
 )
 from .timers import Timers
 
-REVOKE = "revoke"
-"""A member's time to let go of what it must not have any more."""
+DOWNGRADE = "downgrade"
+"""A consumer group whose members all speak the classic protocol becomes a classic one, once they are settled."""
 CLASSIC_REQUESTS = JoinGroupRequest | SyncGroupRequest | HeartbeatRequest | LeaveGroupRequest
 
 
 class Shard(GroupTable):
     """Decides what is asked of the groups."""
 
-    def __init__(self, limits: GroupLimits, find_topic: FindTopic) -> None:
-        super().__init__(limits, find_topic)
+    def __init__(
+        self, limits: GroupLimits, find_topic: FindTopic, matching: Callable[[str], tuple[str, ...]] | None = None
+    ) -> None:
+        super().__init__(limits, find_topic, matching)
         self.timers: Timers[TimerKey] = Timers()
         self.classic = ClassicProtocol(limits, self.timers)
+        self.mixed = MixedProtocol(limits, self.timers, self.topics)
         self.rebalances = 0  # new targets of groups of the consumer protocol
 
-    def loaded(self, now_s: float) -> None:
+    def loaded(self, now_s: float, now_ms: int) -> None:
         """All is replayed: every member has a full session to be heard of."""
         for group in self.groups.values():
             if isinstance(group, ClassicGroup):
-                self.classic.loaded(group, now_s)
+                self.classic.loaded(group, now_s, now_ms)
             else:
                 for member_id in group.members:
                     self._touch(group, member_id, now_s)
                     self._watch_revocation(group, member_id, now_s)
+                self._watch_downgrade(group.group_id, now_s)
 
     # --- the classic protocol ----------------------------------------------------------------------------------------
 
@@ -71,10 +77,13 @@ class Shard(GroupTable):
     ) -> Outcome:
         """Raises GroupRefused."""
         group = self.groups.get(request.group_id)
+        if isinstance(group, ConsumerGroupState) and group.members:
+            return self._answer_mixed(group, request, waiter, new_id, now_s)
         upgrade: list[GroupRecord] = []
         if isinstance(request, JoinGroupRequest):
+            self.check_room(joins=True, group_id=request.group_id)
             if isinstance(group, ConsumerGroupState):
-                upgrade = self._vacate(group, ErrorCode.INCONSISTENT_GROUP_PROTOCOL, CONSUMER)
+                upgrade = self.forget_group(group)
                 group = None
             known = group is not None
             group = group or ClassicGroup(request.group_id)
@@ -82,6 +91,7 @@ class Shard(GroupTable):
             if not known:
                 for record in upgrade:
                     self.replay_end(record)
+                group.pending |= self.mixed.take_pending(request.group_id)
                 self.groups[request.group_id] = group
             outcome.records[:0] = upgrade
             return outcome
@@ -93,41 +103,80 @@ class Shard(GroupTable):
             return self.classic.heartbeat(group, request, waiter, now_s)
         return self.classic.leave(group, request, waiter, now_s, now_ms)
 
+    def _answer_mixed(
+        self, group: ConsumerGroupState, request: CLASSIC_REQUESTS, waiter: Waiter, new_id: str, now_s: float
+    ) -> Outcome:
+        """Classic members of a consumer group. Raises GroupRefused."""
+        version, group_id = self.topics_version, request.group_id
+        changed = self.seen_topics.get(group_id) != version
+        if isinstance(request, SyncGroupRequest):
+            return self._watched(self.mixed.sync(group, request, waiter, now_s), group_id, now_s)
+        if isinstance(request, LeaveGroupRequest):
+            return self._watched(self.mixed.leave(group, request, waiter), group_id, now_s)
+        if isinstance(request, HeartbeatRequest):
+            outcome = self.mixed.heartbeat(group, request, waiter, changed, now_s)
+        else:
+            outcome = self.mixed.join(group, request, waiter, new_id, changed, now_s)
+            if outcome.accept is None:
+                return outcome  # it has its id, and is not in yet
+        return self._watched(outcome, group_id, now_s, version)
+
+    def _watched(self, outcome: Outcome, group_id: str, now_s: float, version: int | None = None) -> Outcome:
+        """With what follows when members of a consumer group have come, gone or gone on. ``version``: of the topics
+        that the target is made for."""
+        accept = outcome.accept
+
+        def then() -> list[Reply]:
+            if version is not None:
+                self.seen_topics[group_id] = version
+            self.rebalances += any(r.key == GroupKey(TARGET, group_id) for r in outcome.records)
+            self._watch_downgrade(group_id, now_s)
+            return accept() if accept is not None else []
+
+        outcome.accept = then
+        return outcome
+
     # --- the consumer protocol ---------------------------------------------------------------------------------------
 
     def answer_consumer(
         self, request: ConsumerGroupHeartbeatRequest, waiter: Waiter, new_id: str, now_s: float
     ) -> Outcome:
         """Raises GroupRefused."""
-        group = self.groups.get(request.group_id)
-        upgrade: list[GroupRecord] = []
-        if isinstance(group, ClassicGroup):
-            upgrade = self._vacate(group, ErrorCode.GROUP_ID_NOT_FOUND, CLASSIC)
-            group = None
-        group = group or ConsumerGroupState(request.group_id)
+        if request.member_epoch == JOIN_EPOCH:
+            self.check_room(joins=True, group_id=request.group_id)
+        found = self.groups.get(request.group_id)
+        before: list[GroupRecord] = []
+        if isinstance(found, ClassicGroup):
+            before = self._upgrade(found, request)
+            group = ConsumerGroupState(request.group_id)
+            for record in before[1:]:
+                group.replay(record)
+        else:
+            group = found or ConsumerGroupState(request.group_id)
         if request.member_epoch in (LEAVE_EPOCH, STATIC_LEAVE_EPOCH):
-            return self._leave(group, request, waiter)
+            return self._watched(self._leave(group, request, waiter), request.group_id, now_s)
         member_id = request.member_id or (new_id if request.member_epoch == 0 else "")
         version = self.topics_version
         records, response = consumer_group.heartbeat(
             group,
             request,
             member_id,
-            self.find_topic,
+            self.topics,
             self.limits,
             self.seen_topics.get(request.group_id) != version,
         )
 
-        def accept() -> list[tuple[Waiter, ConsumerGroupHeartbeatResponse]]:
+        def accept() -> list[Reply]:
             now = self.groups.get(request.group_id)
+            replies = self._upgraded(found, now, now_s) if isinstance(found, ClassicGroup) else []
             if isinstance(now, ConsumerGroupState):
                 self.seen_topics[request.group_id] = version
                 self._touch(now, member_id, now_s)
                 self._watch_revocation(now, member_id, now_s)
-            self.rebalances += any(r.key == GroupKey(TARGET, request.group_id) for r in records)
-            return []
+            return replies
 
-        return Outcome([*upgrade, *records], [(waiter, response)], accept)  # type: ignore[arg-type]
+        outcome = Outcome([*before, *records], [(waiter, response)], accept)
+        return self._watched(outcome, request.group_id, now_s) if outcome.records else outcome
 
     def _leave(self, group: ConsumerGroupState, request: ConsumerGroupHeartbeatRequest, waiter: Waiter) -> Outcome:
         records = consumer_group.leave(group, request)
@@ -135,26 +184,67 @@ class Shard(GroupTable):
         return Outcome(records, [(waiter, response)])
 
     def _touch(self, group: ConsumerGroupState, member_id: str, now_s: float) -> None:
-        self.timers.set((SESSION, group.group_id, member_id), now_s + self.limits.consumer_session_s)
+        if group.members[member_id].classic:
+            self.mixed.touch(group, member_id, now_s)
+        else:
+            self.timers.set((SESSION, group.group_id, member_id), now_s + self.limits.consumer_session_s)
 
     def _watch_revocation(self, group: ConsumerGroupState, member_id: str, now_s: float) -> None:
         key, member = (REVOKE, group.group_id, member_id), group.members[member_id]
-        if member.current.state != UNREVOKED:
+        if member.current.state != UNREVOKED or member.classic:  # which is told so first
             self.timers.cancel(key)
         elif key not in self.timers:
             self.timers.set(key, now_s + member.said.rebalance_timeout_ms / 1000)
 
-    def _vacate(self, group: Group, error: ErrorCode, kind: str) -> list[GroupRecord]:
-        """Tombstones for a group of the other protocol, which has no members any more. Raises GroupRefused."""
-        if group.members:
-            raise GroupRefused(error, f"{group.group_id} is a {kind} group with {len(group.members)} members")
-        return self.forget_group(group)
+    # --- from one protocol to the other ------------------------------------------------------------------------------
+
+    def _upgrade(self, group: ClassicGroup, request: ConsumerGroupHeartbeatRequest) -> list[GroupRecord]:
+        """A classic group's end, and, where it has members, its beginning as a consumer group. Raises GroupRefused."""
+        if not group.members:
+            return self.forget_group(group)
+        if request.member_epoch != JOIN_EPOCH:
+            migration.check_upgrade(group, self.limits)
+            raise GroupRefused(ErrorCode.UNKNOWN_MEMBER_ID, f"there is no member {request.member_id}: join at epoch 0")
+        return migration.upgrade(group, self.limits, self.find_topic)
+
+    def _upgraded(self, before: ClassicGroup, group: Group | None, now_s: float) -> list[Reply]:
+        if before.pending:
+            self.mixed.pending[before.group_id] = before.pending
+        if isinstance(group, ConsumerGroupState):
+            for member_id, member in group.members.items():
+                if member.classic:
+                    self.mixed.touch(group, member_id, now_s)
+        return self.classic.dissolve(before)
+
+    def _watch_downgrade(self, group_id: str, now_s: float) -> None:
+        group = self.groups.get(group_id)
+        if isinstance(group, ConsumerGroupState) and migration.may_downgrade(group, self.limits):
+            self.timers.set((DOWNGRADE, group_id, ""), now_s)
+
+    def _downgrade(self, group: ConsumerGroupState, now_s: float, now_ms: int) -> Outcome:
+        if not migration.may_downgrade(group, self.limits):
+            return Outcome()
+        classic = migration.downgrade(group, self.topics)
+
+        def accept() -> list[Reply]:
+            now = self.groups[group.group_id]
+            assert isinstance(now, ClassicGroup)
+            for member_id, member in now.members.items():
+                member.protocols = classic.members[member_id].protocols  # the record has only the one that is chosen
+                for kind in (REVOKE, SYNC):
+                    self.timers.cancel((kind, group.group_id, member_id))
+            now.pending = self.mixed.take_pending(group.group_id)
+            self.classic.loaded(now, now_s, now_ms)
+            return []
+
+        return Outcome(migration.downgrade_records(group, classic, now_ms), accept=accept)
 
     # --- offsets -----------------------------------------------------------------------------------------------------
 
     def commit(self, request: OffsetCommitRequest, waiter: Waiter, now_s: float, now_ms: int) -> Outcome:
         """Raises GroupRefused."""
         self._check_commit(request, now_s)
+        self.check_room(joins=False, group_id=request.group_id)
         records, results = offsets.commit(request, self.find_topic, now_ms, self.limits.metadata_bytes_max)
         return Outcome(records, [(waiter, OffsetCommitResponse(ErrorCode.NONE, results))])
 
@@ -166,12 +256,16 @@ class Shard(GroupTable):
             if epoch is not None or request.member_id:
                 raise GroupRefused(ErrorCode.ILLEGAL_GENERATION, f"there is no group {request.group_id}")
         elif group.members or epoch is not None or request.member_id:
-            consumer_group.check_epoch(group, request.member_id, epoch)
+            consumer_group.check_epoch(group, request.member_id, epoch, request.group_instance_id)
+            if group.members[request.member_id].classic:
+                self.mixed.touch(group, request.member_id, now_s)
 
     def fetch(self, request: OffsetFetchRequest, waiter: Waiter) -> Outcome:
         """Raises GroupRefused."""
         group = self.groups.get(request.group_id)
-        if isinstance(group, ConsumerGroupState) and request.member_epoch is not None:
+        if request.member_epoch is not None:
+            if not isinstance(group, ConsumerGroupState):
+                raise GroupRefused(ErrorCode.UNKNOWN_MEMBER_ID, f"there is no member {request.member_id}")
             consumer_group.check_epoch(group, request.member_id, request.member_epoch)
         found = offsets.fetch(self.offsets, request, self.find_topic)
         return Outcome(replies=[(waiter, OffsetFetchResponse(ErrorCode.NONE, found))])
@@ -181,7 +275,9 @@ class Shard(GroupTable):
         group = self.groups.get(request.group_id)
         if group is None and request.group_id not in self.offsets:
             raise GroupRefused(ErrorCode.GROUP_ID_NOT_FOUND, f"there is no group {request.group_id}")
-        read = self._read_topics(group)
+        if isinstance(group, ClassicGroup) and group.members and group.protocol_type != CONSUMERS:
+            raise GroupRefused(ErrorCode.NON_EMPTY_GROUP, f"{request.group_id} has {len(group.members)} members")
+        read = self.read_topics(group)
         held = self.offsets.of(request.group_id)
         results, gone = [], []
         for asked in request.partitions:
@@ -194,15 +290,6 @@ class Shard(GroupTable):
         records = list(offsets.tombstones(request.group_id, gone))
         return Outcome(records, [(waiter, OffsetDeleteResponse(ErrorCode.NONE, tuple(results)))])
 
-    @staticmethod
-    def _read_topics(group: Group | None) -> set[str] | None:
-        """What the members read; None where only they know: a classic member's subscription is its own bytes."""
-        if group is None or not group.members:
-            return set()
-        if isinstance(group, ClassicGroup):
-            return None
-        return {name for member in group.members.values() for name in member.said.topics}
-
     # --- time --------------------------------------------------------------------------------------------------------
 
     def expire(self, key: TimerKey, now_s: float, now_ms: int) -> Outcome:
@@ -214,8 +301,12 @@ class Shard(GroupTable):
             if not (group.members or group.pending or group.generation):
                 del self.groups[group_id]  # ids were given out, and nobody came
             return outcome
-        if group is None or (member := group.members.get(member_id)) is None:
+        if kind == PENDING:
+            self.mixed.expire_pending(group_id, member_id)
+        if group is not None and kind == DOWNGRADE:
+            return self._downgrade(group, now_s, now_ms)
+        if group is None or kind in (PENDING, JOIN) or (member := group.members.get(member_id)) is None:
             return Outcome()
-        if kind == REVOKE and member.current.state != UNREVOKED:
+        if kind == REVOKE and member.current.state != UNREVOKED and not member.classic:
             return Outcome()
-        return Outcome(consumer_group.remove(group, [member_id]))
+        return self._watched(Outcome(consumer_group.remove(group, [member_id])), group_id, now_s)

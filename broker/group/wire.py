@@ -59,6 +59,10 @@ def compact(text: str | None) -> bytes:
     return b"\0" if text is None else varint(len(data := text.encode()) + 1) + data
 
 
+def compact_octets(data: bytes) -> bytes:
+    return varint(len(data) + 1) + data
+
+
 def compact_array(items: Sequence[T], encode: Callable[[T], bytes]) -> bytes:
     return varint(len(items) + 1) + b"".join(map(encode, items))
 
@@ -128,6 +132,9 @@ class Reader:
 
     def compact(self) -> str:
         return self.nullable_compact() or ""
+
+    def compact_octets(self) -> bytes:
+        return self.take(max(0, self.varint() - 1))
 
     def array(self, read: Callable[[], T]) -> list[T]:
         return [read() for _ in range(self.i32())]

@@ -97,6 +97,11 @@ class HttpDoor:
         self._listener = listener
         return int(listener.sockets[0].getsockname()[1])
 
+    @property
+    def inflight(self) -> InflightBudget:
+        """Bytes of unanswered requests, which all doors share."""
+        return self._total
+
     def stop_listening(self) -> None:
         """Take no new connections: whoever probes the port learns that this node is gone."""
         if self._listener is not None:

@@ -53,6 +53,11 @@ class InflightBudget:
         if not self._used:
             self._idle.set()
 
+    @property
+    def full(self) -> bool:
+        """Whether the next request should wait."""
+        return not self._room.is_set()
+
     async def wait(self) -> None:
         """Until there is room for one more request."""
         await self._room.wait()

@@ -1,10 +1,10 @@
 """Ottla and NATS JetStream R3, both three nodes on this machine, in interleaved rounds; prints medians and ratios.
 
-    python -m tests.benchmarks.bench_cluster [--rounds 5] [--megabytes 256] [--partitions 1] [--sync]
+    python -m tests.benchmarks.bench_cluster [--rounds 5] [--megabytes 256] [--partitions 1] [--sync] [--wire kafka]
 
-Both sides send prebuilt bytes: 1 KB messages, for Ottla in batches of 64 KB and of 1 MB over the SDK's frames. With
-``--sync`` neither acknowledges before the platter has it: flush=ack, and sync=always. Broker CPU is what the server
-processes used, per million messages. Nothing is asserted: the budgets stand in the last column.
+Both sides send prebuilt bytes: 1 KB messages, for Ottla in batches of 64 KB and of 1 MB over the SDK's frames, or over
+Kafka's protocol. With ``--sync`` neither acknowledges before the platter has it: flush=ack, and sync=always. Broker CPU
+is what the server processes used, per million messages. Nothing is asserted: the budgets stand in the last column.
 Each round's data is removed after it, on both sides: memory that the machine has not touched before is the slowest
 thing here, and who meets it first would be chance.
 """
@@ -35,6 +35,7 @@ from ottla.client.protocol import (
     TopicChanged,
 )
 from ottla.log.records import BatchBuilder
+from tests.benchmarks.kafka_load import KafkaLoad
 from tests.benchmarks.nats_cluster import NatsClient, NatsServers, nats_server
 from tests.processes.harness import Cluster
 
@@ -171,7 +172,8 @@ class OttlaServers:
 async def ottla_round(
     figures: Figures, cluster: Cluster, session: aiohttp.ClientSession, number: int, options: argparse.Namespace
 ) -> None:
-    load, servers = OttlaLoad(session, cluster.servers), OttlaServers(cluster)
+    load = KafkaLoad(cluster) if options.wire == "kafka" else OttlaLoad(session, cluster.servers)
+    servers = OttlaServers(cluster)
     await load.open(f"bench-{number}", options.partitions, {"flush": "ack"} if options.sync else {})
     await measure_ottla(figures, load, servers, options.megabytes)
     await load.close()
@@ -189,7 +191,7 @@ async def remove_topic(cluster: Cluster, topic: str) -> None:
             shutil.rmtree(stray)
 
 
-async def measure_ottla(figures: Figures, load: OttlaLoad, servers: OttlaServers, megabytes: int) -> None:
+async def measure_ottla(figures: Figures, load: OttlaLoad | KafkaLoad, servers: OttlaServers, megabytes: int) -> None:
     for label, size, in_flight in (("64 KB", 64 << 10, 24), ("1 MB", 1 << 20, 4)):
         batch, messages = make_batch(size)
         count = max(in_flight, megabytes * 1_000_000 // len(batch))
@@ -253,6 +255,7 @@ async def main() -> None:
     parser.add_argument("--megabytes", type=int, default=128)
     parser.add_argument("--partitions", type=int, default=1)
     parser.add_argument("--sync", action="store_true")
+    parser.add_argument("--wire", choices=("ottla", "kafka"), default="ottla")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="ottla-bench-"))
     figures = Figures()
@@ -263,7 +266,11 @@ async def main() -> None:
 
 
 async def run(options: argparse.Namespace, directory: Path, figures: Figures) -> None:
-    async with Cluster(directory) as cluster, aiohttp.ClientSession() as session, contextlib.AsyncExitStack() as stack:
+    async with (
+        Cluster(directory, kafka=True) as cluster,
+        aiohttp.ClientSession() as session,
+        contextlib.AsyncExitStack() as stack,
+    ):
         nats = (
             await stack.enter_async_context(NatsServers(directory, sync=options.sync))
             if nats_server() is not None

@@ -92,8 +92,35 @@ def test_on_loopback_no_secret_is_needed(host):
 def test_an_advertised_node_listens_everywhere_unless_told_where():
     assert load_settings({"advertise": "node1", "insecure": True}).http_address == ("0.0.0.0", 7080)
     assert load_settings({"advertise": "2001:db8::1", "insecure": True}).http_address == ("::", 7080)
-    settings = load_settings({"advertise": "node1", "http": "127.0.0.1:1"})
+    assert load_settings({"advertise": "node1", "insecure": True}).kafka_address == ("0.0.0.0", 9092)
+    settings = load_settings({"advertise": "node1", "http": "127.0.0.1:1", "kafka": "off"})
     assert (settings.http_address, settings.advertised_host) == (("127.0.0.1", 1), "node1")
+
+
+def test_where_kafka_clients_are_sent():
+    assert load_settings({"kafka": "127.0.0.1:0"}).advertised_kafka(9) == ("127.0.0.1", 9)
+    assert load_settings({"advertise": "node1", "insecure": True}).advertised_kafka(9) == ("node1", 9)
+    behind = {"insecure": True, "kafka": "0.0.0.0:9092"}
+    assert load_settings(behind).advertised_kafka(9) == ("", 9), "whatever host the client came by"
+    assert load_settings(behind | {"kafka.advertise": "k:7"}).advertised_kafka(9) == ("k", 7)
+    assert load_settings(behind | {"kafka.advertise": "k"}).advertised_kafka(9) == ("k", 9)
+    assert load_settings(behind | {"kafka.advertise": "[2001:db8::1]:7"}).advertised_kafka(9) == ("2001:db8::1", 7)
+    assert load_settings(behind | {"kafka.advertise": "2001:db8::1"}).advertised_kafka(9) == ("2001:db8::1", 9)
+    assert load_settings({"kafka": "off"}).kafka_address is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"kafka": "9092"}, "not HOST:PORT"),
+        ({"kafka": "0.0.0.0:9092"}, "can be reached from outside"),
+        ({"kafka": "127.0.0.1:7080"}, "are both"),
+        ({"kafka.advertise": "k:port"}, "not HOST:PORT"),
+    ],
+)
+def test_bad_kafka_addresses_are_refused(flags, says):
+    with pytest.raises(ConfigError, match=says):
+        load_settings(flags)
 
 
 @pytest.mark.parametrize("flags", [{"http": "[::1]:7080"}, {"advertise": "::1", "insecure": True}])

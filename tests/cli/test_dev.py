@@ -27,10 +27,11 @@ def test_a_laptop_cluster_from_start_to_ctrl_c(tmp_path: Path) -> None:
         assert dev.stdout is not None
         try:
             table, ready = dev.stdout.readline().decode(), dev.stdout.readline().decode()
-            assert re.fullmatch(r"n1  leader  http 127\.0\.0\.1:\d+\n", table), dev.stderr and dev.stderr.read()
+            row = re.fullmatch(r"n1  leader  http (127\.0\.0\.1:\d+)  kafka (127\.0\.0\.1:\d+)\n", table)
+            assert row, table
             assert re.fullmatch(r"Ready in \d+\.\d s \(quorum 1/1\)\.\n", ready)
-            _use(table.split()[-1])
-            _take_its_port(table.split()[-1], tmp_path / "other")
+            _use(row[1])
+            _take_its_port(row[1], tmp_path / "other")
             shutil.rmtree(tmp_path / "other")
         finally:
             talk = _press_ctrl_c(dev)

@@ -33,7 +33,7 @@ def clusters() -> Iterator[dict[str, LocalCluster]]:
 
         class Clusters(dict[str, LocalCluster]):
             def __missing__(self, page: str) -> LocalCluster:
-                running = self[page] = stack.enter_context(cluster())
+                running = self[page] = stack.enter_context(cluster(kafka=True))
                 asyncio.run(_prepare(running))
                 return running
 
@@ -60,9 +60,11 @@ def test_no_example_is_passed_over() -> None:
 def test_the_example_runs(page: str, kind: str, code: str, clusters: dict[str, LocalCluster]) -> None:
     servers = clusters[page]
     code = code.replace("partitions=6, replication=3)", "partitions=6)")  # there is one node
-    code = re.sub(r'"127\.0\.0\.1:\d+[^"]*"', repr(",".join(servers)), code)
+    kafka = re.search(r"^(from|import) (confluent_kafka|aiokafka|kafka)\b", code, re.MULTILINE)
+    addresses = servers.kafka_servers if kafka else servers
+    code = re.sub(r'"127\.0\.0\.1:\d+[^"]*"', repr(",".join(addresses)), code)
     names: dict[str, object] = {"ottla": ottla}
-    if "asyncio.run(" in code or "sync" in kind:
+    if "asyncio.run(" in code or "sync" in kind or kafka:
         exec(compile(code, page, "exec"), names)
         return
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT

@@ -38,9 +38,12 @@ def free_ports(count: int) -> list[int]:
 class NodeProcess:
     """One `ottla start`."""
 
-    def __init__(self, number: int, port: int, directory: Path, arguments: list[str]) -> None:
+    def __init__(
+        self, number: int, port: int, directory: Path, arguments: list[str], kafka_port: int | None = None
+    ) -> None:
         self.number = number
         self.port = port
+        self.kafka_port = kafka_port
         self.directory = directory
         self.command: tuple[str, ...] = NODE_COMMAND
         self._arguments = arguments
@@ -49,6 +52,11 @@ class NodeProcess:
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def kafka_address(self) -> str:
+        """Or ``off``."""
+        return "off" if self.kafka_port is None else f"127.0.0.1:{self.kafka_port}"
 
     @property
     def pid(self) -> int:
@@ -74,6 +82,7 @@ class NodeProcess:
                 str(self.directory),
                 "--http",
                 self.address,
+                *(() if "--kafka" in self._arguments else ("--kafka", self.kafka_address)),
                 *self._arguments,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
@@ -138,19 +147,26 @@ class NodeProcess:
 class Cluster:
     """Some node processes that form one cluster. An async context: ends whatever still runs."""
 
-    def __init__(self, directory: Path, size: int = 3, *arguments: str) -> None:
-        ports = free_ports(size)
+    def __init__(self, directory: Path, size: int = 3, *arguments: str, kafka: bool = False) -> None:
+        found = free_ports(2 * size)
+        ports = found[:size]
+        kafka_ports: list[int | None] = [*found[size:]] if kafka else [None] * size
         join = ",".join(f"127.0.0.1:{port}" for port in ports)
         joining = ["--join", join] if size > 1 else []
         # A node's id is its position in the sorted list of addresses.
         self.nodes = [
-            NodeProcess(number, port, directory / f"n{number}", [*joining, *arguments])
-            for number, port in enumerate(sorted(ports, key=str), 1)
+            NodeProcess(number, port, directory / f"n{number}", [*joining, *arguments], kafka_port)
+            for number, (port, kafka_port) in enumerate(zip(sorted(ports, key=str), kafka_ports, strict=True), 1)
         ]
 
     @property
     def servers(self) -> list[str]:
         return [node.address for node in self.nodes]
+
+    @property
+    def kafka_servers(self) -> str:
+        """As Kafka clients want them."""
+        return ",".join(node.kafka_address for node in self.nodes)
 
     def node(self, number: int) -> NodeProcess:
         return self.nodes[number - 1]

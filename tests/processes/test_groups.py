@@ -78,6 +78,24 @@ async def test_a_group_is_set_shown_kept_and_removed(tmp_path: Path) -> None:
         assert (await ottla(node, "group", "rm", "billing", "-y"))[0] == 3
 
 
+async def test_topics_are_consumed_by_pattern(tmp_path: Path) -> None:
+    async with Cluster(tmp_path, 1) as cluster:
+        node = cluster.node(1)
+        async with connect(cluster.servers) as client, client.producer() as producer:
+            for topic in ("orders-a", "orders-b", "borders"):
+                await client.admin.create_topic(topic, partitions=2)
+                await producer.send(topic, topic.encode())
+        for more in ((), ("-g", "readers"), ("-f", "-n", "2")):
+            code, said = await ottla(node, "consume", "--pattern", "orders-.", *more)
+            assert (code, sorted(said.split())) == (0, ["orders-a", "orders-b"])
+        assert (await ottla(node, "consume", "--pattern", "orders-.", "-g", "readers", "--from", "end"))[1] == ""
+        code, said = await ottla(node, "consume", "--pattern", "nothing")
+        assert (code, said.partition(":")[0]) == (3, "OTTLA-UNKNOWN-TOPIC-OR-PARTITION")
+        for group in ((), ("-g", "others")):
+            code, said = await ottla(node, "consume", "--pattern", "(", *group)
+            assert (code, said.partition(":")[0]) == (1, "OTTLA-CONFIG"), said
+
+
 async def test_the_clusters_own_topic_is_its_own(tmp_path: Path) -> None:
     async with Cluster(tmp_path, 1) as cluster:
         node = cluster.node(1)

@@ -4,6 +4,7 @@ import asyncio
 
 import aiohttp
 
+from ottla.client.assignors import ASSIGNORS, MemberSubscription
 from ottla.client.connection import Connection, ConnectionLost
 from ottla.client.error_codes import ErrorCode
 from ottla.client.group_protocol import (
@@ -12,11 +13,25 @@ from ottla.client.group_protocol import (
     ConsumerGroupHeartbeatResponse,
     FindCoordinatorRequest,
     GroupRequest,
+    HeartbeatRequest,
+    JoinGroupRequest,
+    JoinGroupResponse,
+    JoinProtocol,
+    LeaveGroupRequest,
+    LeavingMember,
+    MemberAssignment,
     OffsetCommitRequest,
     OffsetFetchRequest,
+    SyncGroupRequest,
     TopicPartitions,
 )
-from ottla.log.model import TopicIdPartition
+from ottla.client.subscription_bytes import (
+    decode_assignment,
+    decode_subscription,
+    encode_assignment,
+    encode_subscription,
+)
+from ottla.log.model import TopicId, TopicIdPartition, TopicPartition
 
 RETRY_S = 0.1
 TIMEOUT_S = 8.0
@@ -27,6 +42,9 @@ LOOK_ELSEWHERE = frozenset(
         ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
     }
 )
+
+
+ASSIGNOR = ASSIGNORS["cooperative-sticky"]
 
 
 class GroupClient:
@@ -134,6 +152,84 @@ class Member:
         else:
             self.epoch, self.owned = 0, frozenset()
         return response
+
+    async def leave(self) -> None:
+        """What it had is others' now."""
+        self.owned = frozenset()
+        await self.client.ask(ConsumerGroupHeartbeatRequest(self.client.group, self.member_id, -1))
+
+
+class ClassicMember:
+    """A cooperative member of the classic protocol. ``owned``: what it may work on now."""
+
+    def __init__(self, client: GroupClient, topics: dict[str, tuple[TopicId, int]], name: str) -> None:
+        self.client = client
+        self.topics = topics
+        self.name = name
+        self.member_id = ""
+        self.generation = -1
+        self.in_step = False  # it need not join
+        self._owned: frozenset[TopicPartition] = frozenset()
+
+    @property
+    def owned(self) -> frozenset[TopicIdPartition]:
+        return frozenset(TopicIdPartition(self.topics[topic][0], number) for topic, number in self._owned)
+
+    async def beat(self) -> None:
+        """A heartbeat, or all that a rebalance takes."""
+        if self.in_step:
+            answer = await self.client.ask(HeartbeatRequest(self.client.group, self.generation, self.member_id))
+            self._check(answer.error)
+            return
+        told = encode_subscription(MemberSubscription(tuple(self.topics), self._owned, max(0, self.generation)))
+        joined = await self.client.ask(
+            JoinGroupRequest(
+                self.client.group,
+                8_000,
+                8_000,
+                self.member_id,
+                None,
+                "consumer",
+                (JoinProtocol(ASSIGNOR.name, told),),
+                client_id=self.name,
+            )
+        )
+        if joined.error is ErrorCode.MEMBER_ID_REQUIRED:
+            self.member_id = joined.member_id
+        if not self._check(joined.error):
+            return
+        self.generation = joined.generation_id
+        synced = await self.client.ask(
+            SyncGroupRequest(
+                self.client.group, joined.generation_id, self.member_id, assignments=self._assignments(joined)
+            )
+        )
+        if self._check(synced.error):
+            given = decode_assignment(synced.assignment)
+            self.in_step = self._owned <= given  # what it lets go of it says with the next join
+            self._owned = given
+
+    def _assignments(self, joined: JoinGroupResponse) -> tuple[MemberAssignment, ...]:
+        if joined.leader != self.member_id:
+            return ()
+        members = {member.member_id: decode_subscription(member.metadata) for member in joined.members}
+        given = ASSIGNOR.assign(members, {name: count for name, (_, count) in self.topics.items()})
+        return tuple(MemberAssignment(name, encode_assignment(given[name])) for name in members)
+
+    def _check(self, error: ErrorCode) -> bool:
+        if error is ErrorCode.NONE:
+            return True
+        self.in_step = False
+        if error in (ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.ILLEGAL_GENERATION):
+            self._owned, self.generation = frozenset(), -1
+        if error is ErrorCode.UNKNOWN_MEMBER_ID:
+            self.member_id = ""
+        return False
+
+    async def leave(self) -> None:
+        """What it had is others' now."""
+        self._owned = frozenset()
+        await self.client.ask(LeaveGroupRequest(self.client.group, (LeavingMember(self.member_id),)))
 
 
 def as_topics(partitions: frozenset[TopicIdPartition]) -> tuple[TopicPartitions, ...]:

@@ -12,7 +12,7 @@ from ottla.client.connection import Connection, ConnectionLost
 from ottla.client.error_codes import ErrorCode
 from ottla.client.group_protocol import OffsetFetchRequest
 
-from .group_client import GroupClient, Member
+from .group_client import ClassicMember, GroupClient, Member
 from .world import CLIENT, SimulatedCluster, simulate
 
 PARTITIONS = 6
@@ -189,6 +189,78 @@ def test_members_share_the_partitions_whatever_their_coordinator_does(seed: int)
         await asyncio.gather(*tasks)
         assert not clashes, clashes[:3]
         return len(members)
+
+    outcome = simulate(seed, story, settings=SETTINGS)
+    assert outcome.error is None, f"{outcome.error!r}\n{outcome.loop.trace.tail()}"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_group_changes_over_and_back_while_its_coordinators_die(seed: int) -> None:
+    async def story(cluster: SimulatedCluster) -> str:
+        await begin(cluster)
+        living: dict[str, ClassicMember | Member] = {}
+        clashes: list[str] = []
+        leaving: set[str] = set()
+
+        async def live(name: str, *, classic: bool) -> None:
+            async with aiohttp.ClientSession() as session, connect(cluster.servers) as sdk:
+                topic = await sdk.cluster.topic("orders")
+                client = GroupClient(session, cluster.servers, "readers")
+                topics = {"orders": (topic.topic_id, PARTITIONS)}
+                member = living[name] = (
+                    ClassicMember(client, topics, name) if classic else Member(client, ("orders",), name)
+                )
+                while name not in leaving:
+                    await member.beat()
+                    owners = Counter(partition for each in living.values() for partition in each.owned)
+                    clashes.extend(f"{partition} has {n} owners" for partition, n in owners.items() if n > 1)
+                    await asyncio.sleep(0.2)
+                await member.leave()
+                del living[name]
+                await client.close()
+
+        def shared() -> bool:
+            owned = [partition for each in living.values() for partition in each.owned]
+            return len(owned) == len(set(owned)) == PARTITIONS and all(each.owned for each in living.values())
+
+        async def change(*, come: str, go: str, classic: bool, kill_after_s: float) -> None:
+            """One process takes another's place, and the coordinator dies meanwhile."""
+            tasks.append(cluster.loop.spawn(CLIENT, live(come, classic=classic)))
+            leaving.add(go)
+            await asyncio.sleep(kill_after_s)
+            host = coordinator_of(cluster, "readers")
+            if host is not None:
+                cluster.kill(host)
+            await asyncio.sleep(4)
+            cluster.mend()
+            await cluster.until_ready()
+            await cluster.until(lambda: go not in living and come in living and shared(), f"{come} for {go}", 60)
+
+        tasks = [cluster.loop.spawn(CLIENT, live(f"c{n}", classic=True)) for n in range(2)]
+        await cluster.until(shared, "shared", 30)
+        await change(come="m0", go="c0", classic=False, kill_after_s=0.1 + 0.15 * seed)
+        await change(come="m1", go="c1", classic=False, kill_after_s=0.5 - 0.1 * seed)
+        await change(come="c2", go="m0", classic=True, kill_after_s=0.2 + 0.2 * seed)
+        await change(come="c3", go="m1", classic=True, kill_after_s=0.1 + 0.3 * seed)
+        assert not clashes, clashes[:3]
+
+        def kind() -> str:
+            host = coordinator_of(cluster, "readers")
+            node = None if host is None else cluster.members[host].node
+            if node is None or node.parts is None:
+                return ""
+            found = [
+                shard.state.listed("readers").group_type
+                for shard in node.parts.groups.shards()
+                if shard.loaded and "readers" in shard.state.groups
+            ]
+            return found[0] if found else ""
+
+        await cluster.until(lambda: kind() == "classic", "classic again", 20)
+        await cluster.until(shared, "shared", 20)
+        leaving.update(living)
+        await asyncio.gather(*tasks)
+        return kind()
 
     outcome = simulate(seed, story, settings=SETTINGS)
     assert outcome.error is None, f"{outcome.error!r}\n{outcome.loop.trace.tail()}"

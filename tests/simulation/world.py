@@ -134,7 +134,11 @@ class SimulatedCluster:
     async def _live(self, member: Member, process: str) -> None:
         """What `ottla start` does, without signals."""
         settings = Settings(
-            data=f"/{member.host}", http=member.address, join=",".join(self._voters), insecure=True, **self._settings
+            data=f"/{member.host}",
+            http=member.address,
+            join=",".join(self._voters),
+            insecure=True,
+            **{"kafka": "off", **self._settings},
         )
         member.node = node = Node(
             settings,

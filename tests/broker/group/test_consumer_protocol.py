@@ -302,7 +302,9 @@ def test_an_assignment_is_told_only_when_it_changed_or_is_asked_for() -> None:
     ("change", "error"),
     [
         ({"server_assignor": "best"}, ErrorCode.UNSUPPORTED_ASSIGNOR),
-        ({"subscribed_topic_regex": "t.*"}, ErrorCode.INVALID_REQUEST),
+        ({"subscribed_topic_regex": "t.*("}, ErrorCode.INVALID_REGULAR_EXPRESSION),
+        ({"subscribed_topic_regex": "(?=t)t"}, ErrorCode.INVALID_REGULAR_EXPRESSION),
+        ({"subscribed_topic_regex": "((t{1,1000}){1,1000})*"}, ErrorCode.INVALID_REGULAR_EXPRESSION),
         ({"subscribed_topic_names": None}, ErrorCode.INVALID_REQUEST),
         ({"topic_partitions": as_topics(frozenset({TopicIdPartition(topic_id("t"), 0)}))}, ErrorCode.INVALID_REQUEST),
     ],
@@ -318,7 +320,7 @@ def test_what_a_joining_member_may_not_say(change: dict[str, object], error: Err
 
 def test_a_group_is_no_larger_than_its_limit() -> None:
     here = world()
-    here.shard.limits = here.limits = type(here.limits)(size_max=2)
+    here.shard.limits = here.limits = type(here.limits)(consumer_size_max=2)
     assert [Reader(here, name).beat() is ErrorCode.GROUP_MAX_SIZE_REACHED for name in "abc"] == [False, False, True]
 
 

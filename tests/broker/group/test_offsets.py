@@ -2,15 +2,21 @@
 
 import pytest
 
-from ottla.broker.group.outcome import GroupRefused, Outcome
+from ottla.broker.group.outcome import GroupLimits, GroupRefused, Outcome
+from ottla.client.assignors import MemberSubscription
 from ottla.client.error_codes import ErrorCode
 from ottla.client.group_protocol import (
     CommitPartition,
+    JoinGroupRequest,
+    JoinProtocol,
+    MemberAssignment,
     OffsetCommitRequest,
     OffsetDeleteRequest,
     OffsetFetchRequest,
     OffsetPartition,
+    SyncGroupRequest,
 )
+from ottla.client.subscription_bytes import encode_subscription
 from ottla.log.model import LeaderEpoch
 
 from .worlds import GROUP, Reader, World, topic_id
@@ -119,3 +125,68 @@ def test_offsets_go_when_their_group_has_been_empty_for_too_long(here: World) ->
     assert here.shard.all_ids() == []
     here.failover(compact=True)
     assert here.shard.all_ids() == []
+
+
+def test_offsets_of_what_no_member_reads_go_though_the_group_has_members(here: World) -> None:
+    days = here.limits.retention_ms / 1000
+    commit(here, CommitPartition("t", 0, 5), CommitPartition("u", 0, 6))
+    reader = Reader(here, "m", topics=("t",))
+    reader.beat()
+    here.now_s += days - 1
+    sweep(here)
+    assert set(here.shard.offsets.of(GROUP)) == {("t", 0), ("u", 0)}
+    here.now_s += 1
+    sweep(here)
+    assert set(here.shard.offsets.of(GROUP)) == {("t", 0)}
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("consumer", {("t", 0)}), ("connect", {("t", 0), ("u", 0)})])
+def test_what_classic_members_read_is_kept_and_all_where_they_are_no_consumers(
+    here: World, kind: str, kept: set[tuple[str, int]]
+) -> None:
+    commit(here, CommitPartition("t", 0, 5), CommitPartition("u", 0, 6))
+    told = encode_subscription(MemberSubscription(("t",)))
+    join = JoinGroupRequest(GROUP, 10_000, 10_000, "", None, kind, (JoinProtocol("p", told),), needs_member_id=False)
+    joined = here.ask(join)
+    delete = OffsetDeleteRequest(GROUP, (OffsetPartition("t", 0), OffsetPartition("u", 0)))
+    if kind == "consumer":
+        assert {r.error for r in here.ask(delete).partitions} == {ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC}, "it rebalances"
+    here.ask(SyncGroupRequest(GROUP, 1, joined.member_id, assignments=(MemberAssignment(joined.member_id, b""),)))
+    here.now_s += here.limits.retention_ms / 1000
+    sweep(here)
+    assert set(here.shard.offsets.of(GROUP)) == kept
+    answer = here.ask(delete)
+    if kind == "connect":
+        assert answer is ErrorCode.NON_EMPTY_GROUP
+    else:
+        assert [r.error for r in answer.partitions] == [ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC, ErrorCode.NONE]
+
+
+def test_a_member_that_names_its_epoch_is_told_that_its_group_is_another_now(here: World) -> None:
+    commit(here, CommitPartition("t", 0, 5))
+    request = OffsetFetchRequest(GROUP, None, "m", 3)
+    assert here.ask(request) is ErrorCode.UNKNOWN_MEMBER_ID
+    reader = Reader(here, "m")
+    reader.beat()
+    request.member_epoch = reader.epoch
+    assert here.ask(request).partitions[0].offset == 5
+
+
+def test_a_broker_takes_no_more_groups_than_its_limit(here: World) -> None:
+    here.shard.limits = GroupLimits(groups_max=2)
+    commit(here, CommitPartition("t", 0, 5))
+    request = OffsetCommitRequest("h", None, "", (CommitPartition("t", 0, 5),))
+    assert here.ask(request).error is ErrorCode.NONE
+    request.group_id = "i"
+    assert here.ask(request) is ErrorCode.GROUP_MAX_SIZE_REACHED
+    request.group_id = "h"
+    assert here.ask(request).error is ErrorCode.NONE, "it is there already"
+    for group in ("g", "h"):
+        beat = Reader(here, "m").request()
+        beat.group_id = group
+        assert here.ask(beat).error is ErrorCode.NONE
+    beat.group_id = "i"
+    assert here.ask(beat) is ErrorCode.GROUP_MAX_SIZE_REACHED
+    join = JoinGroupRequest("i", 10_000, 10_000, "", None, "consumer", (JoinProtocol("p", b""),))
+    assert here.ask(join) is ErrorCode.GROUP_MAX_SIZE_REACHED
+    assert "i" not in here.shard.all_ids()

@@ -17,6 +17,7 @@ from ottla.broker.group.records import (
     TARGET_MEMBER,
     ClassicGroupValue,
     ClassicMemberValue,
+    ClassicMetadata,
     CommittedOffset,
     ConsumerGroupValue,
     CurrentValue,
@@ -59,7 +60,8 @@ records = st.one_of(
             maybe,
             st.integers(0, 2**50),
             st.lists(
-                st.builds(ClassicMemberValue, texts, maybe, texts, ints, ints, st.binary(), st.binary()), max_size=3
+                st.builds(ClassicMemberValue, texts, maybe, texts, ints, ints, st.binary(), st.binary(), texts),
+                max_size=3,
             ).map(tuple),
         ),
     ),
@@ -72,7 +74,19 @@ records = st.one_of(
     st.builds(
         GroupRecord,
         st.builds(MemberKey, st.just(MEMBER), texts, texts),
-        st.builds(MemberValue, maybe, maybe, texts, st.lists(texts).map(tuple), ints, maybe),
+        st.builds(
+            MemberValue,
+            maybe,
+            maybe,
+            texts,
+            st.lists(texts).map(tuple),
+            ints,
+            maybe,
+            maybe,
+            st.none()
+            | st.builds(ClassicMetadata, ints, st.lists(st.tuples(texts, st.binary()), max_size=3).map(tuple)),
+            texts,
+        ),
     ),
     st.builds(
         GroupRecord, st.builds(MemberKey, st.just(TARGET_MEMBER), texts, texts), st.builds(TargetMemberValue, sets)
@@ -106,6 +120,9 @@ def test_the_bytes_are_those_of_kafkas_schemas() -> None:
     tagged = "01 00 10" + "69a69a69a69a69a69a69a69a69a69a68"
     assert encode_value(named) == bytes.fromhex("0004 0000000000000005 00000002 02 6d 0000000000000007" + tagged)
     assert encode_key(MemberKey(CURRENT, "g", "m")) == bytes.fromhex("0008 0001 67 0001 6d")
+    classic = MemberValue(None, None, "c", ("t",), 9, None, None, ClassicMetadata(6, (("range", b"x"),)))
+    names, tagged = "02 63 01 02 02 74 00 00000009 00", "01 00 10 01 00000006 02 06 72616e6765 02 78 00 00"
+    assert encode_value(classic) == bytes.fromhex("0000 00 00" + names + tagged)
     owned = CurrentValue(4, 3, 0, frozenset({TopicIdPartition(topic_id("a"), 1)}))
     topics = "02 69a69a69a69a69a69a69a69a69a69a68 02 00000001 00"
     assert encode_value(owned) == bytes.fromhex("0000 00000004 00000003 00" + topics + "01 00")

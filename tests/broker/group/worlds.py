@@ -13,6 +13,7 @@ from ottla.client.group_protocol import (
     OffsetFetchRequest,
     TopicPartitions,
 )
+from ottla.client.topic_pattern import matching
 from ottla.log.model import TopicId, TopicIdPartition
 
 GROUP = "g"
@@ -37,7 +38,7 @@ class World:
         self._ids = 0
 
     def _new(self) -> Shard:
-        return Shard(self.limits, lambda name: self.topics.get(name))
+        return Shard(self.limits, lambda name: self.topics.get(name), lambda pattern: matching(pattern, self.topics))
 
     @property
     def now_ms(self) -> int:
@@ -100,7 +101,7 @@ class World:
             record = decode_record(key, value)
             assert record is not None
             self.shard.replay(record)
-        self.shard.loaded(self.now_s)
+        self.shard.loaded(self.now_s, self.now_ms)
 
 
 @dataclass

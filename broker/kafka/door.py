@@ -1,0 +1,181 @@
+"""The port for Kafka's protocol: opens, counts what is in flight, and hangs up on who is silent or too much."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from ottla.log.errors import LogError
+
+from ..config import Settings
+from ..http.streams import InflightBudget
+from ..metrics import Metrics
+from .connection import Caller, Connection, Limits, Parts
+from .entities import is_loaded, load
+from .fetch import fetch
+from .frames import SHARED_BYTES
+from .header import Header, response_header
+from .metadata import MetadataAnswers
+from .produce import begin_produce
+from .router import UNKNOWN_VERSION, answer_cold, read_body
+from .versions import ApiKey
+from .view import BrokerView
+from .wire import Malformed
+
+log = structlog.get_logger(__name__)
+
+SWEEP_S = 1.0
+"""How often is looked for connections whose time is up."""
+
+
+def limits_of(settings: Settings) -> Limits:
+    """See Settings for what each means."""
+    return Limits(
+        requests=settings.stream_requests_max,
+        request_bytes=settings.stream_inflight_bytes_max,
+        frame_bytes=settings.frame_bytes_max,
+        first_s=settings.handshake_timeout_ms / 1000,
+        frame_timeout_s=settings.stream_send_timeout_ms / 1000,
+        idle_s=settings.connections_max_idle_ms / 1000,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What is behind the door once the node serves clients."""
+
+    view: BrokerView
+    has_room: Callable[[], bool]
+    wait_for_room: Callable[[], Awaitable[None]]
+    run_blocking: Callable[[Callable[[], None]], Awaitable[None]]
+
+
+class KafkaDoor:
+    """Bound early, so that a port that is taken is known at once; listens from ``serve`` on."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, inflight: InflightBudget) -> None:
+        self._limits = limits_of(settings)
+        self._connections_max = settings.connections_max
+        self._small_bytes_max = settings.kafka_request_bytes_max
+        self._partial_bytes_max = settings.inflight_bytes_max
+        self._metrics = metrics
+        self._inflight = inflight
+        self._shared = bytearray(SHARED_BYTES)
+        self._connections: dict[Connection, None] = {}
+        self._partial_bytes = 0
+        self._listener: asyncio.Server | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+        self._served: Served | None = None
+        self._metadata: MetadataAnswers | None = None
+        self._refused = 0
+        metrics.add_gauges(self)
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    async def bind(self, host: str, port: int) -> int:
+        """Take the port; which one (for port 0). Raises OSError."""
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(self._connection, host, port, backlog=1024, start_serving=False)
+        return int(self._listener.sockets[0].getsockname()[1])
+
+    async def serve(self, served: Served) -> None:
+        """Let clients in."""
+        assert self._listener is not None
+        self._served = served
+        self._metadata = MetadataAnswers(served.view)
+        self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
+        await self._listener.start_serving()
+
+    def stop_listening(self) -> None:
+        """Take no new connections."""
+        if self._listener is not None:
+            self._listener.close()
+
+    async def close(self) -> None:
+        """End every connection."""
+        self.stop_listening()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for connection in list(self._connections):
+            connection.hang_up()
+        await asyncio.sleep(0)  # each hears of its own end
+
+    def _connection(self) -> Connection:
+        return Connection(self, self._limits, self._shared)
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now_s = loop.time()
+            for connection in [each for each in self._connections if each.deadline_s < now_s and not each.busy]:
+                connection.hang_up()
+
+    def gauges(self) -> list[tuple[str, str, float]]:
+        """For the metrics."""
+        return [
+            ("ottla_kafka_connections", "Connections to the Kafka port", float(len(self._connections))),
+            ("ottla_kafka_connections_refused", "Connections above connections.max, so far", float(self._refused)),
+            ("ottla_kafka_partial_bytes", "Bytes kept for requests that are not whole", float(self._partial_bytes)),
+        ]
+
+    # --- told by connections -----------------------------------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> bool:
+        if len(self._connections) >= self._connections_max:
+            self._refused += 1
+            return False
+        self._metrics.connections.labels(kind="kafka").inc()
+        self._connections[connection] = None
+        return True
+
+    def closed(self, connection: Connection) -> None:
+        self._connections.pop(connection, None)
+
+    def holds(self, change: int) -> bool:
+        self._partial_bytes += change
+        return change <= 0 or self._partial_bytes <= self._partial_bytes_max
+
+    def taken(self, connection: Connection, size: int) -> Awaitable[None] | None:
+        self._inflight.take(size)
+        assert self._served is not None
+        if self._inflight.full or not self._served.has_room():
+            return self._room()
+        return None
+
+    async def _room(self) -> None:
+        assert self._served is not None
+        await self._inflight.wait()
+        with contextlib.suppress(LogError):  # a failed disk is told to each produce, not here
+            await self._served.wait_for_room()
+
+    def given(self, size: int) -> None:
+        self._inflight.give(size)
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def begin_produce(self, caller: Caller, header: Header, frame: memoryview) -> Awaitable[Parts] | None:
+        assert self._served is not None
+        return begin_produce(self._served.view, caller, header, frame)
+
+    async def answer(self, caller: Caller, header: Header, frame: memoryview) -> Parts:
+        assert self._served is not None
+        assert self._metadata is not None
+        caller.client_id = header.client_id
+        if len(frame) > self._small_bytes_max:
+            raise Malformed(f"{header.key.name} of {len(frame)} bytes, {self._small_bytes_max} are taken")
+        if header.key is ApiKey.FETCH:
+            return await fetch(self._served.view, caller, header, frame)
+        version = header.version if header.served else UNKNOWN_VERSION
+        if not is_loaded(header.key, version):
+            await self._served.run_blocking(partial(load, header.key, version))
+        request = read_body(header, frame)
+        match header.key:
+            case ApiKey.METADATA:
+                body = await self._metadata.answer(caller, header.version, request, frame[header.body_at :])
+                return (response_header(header.key, header.version, header.correlation_id), body)
+            case _:
+                return await answer_cold(self._served.view, caller, header, request)

@@ -1,0 +1,66 @@
+"""The Kafka port of a node: where it is, what it is told to others as, and what can go wrong with it."""
+
+import errno
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ottla.client.errors import OttlaError
+from ottla.raft.image import KAFKA, Listener
+
+from ..config import Settings, is_loopback
+from ..http.streams import InflightBudget
+from ..metrics import Metrics
+from .door import KafkaDoor, Served
+from .view import BrokerView
+
+if TYPE_CHECKING:
+    from ..assembly import Parts
+
+log = structlog.get_logger(__name__)
+
+
+class KafkaPortTaken(OttlaError):
+    """Nobody can listen there."""
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaListener:
+    """``listener``: as it is registered in the quorum."""
+
+    door: KafkaDoor
+    port: int
+    listener: Listener
+
+    async def serve(self, parts: "Parts") -> None:
+        """Let clients in: the node is ready."""
+        view = BrokerView(parts.api, parts.node_id, lambda: parts.manager.image)
+        await self.door.serve(
+            Served(view, lambda: parts.logs.has_room, parts.logs.wait_for_room, parts.manager.run_blocking)
+        )
+
+
+async def open_kafka(settings: Settings, metrics: Metrics, inflight: InflightBudget) -> KafkaListener | None:
+    """Take the port; None where the door is off. Raises KafkaPortTaken."""
+    address = settings.kafka_address
+    if address is None:
+        return None
+    door = KafkaDoor(settings, metrics, inflight)
+    try:
+        port = await door.bind(*address)
+    except OSError as error:
+        raise KafkaPortTaken(
+            f"{address[0]}:{address[1]} cannot be listened on: {error.strerror or error}.",
+            code="OTTLA-PORT-IN-USE" if error.errno == errno.EADDRINUSE else "OTTLA-CANNOT-LISTEN",
+            hint="Use --kafka HOST:PORT, or --kafka off, or stop whoever has it.",
+        ) from error
+    host, told = settings.advertised_kafka(port)
+    if host and is_loopback(host) and not is_loopback(address[0]):
+        log.warning(
+            "kafka.advertised.loopback",
+            listening=f"{address[0]}:{port}",
+            told=f"{host}:{told}",
+            hint="Clients on other machines will be sent to themselves. Set --advertise or kafka.advertise.",
+        )
+    return KafkaListener(door, port, Listener(KAFKA, told, host))

@@ -1,0 +1,187 @@
+"""Metadata: the door's most frequent question after produce and fetch, encoded by hand and remembered.
+
+    response   | throttle ms: i32 (3+) | brokers: array of | id: i32 | host: string | port: i32 | rack: string (1+) | |
+                 cluster id: string (2+) | controller: i32 (1+) | topics: array of
+                 | error: i16 | name: string | id: 16 bytes (10+) | internal: i8 (1+) | partitions: array of
+                   | error: i16 | index: i32 | leader: i32 | leader epoch: i32 (7+) | replicas | isr | offline (5+) |
+                   operations: i32 (8+) | operations: i32 (8-10) | error: i16 (13+) |
+
+An answer holds as long as the image does: what was asked and answered at this index is answered again from memory.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ottla.client.error_codes import ErrorCode
+from ottla.client.group_names import INTERNAL_TOPICS
+from ottla.client.protocol import MetadataRequest, MetadataResponse, PartitionMetadata, TopicMetadata
+from ottla.log.model import BrokerId
+
+from ..replica import Refused
+from .connection import Caller
+from .entities import Entity, field, id_of
+from .versions import ApiKey, is_flexible
+from .view import Address, BrokerView
+from .wire import INT16, INT32, NO_TAGS, NO_TOPIC_ID, count, int32s, nullable_string, string, topic_id_bytes
+
+REMEMBERED_MAX = 256
+REMEMBERED_BYTES_MAX = 1 << 20
+UNKNOWN_OPERATIONS = -(2**31)
+ALL_TOPIC_OPERATIONS = sum(1 << operation for operation in (3, 4, 5, 6, 7, 8, 10, 11))
+ALL_CLUSTER_OPERATIONS = sum(1 << operation for operation in (5, 7, 8, 9, 10, 11, 12))
+"""Bit sets of Kafka's AclOperation: everybody may do everything, as long as there is no access control."""
+LISTENER_NOT_FOUND = 72
+
+
+class _Key(NamedTuple):
+    version: int
+    local_host: str
+    asked: bytes
+
+
+class MetadataAnswers:
+    """Answers of one door."""
+
+    def __init__(self, view: BrokerView) -> None:
+        self._view = view
+        self._remembered: dict[_Key, tuple[int, bytes]] = {}
+
+    async def answer(self, caller: Caller, version: int, request: Entity, asked: memoryview) -> bytes:
+        """The response's body. ``asked``: the request's bytes, by which its answer is remembered."""
+        key = _Key(version, caller.local_host, bytes(asked))
+        remembered = self._remembered.get(key)
+        if remembered is not None and remembered[0] == self._view.image.index:
+            return remembered[1]
+        body, index = await self._make(caller, version, request)
+        if index is not None and len(body) <= REMEMBERED_BYTES_MAX // 4 and len(asked) <= 4096:
+            if len(self._remembered) >= REMEMBERED_MAX:
+                self._remembered.clear()
+            self._remembered[key] = (index, body)
+        return body
+
+    async def _make(self, caller: Caller, version: int, request: Entity) -> tuple[bytes, int | None]:
+        names, unknown = _topics(self._view, version, request)
+        try:
+            response = await self._view.ask(
+                MetadataRequest(names, bool(field(request, "allow_auto_topic_creation", True))), MetadataResponse
+            )
+        except Refused as refused:
+            return _encode_refusal(version, refused), None
+        addresses = self._view.addresses(caller)
+        wanted = Operations(
+            bool(field(request, "include_topic_authorized_operations", False)),
+            bool(field(request, "include_cluster_authorized_operations", False)),
+        )
+        body = encode_metadata(version, response, addresses, unknown, wanted)
+        whole = all(topic.error is ErrorCode.NONE for topic in response.topics) and not unknown
+        return body, response.metadata_index if whole else None
+
+
+class Operations(NamedTuple):
+    """Whether the client asks what it may do."""
+
+    topics: bool
+    cluster: bool
+
+
+def _topics(view: BrokerView, version: int, request: Entity) -> tuple[tuple[str, ...] | None, list[bytes]]:
+    """Names asked for, None for all; and the ids that no topic has."""
+    if request.topics is None or (version == 0 and not request.topics):
+        return None, []
+    names: list[str] = []
+    unknown: list[bytes] = []
+    for topic in request.topics:
+        if topic.name is not None:
+            names.append(topic.name)
+            continue
+        known = view.image.topic_by_id(id_of(topic.topic_id) or "")  # type: ignore[arg-type]
+        if known is not None:
+            names.append(known.name)
+        else:
+            unknown.append(topic.topic_id.bytes if topic.topic_id is not None else NO_TOPIC_ID)
+    return tuple(dict.fromkeys(names)), unknown
+
+
+def encode_metadata(
+    version: int,
+    response: MetadataResponse,
+    addresses: Mapping[BrokerId, Address],
+    unknown: list[bytes],
+    wanted: Operations,
+) -> bytes:
+    """The response's body. ``addresses``: of the brokers that the client can reach."""
+    flexible = is_flexible(ApiKey.METADATA, version)
+    tags = NO_TAGS if flexible else b""
+    racks = {broker.broker_id: broker.rack for broker in response.brokers}
+    pieces = [INT32.pack(0) if version >= 3 else b"", count(len(addresses), flexible)]
+    for broker_id, address in addresses.items():
+        pieces += (INT32.pack(broker_id), string(address.host, flexible), INT32.pack(address.port))
+        pieces.append((nullable_string(racks.get(broker_id), flexible) if version >= 1 else b"") + tags)
+    if version >= 2:
+        pieces.append(nullable_string(response.cluster_id, flexible))
+    if version >= 1:
+        leader = response.quorum_leader
+        pieces.append(INT32.pack(leader if leader is not None and leader in addresses else -1))
+    pieces.append(count(len(response.topics) + len(unknown), flexible))
+    operations = ALL_TOPIC_OPERATIONS if wanted.topics else UNKNOWN_OPERATIONS
+    pieces += (_topic(version, flexible, topic, addresses, operations) for topic in response.topics)
+    pieces += (_unknown_topic(version, topic_id) for topic_id in unknown)
+    if 8 <= version <= 10:
+        pieces.append(INT32.pack(ALL_CLUSTER_OPERATIONS if wanted.cluster else UNKNOWN_OPERATIONS))
+    if version >= 13:
+        pieces.append(INT16.pack(ErrorCode.NONE))
+    pieces.append(tags)
+    return b"".join(pieces)
+
+
+def _topic(
+    version: int, flexible: bool, topic: TopicMetadata, addresses: Mapping[BrokerId, Address], operations: int
+) -> bytes:
+    tags = NO_TAGS if flexible else b""
+    pieces = [INT16.pack(topic.error), string(topic.name, flexible)]
+    if version >= 10:
+        pieces.append(NO_TOPIC_ID if topic.topic_id is None else topic_id_bytes(topic.topic_id))
+    if version >= 1:
+        pieces.append(b"\x01" if topic.name in INTERNAL_TOPICS else b"\x00")
+    pieces.append(count(len(topic.partitions), flexible))
+    pieces += (_partition(version, flexible, partition, addresses) for partition in topic.partitions)
+    if version >= 8:
+        pieces.append(INT32.pack(operations))
+    pieces.append(tags)
+    return b"".join(pieces)
+
+
+def _partition(
+    version: int, flexible: bool, partition: PartitionMetadata, addresses: Mapping[BrokerId, Address]
+) -> bytes:
+    leader = partition.leader
+    error, shown = int(ErrorCode.NONE), -1 if leader is None else int(leader)
+    if leader is None:
+        error = ErrorCode.LEADER_NOT_AVAILABLE
+    elif leader not in addresses:
+        error, shown = LISTENER_NOT_FOUND if version >= 6 else ErrorCode.LEADER_NOT_AVAILABLE, -1
+    pieces = [INT16.pack(error), INT32.pack(partition.partition), INT32.pack(shown)]
+    if version >= 7:
+        pieces.append(INT32.pack(partition.leader_epoch))
+    pieces += (int32s(partition.replicas, flexible), int32s(partition.isr, flexible))
+    if version >= 5:
+        offline = tuple(replica for replica in partition.replicas if replica not in addresses)
+        pieces.append(int32s(offline, flexible))
+    pieces.append(NO_TAGS if flexible else b"")
+    return b"".join(pieces)
+
+
+def _unknown_topic(version: int, topic_id: bytes) -> bytes:
+    """Ids are asked for in flexible versions only."""
+    name = nullable_string(None, True) if version >= 12 else string("", True)
+    head = INT16.pack(ErrorCode.UNKNOWN_TOPIC_ID) + name + topic_id
+    return head + b"\x00" + count(0, True) + INT32.pack(UNKNOWN_OPERATIONS) + NO_TAGS
+
+
+def _encode_refusal(version: int, refused: Refused) -> bytes:
+    """There is no place for an error before version 13: no brokers at all, and clients ask again, or elsewhere."""
+    nobody = MetadataResponse("", 0, BrokerId(0), None, 0, (), ())
+    body = encode_metadata(version, nobody, {}, [], Operations(False, False))
+    if version < 13:
+        return body
+    return body[:-3] + INT16.pack(refused.error) + NO_TAGS

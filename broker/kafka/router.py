@@ -1,0 +1,52 @@
+"""From a request of the cold paths to its handler, which is written for the newest version and serves all."""
+
+from collections.abc import Awaitable, Callable
+
+from .connection import Caller, Parts
+from .entities import NOT_THROTTLED, Entity, Fields, decode, encode
+from .header import Header, response_header
+from .versions import ApiKey
+from .view import BrokerView
+
+Handler = Callable[[BrokerView, Caller, Header, Entity], Awaitable[Fields]]
+"""Answers with every field of the response's newest version, but for the throttle time, which is always none."""
+
+
+UNKNOWN_VERSION = 0
+"""In which a client is answered that asks for ApiVersions in a version that is not served: anybody can read it."""
+
+
+def read_body(header: Header, frame: memoryview) -> Entity:
+    """The request behind the header; None for one in a version that is not served. Raises Malformed."""
+    return decode(header.key, header.version, frame[header.body_at :]) if header.served else None
+
+
+async def answer_cold(view: BrokerView, caller: Caller, header: Header, request: Entity) -> Parts:
+    """The whole response."""
+    answer = await _handlers()[header.key](view, caller, header, request)
+    version = header.version if header.served else UNKNOWN_VERSION
+    body = encode(header.key, version, {"throttle_time": NOT_THROTTLED, **answer})
+    return (response_header(header.key, version, header.correlation_id), body)
+
+
+_known: dict[ApiKey, Handler] = {}
+
+
+def _handlers() -> dict[ApiKey, Handler]:
+    """Loaded when the first such request comes: a node that no Kafka client talks to needs none of it."""
+    if not _known:
+        from . import api_versions, cluster, configs, group_admin, groups, offsets, partitions, producers, topics
+
+        for module in (
+            api_versions,
+            cluster,
+            configs,
+            groups,
+            group_admin,
+            offsets,
+            partitions,
+            producers,
+            topics,
+        ):
+            _known.update(module.HANDLERS)
+    return _known

@@ -1,0 +1,20 @@
+"""What is advertised is served, and known to be encoded as it is."""
+
+import pytest
+
+from ottla.broker.kafka.router import _handlers
+from ottla.broker.kafka.versions import SERVED, ApiKey, is_flexible
+
+from .kio_bytes import every_version, request_class
+
+BY_HAND = {ApiKey.PRODUCE, ApiKey.FETCH, ApiKey.METADATA}
+
+
+@pytest.mark.parametrize(("key", "version"), every_version())
+def test_flexible_encodings_begin_where_the_schemas_say(key: ApiKey, version: int) -> None:
+    assert is_flexible(key, version) == request_class(key, version).__flexible__
+
+
+def test_everything_advertised_has_a_handler_and_nothing_else() -> None:
+    assert set(_handlers()) | BY_HAND == set(SERVED)
+    assert not set(_handlers()) & BY_HAND
