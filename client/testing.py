@@ -72,7 +72,8 @@ class LocalCluster:
 
         self._directory = Path(tempfile.mkdtemp(prefix="ottla-test-"))
         ports = _free_ports(2 * self._size)
-        addresses = [str(Address("127.0.0.1", port)) for port in ports[: self._size]]
+        # Sorted, so that a node's number is its id: ids are positions in the sorted list of addresses.
+        addresses = [str(Address("127.0.0.1", port)) for port in sorted(ports[: self._size])]
         doors = [str(Address("127.0.0.1", port)) if self._kafka else "off" for port in ports[self._size :]]
         join = ",".join(addresses) if self._size > 1 else None
         try:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
-import re2
-
 from .group_names import INTERNAL_TOPICS
 
 PATTERN_CHARACTERS_MAX = 1_000
@@ -35,6 +33,8 @@ def check_pattern(pattern: str) -> None:
 
 @lru_cache(maxsize=256)
 def _compiled(pattern: str) -> Callable[[str], Any]:
+    import re2  # with the first pattern: most nodes and clients never meet one
+
     if len(pattern) > PATTERN_CHARACTERS_MAX:
         raise BadPattern(f"a pattern has at most {PATTERN_CHARACTERS_MAX} characters, not {len(pattern)}")
     try:
@@ -51,6 +51,8 @@ def _compiled(pattern: str) -> Callable[[str], Any]:
 
 
 def _options(bytes_max: int) -> Any:
+    import re2
+
     options = re2.Options()
     options.log_errors = False
     options.max_mem = bytes_max

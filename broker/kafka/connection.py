@@ -10,6 +10,7 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol, cast
 
 import structlog
@@ -57,8 +58,11 @@ class Requests(Protocol):
 
     def closed(self, connection: "Connection") -> None: ...
 
-    def taken(self, connection: "Connection", size: int) -> Awaitable[None] | None:
-        """A request came in; what must be waited for before more is read."""
+    def taken(self, size: int) -> bool:
+        """A request came in; whether there is room for another."""
+
+    def room(self) -> Coroutine[None, None, None]:
+        """Until there is."""
 
     def given(self, size: int) -> None:
         """It has been answered."""
@@ -130,7 +134,7 @@ class Connection(asyncio.BufferedProtocol):
             if task is not None:
                 task.cancel()
         if self._serving is None:
-            self._drop_queue()
+            self._drop_queue()  # else once its task is done, which may end before its first step
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._reader.buffer()
@@ -184,17 +188,19 @@ class Connection(asyncio.BufferedProtocol):
         header = read_header(frame)
         self._queue.append(_Request(header, frame))
         self._queued_bytes += len(frame)
-        wait = self._door.taken(self, len(frame))
+        has_room = self._door.taken(len(frame))
         self._begin_produces()
-        if wait is not None and self._holding is None:
-            self._holding = self._loop.create_task(self._read_after(wait))
+        if not has_room and self._holding is None:
+            self._holding = self._loop.create_task(self._door.room())
+            self._holding.add_done_callback(self._has_room)
         self._pause_or_resume()
         if self._serving is None:
             self._serving = self._loop.create_task(self._serve())
+            self._serving.add_done_callback(self._served)
 
     def _begin_produces(self) -> None:
-        """Those before which nothing else waits."""
-        for request in self._queue:
+        """Those before which nothing else waits, as many as may be unanswered."""
+        for request in islice(self._queue, self._limits.requests):
             if request.header.key is not ApiKey.PRODUCE:
                 return
             if not request.begun:
@@ -217,10 +223,14 @@ class Connection(asyncio.BufferedProtocol):
         except Exception:
             log.exception("kafka.request.failed", api=self._queue[0].header.key.name if self._queue else None)
             self._abort()
-        finally:
-            self._serving = None
-            if self._closing:
-                self._drop_queue()
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._serving = None
+        if self._closing:
+            self._drop_queue()
+        elif self._queue:  # came between the last look and now
+            self._serving = self._loop.create_task(self._serve())
+            self._serving.add_done_callback(self._served)
 
     async def _answer(self, request: _Request) -> Parts | None:
         if request.begun:
@@ -251,12 +261,9 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._transport.resume_reading()
 
-    async def _read_after(self, wait: Awaitable[None]) -> None:
-        try:
-            await wait
-        finally:
-            self._holding = None
-            self._pause_or_resume()
+    def _has_room(self, task: asyncio.Task[None]) -> None:
+        self._holding = None
+        self._pause_or_resume()
 
     async def _send(self, parts: Parts) -> None:
         transport = self._transport

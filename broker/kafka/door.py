@@ -139,14 +139,12 @@ class KafkaDoor:
         self._partial_bytes += change
         return change <= 0 or self._partial_bytes <= self._partial_bytes_max
 
-    def taken(self, connection: Connection, size: int) -> Awaitable[None] | None:
+    def taken(self, size: int) -> bool:
         self._inflight.take(size)
         assert self._served is not None
-        if self._inflight.full or not self._served.has_room():
-            return self._room()
-        return None
+        return not self._inflight.full and self._served.has_room()
 
-    async def _room(self) -> None:
+    async def room(self) -> None:
         assert self._served is not None
         await self._inflight.wait()
         with contextlib.suppress(LogError):  # a failed disk is told to each produce, not here

@@ -9,6 +9,9 @@ from typing import NamedTuple
 from .versions import SERVED, ApiKey, is_flexible
 from .wire import INT32, NO_TAGS, Cursor, Malformed
 
+CLIENT_ID_MAX = 255
+"""Characters of a client's name that are kept."""
+
 
 class Header(NamedTuple):
     """``body_at``: where the body begins in the frame. ``served``: whether we know this version of it."""
@@ -37,7 +40,7 @@ def read_header(frame: memoryview) -> Header:
         return Header(key, version, correlation_id, "", len(frame), served=False)
     client_id = cursor.string(flexible=False)  # in every version of the header: who reads it may not know the rest
     cursor.tags(is_flexible(key, version))
-    return Header(key, version, correlation_id, client_id or "", cursor.position)
+    return Header(key, version, correlation_id, (client_id or "")[:CLIENT_ID_MAX], cursor.position)
 
 
 def response_header(key: ApiKey, version: int, correlation_id: int) -> bytes:

@@ -24,8 +24,8 @@ from .versions import ApiKey, is_flexible
 from .view import Address, BrokerView
 from .wire import INT16, INT32, NO_TAGS, NO_TOPIC_ID, count, int32s, nullable_string, string, topic_id_bytes
 
-REMEMBERED_MAX = 256
-REMEMBERED_BYTES_MAX = 1 << 20
+REMEMBERED_BYTES_MAX = 8 << 20
+"""Of answers, and the requests they are known by."""
 UNKNOWN_OPERATIONS = -(2**31)
 ALL_TOPIC_OPERATIONS = sum(1 << operation for operation in (3, 4, 5, 6, 7, 8, 10, 11))
 ALL_CLUSTER_OPERATIONS = sum(1 << operation for operation in (5, 7, 8, 9, 10, 11, 12))
@@ -45,6 +45,7 @@ class MetadataAnswers:
     def __init__(self, view: BrokerView) -> None:
         self._view = view
         self._remembered: dict[_Key, tuple[int, bytes]] = {}
+        self._bytes = 0
 
     async def answer(self, caller: Caller, version: int, request: Entity, asked: memoryview) -> bytes:
         """The response's body. ``asked``: the request's bytes, by which its answer is remembered."""
@@ -53,11 +54,19 @@ class MetadataAnswers:
         if remembered is not None and remembered[0] == self._view.image.index:
             return remembered[1]
         body, index = await self._make(caller, version, request)
-        if index is not None and len(body) <= REMEMBERED_BYTES_MAX // 4 and len(asked) <= 4096:
-            if len(self._remembered) >= REMEMBERED_MAX:
-                self._remembered.clear()
-            self._remembered[key] = (index, body)
+        if index is not None:
+            self._remember(key, index, body)
         return body
+
+    def _remember(self, key: _Key, index: int, body: bytes) -> None:
+        size = len(body) + len(key.asked)
+        if size > REMEMBERED_BYTES_MAX // 4:
+            return
+        self._bytes += size  # what is replaced counts on, until all is forgotten
+        if self._bytes > REMEMBERED_BYTES_MAX:
+            self._remembered.clear()
+            self._bytes = size
+        self._remembered[key] = (index, body)
 
     async def _make(self, caller: Caller, version: int, request: Entity) -> tuple[bytes, int | None]:
         names, unknown = _topics(self._view, version, request)

@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 
-from .connection import Caller, Parts
+from ..replica import Refused
+from .connection import Caller, Hangup, Parts
 from .entities import NOT_THROTTLED, Entity, Fields, decode, encode
 from .header import Header, response_header
 from .versions import ApiKey
@@ -22,8 +23,11 @@ def read_body(header: Header, frame: memoryview) -> Entity:
 
 
 async def answer_cold(view: BrokerView, caller: Caller, header: Header, request: Entity) -> Parts:
-    """The whole response."""
-    answer = await _handlers()[header.key](view, caller, header, request)
+    """The whole response. Raises Hangup."""
+    try:
+        answer = await _handlers()[header.key](view, caller, header, request)
+    except Refused as refused:  # as a whole, where the response has no place for it
+        raise Hangup(f"{header.key.name}: {refused}") from refused
     version = header.version if header.served else UNKNOWN_VERSION
     body = encode(header.key, version, {"throttle_time": NOT_THROTTLED, **answer})
     return (response_header(header.key, version, header.correlation_id), body)

@@ -202,8 +202,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> list[Any]:
         return [(2, 1, 6, "", (host, port))]
 
-    async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
-        return self.network.listen(PROCESS.get(), protocol_factory, host, port)
+    async def create_server(
+        self, protocol_factory: Any, host: Any = None, port: Any = None, *, start_serving: bool = True, **_: Any
+    ) -> Any:
+        listener = self.network.listen(PROCESS.get(), protocol_factory, host, port)
+        listener.serving = start_serving
+        return listener
 
     async def create_connection(
         self, protocol_factory: Any, host: Any = None, port: Any = None, *, sock: Any = None, **_: Any

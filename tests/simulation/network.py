@@ -60,20 +60,39 @@ class FakeSocket:
 class Listener(asyncio.AbstractServer):
     """A listening port of one process."""
 
-    def __init__(self, network: "Network", process: str, factory: Callable[[], asyncio.Protocol], address: Address):
+    def __init__(self, network: "Network", process: str, factory: Callable[[], asyncio.BaseProtocol], address: Address):
         self.process, self.factory, self.address = process, factory, address
         self.sockets = [FakeSocket(address)]
         self._network = network
+        self.serving = True
+
+    async def start_serving(self) -> None:
+        """From now on connections are accepted."""
+        self.serving = True
 
     def close(self) -> None:
         if self._network.listeners.get(self.address) is self:
             del self._network.listeners[self.address]
+        self.serving = False
 
     def is_serving(self) -> bool:
         return self._network.listeners.get(self.address) is self
 
     async def wait_closed(self) -> None:
         """At once."""
+
+
+def _give(protocol: Any, data: bytes) -> None:
+    """To either kind of protocol, as asyncio's transports do."""
+    if not isinstance(protocol, asyncio.BufferedProtocol):
+        protocol.data_received(data)
+        return
+    while data:
+        buffer = protocol.get_buffer(len(data))
+        size = min(len(buffer), len(data))
+        buffer[:size] = data[:size]
+        data = data[size:]
+        protocol.buffer_updated(size)
 
 
 class SimulatedTransport(asyncio.Transport):
@@ -214,7 +233,7 @@ class SimulatedTransport(asyncio.Transport):
             if self.peer is not None:
                 self._network.acknowledge(self, len(data))
             if not self._closing:
-                protocol.data_received(data)
+                _give(protocol, data)
         elif data.error is not None:
             self._lost(data.error)
         elif not self._closing and not protocol.eof_received():
@@ -267,7 +286,7 @@ class Network:
                 raise OSError(errno.ETIMEDOUT, "connect timed out")
         await asyncio.sleep(self._delay(source, target) + self._delay(target, source))
         listener = self.listeners.get(address)
-        if listener is None:
+        if listener is None or not listener.serving:
             self.loop.trace.record("refused", process, address)
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"connect to {address} refused")
         self.loop.trace.record("connected", process, listener.process)

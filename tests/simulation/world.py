@@ -31,6 +31,7 @@ from .network import Pair, host_of
 from .patches import EPOCH_S, simulated_world
 
 PORT = 7080
+KAFKA_PORT = 9092
 CLIENT = "client"
 READY_S_MAX = 60.0
 
@@ -82,7 +83,9 @@ class SimulatedCluster:
         settings: dict[str, Any] | None = None,
         *,
         observers: int = 0,
+        kafka: bool = False,
     ) -> None:
+        self._kafka = kafka
         self.loop = loop
         self.seed = seed
         self.faults = 0  # those that changed something
@@ -101,6 +104,11 @@ class SimulatedCluster:
     def servers(self) -> list[str]:
         """For clients."""
         return [member.address for member in self.members.values()]
+
+    @property
+    def kafka_servers(self) -> list[tuple[str, int]]:
+        """For Kafka clients, where they are served."""
+        return [(member.address.partition(":")[0], KAFKA_PORT) for member in self.members.values()]
 
     @property
     def hosts(self) -> list[str]:
@@ -138,7 +146,8 @@ class SimulatedCluster:
             http=member.address,
             join=",".join(self._voters),
             insecure=True,
-            **{"kafka": "off", **self._settings},
+            kafka=f"{member.address.partition(':')[0]}:{KAFKA_PORT}" if self._kafka else "off",
+            **self._settings,
         )
         member.node = node = Node(
             settings,
@@ -361,11 +370,17 @@ Story = Callable[[SimulatedCluster], Awaitable[Any]]
 
 
 def simulate(
-    seed: int, story: Story, *, brokers: int = 3, settings: dict[str, Any] | None = None, observers: int = 0
+    seed: int,
+    story: Story,
+    *,
+    brokers: int = 3,
+    settings: dict[str, Any] | None = None,
+    observers: int = 0,
+    kafka: bool = False,
 ) -> Outcome:
     """Run ``story`` in a world of its own. Never raises for what the story raises: it is in the outcome."""
     loop = SimulatedLoop(seed)
-    cluster = SimulatedCluster(loop, seed, brokers, settings, observers=observers)
+    cluster = SimulatedCluster(loop, seed, brokers, settings, observers=observers, kafka=kafka)
     result, error = None, None
     collecting = gc.isenabled()
     gc.collect()

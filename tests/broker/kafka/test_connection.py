@@ -47,7 +47,7 @@ class FakeDoor:
         self.begun: list[int] = []
         self.answers: dict[int, asyncio.Future[Parts]] = {}
         self.inflight = 0
-        self.room: asyncio.Event | None = None
+        self.has_room: asyncio.Event | None = None
         self.stays = True
         self.partial = 0
 
@@ -73,12 +73,13 @@ class FakeDoor:
 
     def closed(self, connection: Connection) -> None: ...
 
-    def taken(self, connection: Connection, size: int) -> Awaitable[None] | None:
+    def taken(self, size: int) -> bool:
         self.inflight += size
-        return None if self.room is None else self._wait(self.room)
+        return self.has_room is None
 
-    async def _wait(self, room: asyncio.Event) -> None:
-        await room.wait()
+    async def room(self) -> None:
+        assert self.has_room is not None
+        await self.has_room.wait()
 
     def given(self, size: int) -> None:
         self.inflight -= size
@@ -188,13 +189,13 @@ async def test_too_many_bytes_stop_it_too() -> None:
 
 async def test_nothing_is_read_while_the_node_has_no_room() -> None:
     story = Story()
-    story.door.room = asyncio.Event()
+    story.door.has_room = asyncio.Event()
     story.send(ApiKey.PRODUCE, 1)
     assert not story.transport.reading
     await settle()
     await story.answer(1)
     assert not story.transport.reading
-    story.door.room.set()
+    story.door.has_room.set()
     await settle()
     assert story.transport.reading
 
@@ -248,6 +249,24 @@ async def test_a_lost_connection_gives_back_all_that_it_took() -> None:
     await settle()
     assert (story.door.inflight, story.door.partial) == (0, 0)
     assert all(future.cancelled() for future in story.door.answers.values())
+
+
+async def test_a_connection_that_is_lost_as_soon_as_it_asked_gives_back_too() -> None:
+    story = Story()
+    story.send(ApiKey.HEARTBEAT, 1)
+    story.connection.connection_lost(None)  # before the task that would have answered took its first step
+    await settle()
+    assert (story.door.inflight, story.door.begun) == (0, [])
+
+
+async def test_no_more_produces_are_begun_than_may_be_unanswered() -> None:
+    story = Story()
+    one = on_the_wire(struct.pack(">hhih", ApiKey.PRODUCE, 8, 1, 0))
+    story.receive(b"".join(one[:8] + struct.pack(">i", number) + one[12:] for number in range(20)))
+    assert story.door.begun == list(range(LIMITS.requests))
+    await settle()
+    await story.answer(0)
+    assert story.door.begun == list(range(LIMITS.requests + 1))
 
 
 async def test_too_much_that_is_not_whole_ends_the_connection_that_brings_it() -> None:
