@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -32,6 +32,7 @@ class Metrics:
         self.bytes_to_consumers = bytes_out.labels(to="consumer")
         self.bytes_to_replicas = bytes_out.labels(to="replica")
         self.connections = Counter("ottla_streams", "Streams opened, by kind", ["kind"], registry=self.registry)
+        ProcessCollector(registry=self.registry)  # CPU, memory and open files, under Prometheus' usual names
         self._sources: list[Gauges] = []
         self.registry.register(self)
 

@@ -32,6 +32,7 @@ def make_app() -> typer.Typer:
     app.add_typer(dev_app(), name="dev")
     app.command("health", help="Is every node ready? Exit code 0 if so.")(_health)
     app.command("status", help="Nodes, quorum, partitions in trouble, disk.")(_status)
+    app.command("top", help="What the cluster does: nodes, throughput, topics, groups. Until Ctrl-C.")(_top)
     app.command("doctor", help="What is wrong, and what to do about it. Exit code 1 if something is.")(_doctor)
     app.add_typer(node_app(), name="node")
     app.add_typer(topic_app(), name="topic")
@@ -127,3 +128,18 @@ def _status(servers: Servers = DEFAULT_SERVERS, watch: Watch = False, output: Ou
     from .status import show_status
 
     show_status(servers, output, watch)
+
+
+def _top(
+    servers: Servers = DEFAULT_SERVERS,
+    interval: Annotated[
+        float, typer.Option("-i", "--interval", metavar="S", min=0.1, max=3600.0, help="Seconds between two looks.")
+    ] = 2.0,
+    iterations: Annotated[
+        int | None, typer.Option("-n", "--iterations", min=1, metavar="N", help="Show it so many times, then end.")
+    ] = None,
+    output: OutputOption = Output.table,
+) -> None:
+    from .top import top
+
+    top(servers, interval, iterations, output)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ottla.client.errors import BufferFull
 
 from .output import Output, show_document
+from .progress import Bar, progress
 from .sdk import with_client
 
 if TYPE_CHECKING:
@@ -60,10 +61,11 @@ async def measure_produce(client: "Client", options: BenchOptions) -> dict[str, 
         compression=options.compression,
         max_in_flight=options.in_flight,
     ) as producer:
-        run = _Run(producer, options, clock)
-        started_s = clock.monotonic()
-        await run.send_all()
-        seconds = max(clock.monotonic() - started_s, 1e-9)
+        with progress("sending", options.records) as bar:
+            run = _Run(producer, options, clock, bar)
+            started_s = clock.monotonic()
+            await run.send_all()
+            seconds = max(clock.monotonic() - started_s, 1e-9)
     return {
         "topic": options.topic,
         "records": options.records,
@@ -95,7 +97,8 @@ def nearest_rank(count: int, percent: float) -> int:
 
 
 class _Run:
-    def __init__(self, producer: "Producer", options: BenchOptions, clock: "Clock") -> None:
+    def __init__(self, producer: "Producer", options: BenchOptions, clock: "Clock", bar: Bar) -> None:
+        self._bar = bar
         self._producer = producer
         self._options = options
         self._clock = clock
@@ -108,6 +111,7 @@ class _Run:
         begun_s = self._clock.monotonic()
         for number in range(self._options.records):
             if number % SLICE == 0:
+                self._bar.advance(SLICE)
                 await self._pace(number, begun_s)
             future = await self._send()
             self._waiting.append(future)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .bench import summarize_latencies
 from .output import Output, show_document
+from .progress import progress
 from .sdk import with_client
 
 if TYPE_CHECKING:
@@ -54,10 +55,12 @@ async def measure_consume(client: "Client", topic: str, records: int | None, gro
     count = size = 0
     async with member as consumer:
         batches = consumer.batches(BATCH_RECORDS, 0.0)
-        while count < wanted:
-            batch = await asyncio.wait_for(anext(batches), IDLE_S)
-            count += len(batch)
-            size += sum(len(record.value or b"") + len(record.key or b"") for record in batch)
+        with progress("reading", wanted) as bar:
+            while count < wanted:
+                batch = await asyncio.wait_for(anext(batches), IDLE_S)
+                count += len(batch)
+                size += sum(len(record.value or b"") + len(record.key or b"") for record in batch)
+                bar.advance(len(batch))
         seconds = max(clock.monotonic() - started_s, 1e-9)
     return {
         "topic": topic,
@@ -118,8 +121,10 @@ async def _send(client: "Client", clock: "Clock", options: EndToEndOptions) -> N
 
 async def _receive(consumer: "Consumer", clock: "Clock", count: int) -> list[float]:
     latencies_s: list[float] = []
-    while len(latencies_s) < count:
-        record = await asyncio.wait_for(anext(consumer), IDLE_S)
-        sent_s = STAMP.unpack_from(record.value or bytes(STAMP.size))[0]
-        latencies_s.append(clock.monotonic() - sent_s)
+    with progress("sending and receiving", count) as bar:
+        while len(latencies_s) < count:
+            record = await asyncio.wait_for(anext(consumer), IDLE_S)
+            sent_s = STAMP.unpack_from(record.value or bytes(STAMP.size))[0]
+            latencies_s.append(clock.monotonic() - sent_s)
+            bar.advance()
     return latencies_s

@@ -3,9 +3,11 @@
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .problems import UsageProblem
+from .progress import Bar, progress
 from .record_text import record_formatter
 from .sdk import with_client
 
@@ -49,7 +51,11 @@ def consume(servers: str, options: ConsumeOptions) -> None:
         return
 
     async def work(client: "Client") -> None:
-        printer = _Printer(show, options.limit)
+        shown = nullcontext(Bar()) if options.follow else progress("reading", None, beside_data=True)
+        with shown as bar:
+            await read(client, _Printer(show, options.limit, bar))
+
+    async def read(client: "Client", printer: "_Printer") -> None:
         chosen = options
         if options.pattern is not None and options.group is None and not options.follow:
             chosen = options._replace(topics=await _matching(client, options.pattern))
@@ -183,8 +189,10 @@ async def _read(
     async with client.consumer(topic, start=begin, partitions=partitions, rack=options.rack) as consumer:
         if isinstance(start, Moment):
             await consumer.seek_to_time(start.timestamp_ms)
-        records = consumer if options.follow else consumer.read_to_end(await _ends(consumer, end))
-        async for record in records:
+        ends = {} if options.follow else await _ends(consumer, end)
+        if printer.bar.drawn:
+            printer.bar.expect(await _left(consumer, ends, options.limit))
+        async for record in consumer if options.follow else consumer.read_to_end(ends):
             printer.print(record)
             if printer.full.is_set():
                 return
@@ -202,11 +210,22 @@ async def _ends(consumer: "Consumer", end: str | int | Moment | None) -> dict[in
     return await consumer.beginning_offsets()
 
 
+async def _left(consumer: "Consumer", ends: dict[int, int], limit: int | None) -> int:
+    """About how many records there are until there."""
+    begins, last = await consumer.beginning_offsets(), await consumer.end_offsets()
+    left = 0
+    for number, end in last.items():
+        begin = max(begins[number], consumer.position(number) or 0)
+        left += max(0, min(end, ends.get(number, end)) - begin)
+    return left if limit is None else min(left, limit)
+
+
 class _Printer:
     """Gathers what is printed: a write per record would cost more than the record."""
 
-    def __init__(self, show: "Callable[[ConsumerRecord], bytes]", limit: int | None) -> None:
+    def __init__(self, show: "Callable[[ConsumerRecord], bytes]", limit: int | None, bar: Bar) -> None:
         self.full = asyncio.Event()
+        self.bar = bar
         self._show = show
         self._left = limit
         self._parts: list[bytes] = []
@@ -219,6 +238,7 @@ class _Printer:
         text = self._show(record)
         self._parts.append(text)
         self._size += len(text)
+        self.bar.advance()
         if self._size >= FLUSH_BYTES:
             self.flush()
         if self._left is not None:

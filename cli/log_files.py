@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ottla.client.errors import OttlaError
 
 from .output import Output, show_bytes, show_document, show_rows, talk
 from .problems import EXIT_DONE, EXIT_FAILED, NotFound, UsageProblem
+from .progress import progress
+
+if TYPE_CHECKING:
+    from ottla.log.verify import Verdict
 
 COLUMNS = ("partition", "segments", "batches", "records", "start", "end", "size", "problems")
 
@@ -38,22 +42,11 @@ def verify_below(directory: Path, output: Output) -> int:
 
     storage = SystemStorage()
     found: list[dict[str, Any]] = []
-    for partition in _guarded(directory, partitions_below(storage, directory)):
-        verdict = verify(storage, partition)
-        found.append(
-            {
-                "partition": partition.name,
-                "segments": verdict.segments,
-                "batches": verdict.batches,
-                "records": verdict.records,
-                "start": verdict.start_offset,
-                "end": verdict.end_offset,
-                "size": show_bytes(verdict.size_bytes),
-                "size_bytes": verdict.size_bytes,
-                "problems": verdict.found,
-                "what": verdict.problems,
-            }
-        )
+    partitions = list(_guarded(directory, partitions_below(storage, directory)))
+    with progress("verifying", len(partitions)) as bar:
+        for number, partition in enumerate(partitions):
+            bar.to(number, note=partition.name)
+            found.append(_verdict_on(partition, verify(storage, partition)))
     if not found:
         raise NotFound(f"there is no log in {directory}.", hint="Name a partition's directory, or a node's data.")
     show_rows(found, COLUMNS, output)
@@ -61,6 +54,21 @@ def verify_below(directory: Path, output: Output) -> int:
         for problem in row["what"]:
             talk(f"{row['partition']}: {problem}")
     return EXIT_FAILED if any(row["problems"] for row in found) else EXIT_DONE
+
+
+def _verdict_on(partition: Path, verdict: "Verdict") -> dict[str, Any]:
+    return {
+        "partition": partition.name,
+        "segments": verdict.segments,
+        "batches": verdict.batches,
+        "records": verdict.records,
+        "start": verdict.start_offset,
+        "end": verdict.end_offset,
+        "size": show_bytes(verdict.size_bytes),
+        "size_bytes": verdict.size_bytes,
+        "problems": verdict.found,
+        "what": verdict.problems,
+    }
 
 
 def _rows_of(file: Path, records: bool) -> Iterator[dict[str, Any]]:

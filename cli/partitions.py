@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .options import confirm
 from .output import Output, show_bytes, show_document, show_rows, show_table, talk
 from .problems import NotFound, UsageProblem
+from .progress import Bar, progress
 from .sdk import with_client
 from .status import CLEAR, REDRAW_S
 
@@ -165,7 +166,14 @@ async def find_topic(client: "Client", name: str) -> "TopicMetadata":
 
 async def until_moved(client: "Client", moves: Mapping[Place, Sequence[int] | None]) -> None:
     """Say how much is left until nothing of it moves any more, be it there or called off meanwhile."""
+    with progress("copying", None, in_bytes=True) as bar:
+        await _watch_moves(client, moves, bar)
+    talk("Done.")
+
+
+async def _watch_moves(client: "Client", moves: Mapping[Place, Sequence[int] | None], bar: Bar) -> None:
     said = ""
+    most = 0
     while True:
         topics = [topic for topic in await client.admin.list_topics() if topic.name in {name for name, _ in moves}]
         pending = {
@@ -175,14 +183,16 @@ async def until_moved(client: "Client", moves: Mapping[Place, Sequence[int] | No
             if (topic.name, state.partition) in moves and (state.adding or state.removing)
         }
         if not pending:
-            talk("Done.")
             return
         states = await client.admin.replica_states(topics)
         known = [r.lag_bytes for place, state in pending.items() for r in _added(state, states[place])]
         left = sum(size for size in known if size is not None)
         more = "" if None not in known else " and more"
         line = f"{len(pending)} of {len(moves)} partitions move; about {show_bytes(left)}{more} left to copy."
-        if line != said:
+        most = max(most, left)
+        if bar.drawn:
+            bar.to(most - left, total=most, note=f"{len(pending)} of {len(moves)} partitions move{more}")
+        elif line != said:
             talk(line)
             said = line
         await asyncio.sleep(POLL_S)

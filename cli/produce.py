@@ -1,14 +1,18 @@
 """`ottla produce`: one record a line from standard input."""
 
 import asyncio
+import os
+import stat
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from ottla.client.errors import BufferFull, OttlaError, RecordTooLarge
 
 from .output import talk
+from .progress import Bar, progress
 from .record_text import (
     BadRecord,
     LineSplitter,
@@ -48,10 +52,19 @@ def produce(servers: str, options: ProduceOptions, descriptor: int = 0) -> None:
 
     async def work(client: "Client") -> None:
         async with client.producer(acks=options.acks, compression=options.compression) as producer:
-            lines = _Lines(producer, options, parse, fixed, client.cluster.clock)
-            await lines.send_all(descriptor)
+            with _bar(descriptor) as bar:
+                lines = _Lines(producer, options, parse, fixed, client.cluster.clock, bar)
+                await lines.send_all(descriptor)
 
     with_client(servers, work)
+
+
+def _bar(descriptor: int) -> "AbstractContextManager[Bar]":
+    """Of a file, how much of it is sent. Whoever types sees what there is."""
+    if os.isatty(descriptor):
+        return nullcontext(Bar())
+    found = os.fstat(descriptor)
+    return progress("sending", found.st_size if stat.S_ISREG(found.st_mode) else None, in_bytes=True)
 
 
 class _Sent(NamedTuple):
@@ -78,12 +91,15 @@ class _Lines:
         parse: Callable[[bytes], TextRecord],
         fixed: tuple[tuple[str, bytes], ...],
         clock: "Clock",
+        bar: Bar | None = None,
     ) -> None:
         self._producer = producer
         self._options = options
         self._parse = parse
         self._fixed = fixed
         self._clock = clock
+        self._bar = bar or Bar()
+        self._read = 0
         self._started_s = clock.monotonic()
         self._shown_s = self._started_s
         self._waiting: deque[_Sent] = deque()
@@ -97,6 +113,7 @@ class _Lines:
             async for chunk in read_chunks(descriptor):
                 for line in splitter.receive(chunk):
                     await self._send(line)
+                self._read += len(chunk)
                 self._settle()
             for line in splitter.end():
                 await self._send(line)
@@ -105,7 +122,8 @@ class _Lines:
         finally:
             await self._producer.close(timeout_s=None if sys.exc_info()[0] is None else 5.0)
             self._count_stored()
-            self._report()
+            self._bar.end()
+            talk(self._summary())
 
     async def _send(self, line: bytes) -> None:
         self._lines += 1
@@ -145,10 +163,9 @@ class _Lines:
                 raise
             self._count(sent)
         now_s = self._clock.monotonic()
-        if sys.stderr.isatty() and not sys.stdin.isatty() and now_s - self._shown_s >= PROGRESS_S:
+        if self._bar.drawn and now_s - self._shown_s >= PROGRESS_S:
             self._shown_s = now_s
-            sys.stderr.write(f"\r{self._summary()}\x1b[K")
-            sys.stderr.flush()
+            self._bar.to(self._read, note=self._summary())
 
     def _count_stored(self) -> None:
         """After the end, good or bad: what was stored of the rest; the first failure is already on its way."""
@@ -165,7 +182,3 @@ class _Lines:
         rate, megabytes = self._stored / seconds, self._bytes / 1e6 / seconds
         records = "record" if self._stored == 1 else "records"
         return f"{self._stored:,} {records} in {seconds:.1f} s ({rate:,.0f}/s, {megabytes:.1f} MB/s)"
-
-    def _report(self) -> None:
-        clear = "\r\x1b[K" if sys.stderr.isatty() else ""
-        talk(f"{clear}{self._summary()}")

@@ -32,7 +32,8 @@ REMEMBERED_BATCHES = 5
 class Accumulator(Generic[WaiterT]):
     """All partitions of one producer.
 
-    Invariants: a batch is in exactly one of one partition's ``waiting`` and ``sent``, or resolved; batch numbers rise
+    Invariants: a batch is in exactly one of one partition's ``waiting`` and ``sent``, or resolved; only the last of the
+    waiting ones may not be closed; batch numbers rise
     along ``sent`` and then ``waiting``; ``buffered_bytes`` is the sum over unresolved batches.
     """
 
@@ -49,11 +50,35 @@ class Accumulator(Generic[WaiterT]):
 
     def has_room(self, target: TopicIdPartition, size: int, batch_bytes_max: int) -> bool:
         """Whether a record of ``size`` bytes would join the partition's open batch rather than begin one."""
+        return self.open_batch(target, size, batch_bytes_max) is not None
+
+    def open_batch(self, target: TopicIdPartition, size: int, batch_bytes_max: int) -> Batch[WaiterT] | None:
+        """The batch that a record of ``size`` bytes would join; None where it would begin one."""
         queue = self._queues.get(target)
         if queue is None or not queue.waiting:
-            return False
+            return None
         batch = queue.waiting[-1]
-        return not batch.is_closed and batch.fits(size, min(self.limits.batch_bytes, batch_bytes_max))
+        return None if batch.is_closed or not batch.fits(size, min(self.limits.batch_bytes, batch_bytes_max)) else batch
+
+    def join(
+        self,
+        batch: Batch[WaiterT],
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[Header],
+        timestamp_ms: int,
+        waiter: WaiterT,
+        size: int,
+    ) -> None:
+        """Take one record, of ``size`` bytes, into an open batch. Raises BufferFull, and then has changed nothing."""
+        cost = size + RECORD_OVERHEAD_BYTES
+        if self.buffered_bytes + cost > self.limits.buffer_bytes and self.buffered_bytes:
+            raise BufferFull(
+                f"{self.buffered_bytes} bytes wait for the brokers, the limit is {self.limits.buffer_bytes}.",
+                hint="Await send() instead, or raise buffer_bytes.",
+            )
+        batch.add(key, value, headers, timestamp_ms, waiter, size)
+        self.buffered_bytes += cost
 
     def append(
         self,
@@ -70,36 +95,24 @@ class Accumulator(Generic[WaiterT]):
     ) -> bool:
         """Take one record; ``size``: of its key, value and headers. True if the sender has something to look at: a
         batch began or filled up. Raises BufferFull, and then has changed nothing."""
-        cost = size + RECORD_OVERHEAD_BYTES
-        if self.buffered_bytes + cost > self.limits.buffer_bytes and self.buffered_bytes:
-            raise BufferFull(
-                f"{self.buffered_bytes} bytes wait for the brokers, the limit is {self.limits.buffer_bytes}.",
-                hint="Await send() instead, or raise buffer_bytes.",
-            )
-        queue = self._queues.get(target)
-        if queue is None:
-            queue = self._queues[target] = PartitionQueue(target)
-        limit = min(self.limits.batch_bytes, batch_bytes_max)
-        batch = queue.waiting[-1] if queue.waiting else None
-        news = False
-        if batch is None or batch.is_closed or not batch.fits(size, limit):
-            if batch is not None:
-                batch.is_closed = True
-            batch = self._begin(queue, now_s)
-            news = True
-        assert batch.builder is not None
-        batch.builder.append(key, value, headers, timestamp_ms=timestamp_ms)
-        batch.waiters.append((waiter, timestamp_ms))
-        batch.buffered_bytes += cost
-        self.buffered_bytes += cost
-        return news
+        batch = self.open_batch(target, size, batch_bytes_max)
+        if batch is not None:
+            self.join(batch, key, value, headers, timestamp_ms, waiter, size)
+            return False
+        begun: Batch[WaiterT] = Batch(self.last_number + 1, target, now_s, self.limits.compression)
+        self.join(begun, key, value, headers, timestamp_ms, waiter, size)
+        self._begin(begun)
+        return True
 
-    def _begin(self, queue: PartitionQueue[WaiterT], now_s: float) -> Batch[WaiterT]:
-        self.last_number += 1
-        batch: Batch[WaiterT] = Batch(self.last_number, queue.target, now_s, self.limits.compression)
+    def _begin(self, batch: Batch[WaiterT]) -> None:
+        queue = self._queues.get(batch.target)
+        if queue is None:
+            queue = self._queues[batch.target] = PartitionQueue(batch.target)
+        if queue.waiting:
+            queue.waiting[-1].is_closed = True
         queue.waiting.append(batch)
+        self.last_number = batch.number
         self._unresolved[batch.number] = batch
-        return batch
 
     # --- batches go out ----------------------------------------------------------------------------------------------
 
@@ -154,8 +167,7 @@ class Accumulator(Generic[WaiterT]):
             batch = self._next(queue, now_s)
             if batch is None:
                 continue
-            assert batch.builder is not None
-            if taken and batch.builder.size_bytes > room:
+            if taken and batch.size_bytes > room:
                 break
             self._send(queue, batch)
             room -= len(batch.encoded())
@@ -322,6 +334,7 @@ class Accumulator(Generic[WaiterT]):
             self.identity = None  # other partitions may go on under it; this one needs another
 
     def _resolve(self, queue: PartitionQueue[WaiterT], batch: Batch[WaiterT]) -> None:
+        batch.is_closed = True
         if batch in queue.sent:
             queue.sent.remove(batch)
         else:

@@ -34,6 +34,7 @@ class Assignor(Protocol):
 
     def assign(self, members: Mapping[str, MemberSubscription], partitions: Mapping[str, int]) -> Assignment:
         """By member id. ``partitions``: how many each topic has; topics that are not there have none."""
+        ...
 
 
 def _in_order(members: Mapping[str, MemberSubscription]) -> list[str]:

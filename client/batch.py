@@ -1,17 +1,21 @@
 """A producer's batch and the queue of one partition."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from ottla.log.compression import Compression
 from ottla.log.model import ProducerIdAndEpoch, TopicIdPartition
-from ottla.log.records import HEADER_SIZE, BatchBuilder
+from ottla.log.records import HEADER_SIZE, BatchBuilder, Header
 
 RECORD_OVERHEAD_BYTES = 96
 """What a record costs in memory beside its bytes, roughly."""
 FRAMING_BYTES = 32
 """At most what a record's numbers take in a batch."""
+SHORT_FRAMING_BYTES = 14
+"""The same of a record whose key, value and headers together are short and that is not late."""
+SHORT_BYTES, SHORT_MS = 8_000, 8_000
 
 WaiterT = TypeVar("WaiterT")
 
@@ -30,7 +34,8 @@ class Limits:
 
 
 class Batch(Generic[WaiterT]):
-    """Records of one partition that travel together. ``waiters``: who waits for each record, with its timestamp."""
+    """Records of one partition that travel together. ``waiters``: who waits for each record.
+    ``size_bytes``: at most what it takes, before compression."""
 
     __slots__ = (
         "attempts",
@@ -45,6 +50,8 @@ class Batch(Generic[WaiterT]):
         "number",
         "ordinal",
         "sequence",
+        "size_bytes",
+        "started_ms",
         "target",
         "waiters",
     )
@@ -53,10 +60,12 @@ class Batch(Generic[WaiterT]):
         self.number = number
         self.target = target
         self.begun_s = begun_s
-        self.builder: BatchBuilder | None = BatchBuilder(compression)
+        self.builder = BatchBuilder(compression)
         self.data: bytes | None = None
-        self.waiters: list[tuple[WaiterT, int]] = []
+        self.waiters: list[WaiterT] = []
         self.buffered_bytes = 0
+        self.size_bytes = HEADER_SIZE
+        self.started_ms = 0  # the first record's timestamp
         self.is_closed = False  # takes no more records
         self.identity: ProducerIdAndEpoch | None = None
         self.sequence: int | None = None
@@ -67,8 +76,25 @@ class Batch(Generic[WaiterT]):
 
     def fits(self, size: int, limit: int) -> bool:
         """Whether a record of ``size`` bytes keeps the batch within ``limit`` bytes; the first one always may."""
-        assert self.builder is not None
-        return self.builder.size_bytes + size + FRAMING_BYTES <= limit or not self.waiters
+        return self.size_bytes + size + FRAMING_BYTES <= limit or not self.waiters
+
+    def add(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[Header],
+        timestamp_ms: int,
+        waiter: WaiterT,
+        size: int,
+    ) -> None:
+        """Take one record. ``size``: of its key, value and headers."""
+        if not self.waiters:
+            self.started_ms = timestamp_ms
+        self.builder.append(key, value, headers, timestamp_ms=timestamp_ms)
+        self.waiters.append(waiter)
+        short = size < SHORT_BYTES and 0 <= timestamp_ms - self.started_ms < SHORT_MS
+        self.size_bytes += size + (SHORT_FRAMING_BYTES if short else FRAMING_BYTES)
+        self.buffered_bytes += size + RECORD_OVERHEAD_BYTES
 
     @property
     def record_count(self) -> int:
@@ -77,7 +103,6 @@ class Batch(Generic[WaiterT]):
     def encoded(self) -> bytes:
         """The batch's bytes, built once per identity and sequence."""
         if self.data is None:
-            assert self.builder is not None
             if self.identity is None:
                 self.data = self.builder.build()
             else:

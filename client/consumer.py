@@ -101,8 +101,16 @@ class Consumer(Generic[K, V]):
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def __aiter__(self) -> Self:
-        return self
+    def __aiter__(self) -> AsyncIterator[ConsumerRecord[K, V]]:
+        return self._records()
+
+    async def _records(self) -> AsyncIterator[ConsumerRecord[K, V]]:
+        """As ``__anext__`` again and again, without a coroutine for each."""
+        await self._found()
+        while True:
+            for record in self._reader.here():
+                yield record
+            await self._reader.turn()
 
     async def __anext__(self) -> ConsumerRecord[K, V]:
         """The next record, waited for without end. Raises CorruptBatchError, UndecodableRecord, LogTruncated,
@@ -126,39 +134,40 @@ class Consumer(Generic[K, V]):
         await self._fetcher.settle(self._options.request_timeout_s)
         held: set[Partition] = set()
         try:
+            self._end_handout(ends)
             while True:
-                for partition in self._fetcher.partitions.values():
-                    if partition not in held and (partition.paused or self._is_at(partition, ends)):
-                        held.add(partition)
-                        self._hold(partition, ends)
+                for record in self._reader.here():
+                    yield record
+                self._hold_what_is_done(ends, held)
                 if len(held) == len(self._fetcher.partitions):
                     return
-                read_before = self._reader.records_read
-                record = self._reader.take()
-                if record is None and self._reader.records_read > read_before:
-                    continue  # records were passed over: that may have been the end
-                if record is None:
-                    fetched = await self._fetcher.next(self._options.request_timeout_s)
-                    if fetched is None:
-                        raise self._fetcher.stalled()
-                    self._reader.open(fetched)
-                elif record.offset < ends.get(record.partition, 0):
-                    yield record
+                fetched = await self._fetcher.next(self._options.request_timeout_s)
+                if fetched is None:
+                    raise self._fetcher.stalled()
+                self._reader.open(fetched)
+                self._end_handout(ends)
         finally:
             self._fetcher.resume(held, held_back=True)
 
-    @staticmethod
-    def _is_at(partition: Partition, ends: dict[int, int]) -> bool:
-        position, end = partition.position, ends.get(partition.number)
-        return end is None or (position is not None and position >= end)  # None: a partition that came later
+    def _end_handout(self, ends: dict[int, int]) -> None:
+        """Not a record beyond the end: it is for whoever reads on later, however this reading ends."""
+        opened = self._reader.opened
+        if opened is None:
+            return
+        end = Offset(ends.get(opened.partition.number, 0))
+        if opened.end_at(end):
+            self._fetcher.cut(opened.partition, end)
 
-    def _hold(self, partition: Partition, ends: dict[int, int]) -> None:
-        """Not a record beyond the end: it is for whoever reads on later."""
-        self._reader.drop((partition,))
-        end = ends.get(partition.number)
-        self._fetcher.pause((partition,), held_back=True)
-        if end is not None and partition.position is not None and partition.position > end and partition.has_read:
-            self._fetcher.seek(partition, Offset(end))
+    def _hold_what_is_done(self, ends: dict[int, int], held: set[Partition]) -> None:
+        for partition in self._fetcher.partitions.values():
+            if partition in held:
+                continue
+            position, end = partition.position, ends.get(partition.number)  # None: a partition that came later
+            if partition.paused or end is None or (position is not None and position >= end):
+                held.add(partition)
+                self._fetcher.pause((partition,), held_back=True)
+                if end is not None and position is not None and position > end and partition.has_read:
+                    self._fetcher.seek(partition, Offset(end))
 
     async def fetch_batches(self) -> AsyncIterator[tuple[int, RecordBatch]]:
         """Partition numbers and batches as stored, undecoded; the first may begin below the position asked for.
@@ -205,13 +214,11 @@ class Consumer(Generic[K, V]):
             offset = (await self._offsets((partition,), offset))[partition]
         if offset < 0:
             raise ConfigError(f"offset is {offset}.", hint="Offsets begin at 0.")
-        self._reader.drop((target,))
         self._fetcher.seek(target, Offset(offset))
 
     def pause(self, *partitions: int) -> None:
         """Hand out no more of these partitions, all if none is named, until ``resume``."""
         paused = [self._partition(number) for number in partitions or self.partitions]
-        self._reader.drop(paused)
         self._fetcher.pause(paused)
 
     def resume(self, *partitions: int) -> None:

@@ -124,6 +124,12 @@ class Fetcher:
         partition.jump(offset)
         self._schedule()
 
+    def cut(self, partition: Partition, offset: Offset) -> None:
+        """What is being handed out ends there: what comes then is read again."""
+        self.read_ahead.discard((partition,))
+        partition.fetch_again(offset)
+        self._schedule()
+
     def pause(self, partitions: Collection[Partition], *, held_back: bool = False) -> None:
         """Read no more of them; what was read ahead is dropped, to leave its room to others."""
         self.read_ahead.discard(partitions)
@@ -251,8 +257,7 @@ class Fetcher:
 
     def _looked_up(self, partition: Partition, answer: OffsetResult | OttlaError) -> None:
         if isinstance(answer, OffsetResult):
-            partition.position = partition.fetch_offset = answer.offset
-            partition.lookup = None
+            partition.looked_up(answer.offset)
             return
         self._exchange.last_problem = answer
         if answer.retriable:

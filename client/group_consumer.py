@@ -142,8 +142,19 @@ class GroupConsumer(Generic[K, V]):
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def __aiter__(self) -> Self:
-        return self
+    def __aiter__(self) -> AsyncIterator[ConsumerRecord[K, V]]:
+        return self._records()
+
+    async def _records(self) -> AsyncIterator[ConsumerRecord[K, V]]:
+        """As ``__anext__`` again and again, without a coroutine for each."""
+        await self._ready()
+        hand = self._hand
+        while True:
+            for record in self._reader.here():
+                hand.record = record  # and the one before it is finished
+                yield record
+            self._parts.handler_is_back()  # whatever waits for that has ended what was here, too
+            await self._reader.turn()
 
     async def __anext__(self) -> ConsumerRecord[K, V]:
         """The next record, waited for without end; the one before it is finished. Raises CorruptBatchError,
@@ -151,7 +162,7 @@ class GroupConsumer(Generic[K, V]):
         ``seek`` goes on; and what ended the membership for good."""
         await self._ready()
         record = self._reader.take() or await self._reader.next()
-        self._hand.take(record)
+        self._hand.record = record
         return record
 
     async def batches(self, max_records: int = 500, max_wait: float = 0.2) -> AsyncIterator[list[ConsumerRecord[K, V]]]:
@@ -262,7 +273,6 @@ class GroupConsumer(Generic[K, V]):
         if offset < 0:
             raise ConfigError(f"offset is {offset}.", hint="Offsets begin at 0.")
         target = self._partition(topic, partition)
-        self._reader.drop((target,))
         self._parts.take_back([target])
         self._hand.forget((target.key,))
         self._fetcher.seek(target, Offset(offset))
@@ -270,7 +280,6 @@ class GroupConsumer(Generic[K, V]):
     def pause(self, *keys: tuple[str, int]) -> None:
         """Hand out no more of these (topic, partition), all if none is named, until ``resume``."""
         partitions = self._named(keys)
-        self._reader.drop(partitions)
         self._parts.take_back(partitions)
         self._fetcher.pause(partitions)
 

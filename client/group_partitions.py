@@ -129,7 +129,7 @@ class GroupPartitions:
             found = committed.get(key)
             if found is not None and found.offset is not None and found.topic_id in (None, known.topic_id):
                 partition.jump(found.offset)
-                partition.has_read = True  # whatever the log holds now, the group has been there
+                partition.moved_to(found.offset)  # whatever the log holds now, the group has been there
                 self.commits.stored[key] = found.offset
             partition.held = True
             begun.append(partition)
@@ -148,7 +148,6 @@ class GroupPartitions:
         options = self._options
         partitions = [self.fetcher.partitions[key] for key in keys]
         self._in_transit |= keys
-        self.reader.drop(partitions)
         self.take_back(partitions)
         self.fetcher.pause(partitions, held_back=True)
         await self.hand.free_of(keys, options.max_poll_interval_s * LEFT_MARGIN)
@@ -169,13 +168,10 @@ class GroupPartitions:
         """Drop what was decoded and not shown to the handler yet: it is the next to be read."""
         unseen = self.hand.take_back([partition.key for partition in partitions])
         behind = [self.fetcher.partitions[key] for key in unseen]
-        self.reader.drop(behind)
         for partition in behind:
             self.fetcher.seek(partition, Offset(unseen[partition.key]))
 
     def _let_go(self, keys: Keys) -> None:
-        partitions = [self.fetcher.partitions[key] for key in keys if key in self.fetcher.partitions]
-        self.reader.drop(partitions)
         self.fetcher.remove(keys)
         self._in_transit -= keys
         self.commits.let_go(keys)

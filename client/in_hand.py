@@ -47,29 +47,26 @@ class Lease:
 
 
 class InHand:
-    """The record, or the records, that the handler works on."""
+    """The record, or the records, that the handler works on. ``record`` may be replaced by the next of its batch
+    without another word; ``finish`` comes before anything else is read."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._record: ConsumerRecord[Any, Any] | None = None
+        self.record: ConsumerRecord[Any, Any] | None = None
         self._lease: Lease | None = None
         self._forgotten: set[TopicPartition] = set()
         self._watched: object = None
         self._watched_s = 0.0
         self._moved: asyncio.Event | None = None  # somebody waits
 
-    def take(self, record: ConsumerRecord[Any, Any]) -> None:
-        """The handler has this record now."""
-        self._record = record
-
     def lease(self, lease: Lease) -> None:
         """The handler has these now."""
-        self._record = None
+        self.record = None
         self._lease = lease
 
     def finish(self) -> None:
         """The handler is done with all it had."""
-        self._record = self._lease = None
+        self.record = self._lease = None
         if self._forgotten:
             self._forgotten.clear()
         self.moved()
@@ -97,7 +94,7 @@ class InHand:
         """The first offset of the partition that is not finished; None where all that was handed out is."""
         if key in self._forgotten:
             return None
-        record = self._record
+        record = self.record
         if record is not None:
             return record.offset if (record.topic, record.partition) == key else None
         unfinished = self._lease.unfinished(key) if self._lease is not None else None
@@ -118,7 +115,7 @@ class InHand:
 
     def forget(self, keys: Collection[TopicPartition]) -> None:
         """The partitions are read from elsewhere, or by others: what is in hand of them is nobody's measure."""
-        if self._record is not None or self._lease is not None:
+        if self.record is not None or self._lease is not None:
             self._forgotten.update(keys)
         self.moved()
 
@@ -134,15 +131,15 @@ class InHand:
     def _is_handling(self, key: TopicPartition) -> bool:
         if key in self._forgotten:
             return False
-        if self._record is not None:
-            return (self._record.topic, self._record.partition) == key
+        if self.record is not None:
+            return (self.record.topic, self.record.partition) == key
         return self._lease is not None and self._lease.is_handling(key)
 
     def held_s(self) -> float:
         """For how long, about, the handler has had what it has: since the first look at it."""
         now_s = self._clock.monotonic()
         lease = self._lease
-        held: object = self._record
+        held: object = self.record
         if held is None and lease is not None:
             held = lease.records[lease.index] if lease.index < len(lease.records) else None
         if held is not self._watched or held is None:

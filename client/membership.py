@@ -19,6 +19,7 @@ class Reader(Protocol):
 
     async def assign(self, keys: Keys) -> Keys:
         """Begin with these. Returns those that were begun: what is missing is asked for again."""
+        ...
 
     async def lose(self, keys: Keys) -> None:
         """Drop these at once; they belong to others."""
@@ -33,9 +34,11 @@ class Membership(Protocol):
     @property
     def owned(self) -> Collection[TopicPartition]:
         """What this member may commit."""
+        ...
 
     def identity(self) -> Identity:
         """Who this member is now."""
+        ...
 
     def start(self) -> None:
         """Join, and stay."""

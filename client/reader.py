@@ -1,15 +1,15 @@
 """From batches to records: decoded one batch at a time, handed out one by one, each partition in order."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from ottla.log.clock import Clock
 from ottla.log.errors import CorruptBatch
-from ottla.log.model import Offset
-from ottla.log.records import Record
 
 from .errors import CorruptBatchError, OttlaError
 from .fetcher import Fetcher
+from .handout import Handout
 from .reading import Fetched, Partition
 from .records import ConsumerRecord
 from .serializers import Codec, UndecodableRecord
@@ -29,15 +29,6 @@ class Decoding(NamedTuple):
     interceptors: tuple[OnConsume, ...] = ()
 
 
-class _Chunk(NamedTuple):
-    """Decoded records of one batch, not all handed out yet."""
-
-    partition: Partition
-    generation: int
-    records: list[Record]
-    next_offset: Offset
-
-
 class Reader:
     """Takes records from a fetcher, for one task at a time."""
 
@@ -46,34 +37,39 @@ class Reader:
         self._clock = clock
         self._decoding = decoding
         self._plain = decoding == Decoding()
-        self._chunk: _Chunk | None = None
-        self._index = 0  # of the next record in the chunk
-        self.records_read = 0
+        self._opened: Handout | None = None
+        self._read_before = 0  # of the handouts before
+
+    @property
+    def records_read(self) -> int:
+        """How many were taken, those that were passed over included."""
+        return self._read_before + (0 if self._opened is None else self._opened.taken)
+
+    @property
+    def opened(self) -> Handout | None:
+        """What is being handed out, or was the last."""
+        return self._opened
+
+    def here(self) -> Iterator[ConsumerRecord[Any, Any]]:
+        """The records that are here already, for a loop without a call for each. Ends at the end of a batch, or where a
+        jump of its partition made the rest void. Raises UndecodableRecord, again and again until it is sought past."""
+        opened = self._opened
+        if opened is None:
+            return iter(())
+        return opened.rows if self._plain else self._each_decoded(opened)
 
     def take(self) -> ConsumerRecord[Any, Any] | None:
-        """The next record that is here already. Raises UndecodableRecord, again and again until it is sought past."""
-        while (chunk := self._chunk) is not None:
-            partition = chunk.partition
-            if chunk.generation != partition.generation:
-                self._chunk = None
-                return None
-            record = chunk.records[self._index]
-            if self._plain:
-                made: ConsumerRecord[Any, Any] | None = ConsumerRecord(partition.topic, partition.number, *record)
-            else:
-                made = self._decoded(partition, record)
-            self._index += 1
-            self.records_read += 1
-            if self._index == len(chunk.records):
-                partition.moved_to(chunk.next_offset)
-                self._chunk = None
-            else:
-                partition.position = Offset(record.offset + 1)
-            if made is not None:
-                return made
-        return None
+        """The next record that is here already. Raises as ``here`` does."""
+        return next(self.here(), None)
 
-    def _decoded(self, partition: Partition, record: Record) -> ConsumerRecord[Any, Any] | None:
+    def _each_decoded(self, opened: Handout) -> Iterator[ConsumerRecord[Any, Any]]:
+        while (record := opened.peek()) is not None:
+            made = self._decoded(opened.partition, record)
+            next(opened.rows)
+            if made is not None:
+                yield made
+
+    def _decoded(self, partition: Partition, record: ConsumerRecord[Any, Any]) -> ConsumerRecord[Any, Any] | None:
         decoding = self._decoding
         key: Any = record.key
         value: Any = record.value
@@ -91,9 +87,7 @@ class Reader:
             if decoding.on_error != "skip":
                 decoding.on_error(failure)
             return None
-        made: ConsumerRecord[Any, Any] = ConsumerRecord(
-            partition.topic, partition.number, record.offset, record.timestamp_ms, key, value, record.headers
-        )
+        made = record._replace(key=key, value=value)
         for interceptor in decoding.interceptors:
             made = interceptor(made)
         return made
@@ -101,18 +95,21 @@ class Reader:
     async def next(self) -> ConsumerRecord[Any, Any]:
         """The next record, waited for without end."""
         while (record := self.take()) is None:
-            self.open(await self._fetcher.next(None))
+            await self.turn()
         return record
+
+    async def turn(self) -> None:
+        """Go on to the next batch, waited for without end. Raises as ``Fetcher.next`` and ``open`` do."""
+        self.open(await self._fetcher.next(None))
 
     async def fill(self, batch: list[ConsumerRecord[Any, Any]], max_records: int, max_wait: float) -> None:
         """Add records to a batch that has some already, until it is full or ``max_wait`` seconds have passed."""
         deadline_s = self._clock.monotonic() + max_wait
         try:
-            while len(batch) < max_records:
-                record = self.take()
-                if record is not None:
-                    batch.append(record)
-                    continue
+            while True:
+                batch += islice(self.here(), max_records - len(batch))
+                if len(batch) >= max_records:
+                    return
                 fetched = await self._fetcher.next(max(0.0, deadline_s - self._clock.monotonic()))
                 if fetched is None:
                     return
@@ -124,24 +121,24 @@ class Reader:
         """Decode a batch. Raises CorruptBatchError."""
         assert fetched is not None
         partition, batch = fetched.partition, fetched.batch
-        wanted = partition.position
-        assert wanted is not None
+        if self._opened is not None:
+            self._read_before += self._opened.taken
+            self._opened = None
+        partition.settle()
+        if batch.is_control:
+            partition.moved_to(batch.next_offset)
+            return
         try:
-            records = [] if batch.is_control else [r for r in batch.records() if r.offset >= wanted]
+            columns = batch.columns()
         except CorruptBatch as error:
             failure = corrupt(partition.topic, partition.number, batch.base_offset, error)
             self._fetcher.fail(partition, failure)
             raise failure from error
-        self._chunk = _Chunk(partition, partition.generation, records, batch.next_offset)
-        self._index = 0
-        if not records:
+        handout = Handout(partition, columns, batch.next_offset)
+        if handout.peek() is None:
             partition.moved_to(batch.next_offset)
-            self._chunk = None
-
-    def drop(self, partitions: Collection[Partition]) -> None:
-        """Hand out no more of what was decoded of these."""
-        if self._chunk is not None and self._chunk.partition in partitions:
-            self._chunk = None
+        else:
+            self._opened = handout
 
 
 def corrupt(topic: str, partition: int, offset: int, why: object) -> CorruptBatchError:

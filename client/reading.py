@@ -1,7 +1,7 @@
 """How a consumer reads: its options, and where it is in each partition."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ottla.log.model import BrokerId, LeaderEpoch, Offset, TopicId, TopicIdPartition, TopicPartition
 from ottla.log.records import RecordBatch
@@ -48,21 +48,33 @@ class ConsumerOptions:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", hint="It must be above 0.")
 
 
+class Handout(Protocol):
+    """What a partition has to know of the records that are being handed out. ``position``: of the next one."""
+
+    @property
+    def taken(self) -> int: ...
+    @property
+    def position(self) -> Offset: ...
+    def stop(self) -> None: ...
+
+
 class Partition:
     """Where one partition is being read.
 
-    ``position``: next offset for the user, None until looked up. ``fetch_offset``: next to ask for; everything from
-    position to it is read ahead. ``generation`` rises with every jump: what was asked for before it is void.
+    ``fetch_offset``: next to ask for; everything from the position to it is read ahead. ``generation`` rises with every
+    jump: what was asked for before it is void. ``handout``: of its records, being handed out; the position is in there.
     """
 
     __slots__ = (
+        "_has_read",
+        "_position",
         "buffered_bytes",
         "failure",
         "failures",
         "fetch_offset",
         "fetching",
         "generation",
-        "has_read",
+        "handout",
         "held",
         "high_watermark",
         "key",
@@ -71,7 +83,6 @@ class Partition:
         "muted_until_s",
         "number",
         "paused",
-        "position",
         "replica",
         "replica_banned_until_s",
         "replica_until_s",
@@ -88,12 +99,13 @@ class Partition:
         self.start = start
         self.high_watermark: Offset | None = None  # as the last answer told
         self.lookup: str | None = start if isinstance(start, str) else None
-        self.position: Offset | None = None if isinstance(start, str) else Offset(start)
-        self.fetch_offset = self.position
+        self._position: Offset | None = None if isinstance(start, str) else Offset(start)
+        self.handout: Handout | None = None
+        self.fetch_offset = self._position
         self.last_epoch: LeaderEpoch | None = None
         self.generation = 0
         self.fetching = False
-        self.has_read = False
+        self._has_read = False
         self.paused = False
         self.held = False
         self.buffered_bytes = 0
@@ -105,22 +117,48 @@ class Partition:
         self.replica_banned_until_s = 0.0
 
     @property
+    def position(self) -> Offset | None:
+        """Next offset for the user; None until looked up."""
+        return self._position if self.handout is None else self.handout.position
+
+    @property
+    def has_read(self) -> bool:
+        """Whether the user has read anything of it."""
+        return self._has_read or (self.handout is not None and self.handout.taken > 0)
+
+    def settle(self) -> None:
+        """Nothing more of what is being handed out: where that has got to is where the user is."""
+        handout = self.handout
+        if handout is not None:
+            self._position, self._has_read = handout.position, self.has_read
+            self.handout = None
+            handout.stop()
+
+    @property
     def lag(self) -> int | None:
         """Records between the position and the end of the log as the last answer told it; None before there was one."""
-        if self.high_watermark is None or self.position is None:
+        position = self.position
+        if self.high_watermark is None or position is None:
             return None
-        return max(0, self.high_watermark - self.position)
+        return max(0, self.high_watermark - position)
 
     def moved_to(self, offset: Offset) -> None:
         """The user has everything below ``offset``."""
-        self.position = offset
-        self.has_read = True
+        self.settle()
+        self._position = offset
+        self._has_read = True
+
+    def looked_up(self, offset: Offset | None) -> None:
+        """Where to begin, or to go on."""
+        self._position = self.fetch_offset = offset
+        self.lookup = None
 
     def jump(self, position: Offset | None, lookup: str | None = None) -> None:
         """Read from elsewhere; nothing asked for before counts."""
+        self.settle()
         self.generation += 1
         self.fetching = False
-        self.position = self.fetch_offset = position
+        self._position = self.fetch_offset = position
         self.lookup = lookup
         self.last_epoch = None
         self.muted_until_s = 0.0
@@ -136,9 +174,14 @@ class Partition:
 
     def rewind(self) -> None:
         """Forget what was read ahead."""
+        self.settle()
+        self.fetch_again(self.position)
+
+    def fetch_again(self, offset: Offset | None) -> None:
+        """From there on, what was read ahead is void; what is being handed out is not."""
         self.generation += 1
         self.fetching = False
-        self.fetch_offset = self.position
+        self.fetch_offset = offset
 
 
 class Fetched(NamedTuple):

@@ -12,7 +12,7 @@ import dataclasses
 import struct
 import uuid
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -51,7 +51,8 @@ class UnencodableRecord(OttlaError):
     code = "OTTLA-UNENCODABLE-RECORD"
 
 
-class FunctionCodec(NamedTuple, Generic[T]):
+@dataclasses.dataclass(frozen=True, slots=True)
+class FunctionCodec(Generic[T]):
     """A codec of two functions."""
 
     encode: Callable[[T], bytes]

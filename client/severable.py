@@ -90,9 +90,9 @@ class _Gate(asyncio.Transport, asyncio.Protocol):
     def eof_received(self) -> bool | None:
         return self.protocol.eof_received()
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         self._on_lost(self)
-        self.protocol.connection_lost(error)
+        self.protocol.connection_lost(exc)
 
     def pause_writing(self) -> None:
         self.protocol.pause_writing()
@@ -111,8 +111,8 @@ class _Gate(asyncio.Transport, asyncio.Protocol):
         if before <= WRITE_BUFFER_MAX < self._waiting_bytes:
             self.protocol.pause_writing()
 
-    def writelines(self, parts: Any) -> None:
-        self.write(b"".join(parts))
+    def writelines(self, list_of_data: Any) -> None:
+        self.write(b"".join(list_of_data))
 
     def pause_reading(self) -> None:
         self._wants_pause = True

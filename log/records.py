@@ -27,7 +27,7 @@ from .checksum import crc32c
 from .compression import Compression, decompress
 from .errors import CorruptBatch
 from .model import LeaderEpoch, Offset, ProducerEpoch, ProducerId
-from .record_decoder import decode_records
+from .record_decoder import Columns, decode_records
 from .storage import Buffer
 
 _OFFSET = struct.Struct(">q")
@@ -186,7 +186,11 @@ class RecordBatch:
         _CRC.pack_into(header, CRC_POSITION, self.crc)
 
     def records(self, max_bytes: int = MAX_DECOMPRESSED_BYTES) -> Iterator[Record]:
-        """The records in order. Raises CorruptBatch, at first or on the way, on anything that is not one."""
+        """The records in order. Raises CorruptBatch on anything that is not one."""
+        return self.columns(max_bytes).rows(Record)
+
+    def columns(self, max_bytes: int = MAX_DECOMPRESSED_BYTES) -> Columns:
+        """The same, field by field."""
         if self.magic != MAGIC:
             raise CorruptBatch(f"the batch at offset {self.base_offset} has magic {self.magic}; only 2 is read")
         codec = self.compression
@@ -194,16 +198,13 @@ class RecordBatch:
             data, position = bytes(self.buffer), HEADER_SIZE
         else:
             data, position = decompress(codec, memoryview(self.buffer)[HEADER_SIZE:], max_bytes), 0
-        return self._decode(data, position)
-
-    def _decode(self, data: bytes, position: int) -> Iterator[Record]:
         try:
-            records = decode_records(self, data, position)
+            columns = decode_records(self, data, position)
         except (IndexError, UnicodeDecodeError) as error:  # an IndexError is data that ends too early
             raise CorruptBatch(f"the batch at offset {self.base_offset} has a bad record: {error}") from error
         if self.attributes & LOG_APPEND_TIME_BIT:  # then the header's time is every record's
-            return (record._replace(timestamp_ms=self.max_timestamp) for record in records)
-        return iter(records)
+            columns.timestamps = [self.max_timestamp] * len(columns.offsets)
+        return columns
 
 
 def stamp(buffer: bytearray, base_offset: Offset, leader_epoch: LeaderEpoch) -> None:

@@ -6,7 +6,7 @@ but the last byte.
 
 from .errors import CorruptBatch
 
-TABLE_SIZE = 4096
+TABLE_SIZE = 8192
 MAX_BYTES = 10
 
 

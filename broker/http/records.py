@@ -16,14 +16,18 @@ from aiohttp import web
 
 from ottla.client.client import Client
 from ottla.client.consumer import Consumer, ConsumerRecord
-from ottla.client.errors import OttlaError
+from ottla.client.group_admin import GroupAdmin
 from ottla.client.producer import Producer
+from ottla.client.protocol import EARLIEST, LATEST
 from ottla.client.times import parse_time
 from ottla.log.clock import Clock
 
+from .event_ids import BadEventId, positions_of
+from .events import READ_AHEAD, SSE, EventStream
 from .problem import problem
 
-SSE = "text/event-stream"
+LAST_EVENT_ID = "Last-Event-ID"
+GROUP_MAX = 255
 READ_LIMIT_MAX = 10_000
 READ_LIMIT_DEFAULT = 100
 READ_BYTES_MAX = 8 << 20
@@ -164,19 +168,22 @@ class RecordsDoor:
         if self._sse >= SSE_STREAMS_MAX:
             return problem(503, "OTTLA-TOO-MANY-STREAMS", "this node serves its most event streams already")
         self._sse += 1
-        response = web.StreamResponse(headers={"Content-Type": SSE, "Cache-Control": "no-store"})
         try:
-            async with _consumer(client, topic, options) as consumer:
-                await response.prepare(request)
-                await _pump(response, consumer.__aiter__(), options["limit"])
-        except OttlaError as error:
-            if not response.prepared:
-                raise
-            event = msgspec.json.encode({"code": error.code, "detail": str(error)})
-            await response.write(b"event: error\ndata: " + event + b"\n\n")
+            known = await client.cluster.topic(topic)
+            assert known.topic_id is not None
+            seen = request.headers.get(LAST_EVENT_ID)
+            one = None if options["partitions"] is None else options["partitions"][0]
+            resumed = {} if not seen else positions_of(seen, known.topic_id, one, len(known.partitions))
+            async with _consumer(client, topic, options, resumed, **READ_AHEAD) as consumer:
+                gaps = await _begin_at(consumer, topic, resumed) if resumed else []
+                stream = EventStream(request, consumer, known.topic_id, one=one is not None, show=_show)
+                await stream.run(options["limit"], gaps)
+                return stream.response
+        except BadEventId as error:
+            hint = f"Connect without {LAST_EVENT_ID}, or with one that this stream has sent."
+            return problem(400, "OTTLA-INVALID-EVENT-ID", str(error), hint=hint)
         finally:
             self._sse -= 1
-        return response
 
 
 class _Moment(NamedTuple):
@@ -186,41 +193,66 @@ class _Moment(NamedTuple):
 
 
 @asynccontextmanager
-async def _consumer(client: Client, topic: str, options: dict[str, Any]) -> AsyncIterator[Consumer]:
-    """One that begins where the options say."""
-    start = options["from"]
-    first = "earliest" if isinstance(start, _Moment) else start
-    async with client.consumer(topic, start=first, partitions=options["partitions"]) as consumer:
+async def _consumer(
+    client: Client, topic: str, options: dict[str, Any], resumed: Mapping[int, int] | None = None, **reading: Any
+) -> AsyncIterator[Consumer]:
+    """One that begins where the options say; ``resumed``: where a reader was, by partition, which goes before."""
+    start = EARLIEST if resumed else options["from"]
+    first = EARLIEST if isinstance(start, _Moment) else start
+    group = None if resumed else options["group"]
+    committed = {} if group is None else await _committed(client, group, topic)
+    async with client.consumer(topic, start=first, partitions=options["partitions"], **reading) as consumer:
         if isinstance(start, _Moment):
             await consumer.seek_to_time(start.timestamp_ms)
+        elif first == LATEST:  # known now, so that a reader that comes back misses nothing
+            for number, end in (await consumer.end_offsets()).items():
+                await consumer.seek(topic, number, end)
+        for number in consumer.partitions:
+            if number in committed:
+                await consumer.seek(topic, number, committed[number])
         yield consumer
 
 
-async def _pump(response: web.StreamResponse, records: AsyncIterator[ConsumerRecord], limit: int | None) -> None:
-    """Until the client leaves or, if there is a limit, has had so many."""
-    sent = 0
-    async for record in records:
-        shown = msgspec.json.encode(_show(record))
-        identity = f"id: {record.partition}:{record.offset}\n".encode()
-        await response.write(identity + b"data: " + shown + b"\n\n")
-        sent += 1
-        if sent == limit:
-            return
+async def _committed(client: Client, group: str, topic: str) -> dict[int, int]:
+    """Where a group has got to, by partition. Raises RequestFailed."""
+    described = await GroupAdmin(client.cluster).describe_group(group)
+    return {p.partition: p.committed for p in described.partitions if p.topic == topic and p.committed is not None}
+
+
+async def _begin_at(consumer: Consumer, topic: str, positions: Mapping[int, int]) -> list[dict[str, int]]:
+    """Go on where a reader was, or at the beginning of the log where that is later: then some records are gone, and
+    the gaps are told."""
+    begins = await consumer.beginning_offsets()
+    gaps = []
+    for number, position in positions.items():
+        begin = begins[number]
+        if position < begin:
+            gaps.append({"partition": number, "from": position, "to": begin})
+        await consumer.seek(topic, number, max(position, begin))
+    return gaps
 
 
 def _read_options(request: web.Request, now_ms: int) -> dict[str, Any]:
     for name in sorted(request.query):
-        if name not in ("from", "limit", "partition"):
-            raise ValueError(f"unknown parameter {name!r}; there are from, limit and partition")
+        if name not in ("from", "group", "limit", "partition"):
+            raise ValueError(f"unknown parameter {name!r}; there are from, group, limit and partition")
         if len(request.query.getall(name)) > 1:
             raise ValueError(f"{name} is there twice; give it once")
     return {
         "from": _start(request.query.get("from", "start"), now_ms),
+        "group": _group(request.query),
         "limit": _limit(request.query),
         "partitions": [_whole(request.query["partition"], "partition", 1 << 30)]
         if "partition" in request.query
         else None,
     }
+
+
+def _group(query: Mapping[str, str]) -> str | None:
+    group = query.get("group")
+    if group is not None and not 1 <= len(group) <= GROUP_MAX:
+        raise ValueError(f"group has {len(group)} characters, not 1 to {GROUP_MAX}")
+    return group
 
 
 def _limit(query: Mapping[str, str]) -> int | None:

@@ -2,8 +2,7 @@
 
 Accumulate: send_nowait through partitioner and accumulator, without network. Encode: batches with CRC, in the order
 drained. Then produce (acks=all, a future per record) and consume (every record decoded) against one node in a process
-of its own, with the ratio to what other clients reached on their own brokers, or mocks of them, on a like machine: they
-cannot talk to us before there is a Kafka listener, so that this is a hint and no comparison.
+of its own. Beside other clients: bench_clients.
 """
 
 import asyncio
@@ -54,14 +53,6 @@ async def run(count: int, keys: list[bytes] | None) -> tuple[float, float]:
     return count / (accumulated - started), count / (encoded - accumulated)
 
 
-RECORDED: dict[tuple[str, int], dict[str, int]] = {
-    ("produce", 100): {"aiokafka": 112_000, "confluent with callbacks": 505_000},
-    ("produce", 1_000): {"aiokafka": 92_000, "confluent": 390_000},
-    ("consume", 100): {"aiokafka": 646_000, "confluent": 860_000},
-}
-"""Records a second of other clients, see docs/performance.md on how they were measured."""
-
-
 async def produce(client: Client, topic: str, size: int, count: int) -> float:
     """Records a second, all acknowledged."""
     value = bytes(size)
@@ -91,9 +82,10 @@ async def consume(client: Client, topic: str, count: int, **options: str) -> flo
         await anext(consumer)
         started = time.perf_counter()
         left = count - 1
-        while left:
-            await anext(consumer)
+        async for _ in consumer:
             left -= 1
+            if not left:
+                break
         return (count - 1) / (time.perf_counter() - started)
 
 
@@ -108,10 +100,7 @@ def consume_blocking(servers: list[str], topic: str, count: int) -> float:
 
 
 def show(what: str, size: int, rate: float) -> None:
-    """One line, with the ratios there are."""
-    recorded = RECORDED.get((what.split()[0], size), {})
-    ratios = "   ".join(f"{rate / other:.2f} x {name}'s {other:,}" for name, other in recorded.items())
-    print(f"{what:24}{size:6} B {rate:12,.0f} records/s {rate * size / 1e6:8.1f} MB/s   {ratios}", flush=True)
+    print(f"{what:24}{size:6} B {rate:12,.0f} records/s {rate * size / 1e6:8.1f} MB/s", flush=True)
 
 
 async def on_a_node(count: int) -> None:

@@ -9,9 +9,9 @@ from ottla.broker.http.records import _read_options
 @pytest.mark.parametrize(
     ("query", "options"),
     [
-        ("", {"from": "earliest", "limit": None, "partitions": None}),
-        ("from=end&limit=1&partition=3", {"from": "latest", "limit": 1, "partitions": [3]}),
-        ("from=7&limit=10000", {"from": 7, "limit": 10_000, "partitions": None}),
+        ("", {"from": "earliest", "group": None, "limit": None, "partitions": None}),
+        ("from=end&limit=1&partition=3", {"from": "latest", "group": None, "limit": 1, "partitions": [3]}),
+        ("from=7&limit=10000", {"from": 7, "group": None, "limit": 10_000, "partitions": None}),
     ],
 )
 def test_what_is_asked_for(query, options):
@@ -29,6 +29,7 @@ def test_what_is_asked_for(query, options):
         ("from=yesterday", "from is 'yesterday'"),
         ("partition=", "partition is ''"),
         ("limit=1&limit=2", "limit is there twice"),
+        ("group=", "group has 0 characters, not 1 to 255"),
         ("form=1", "unknown parameter 'form'"),
     ],
 )

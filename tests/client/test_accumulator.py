@@ -72,7 +72,7 @@ def test_batches_linger_for_company_and_leave_when_full() -> None:
     assert drain(accumulator, 4.9) == []
     assert accumulator.next_event_s(1.0) == 5.0
     (batch,) = drain(accumulator, 5.0)
-    assert batch.waiters == [(1, 1), (2, 1)]
+    assert batch.waiters == [1, 2]
     for number in range(5):
         add(accumulator, P0, number, 6.0)
     assert len(drain(accumulator, 6.0)) == 1  # full before its time
@@ -235,7 +235,7 @@ def test_every_record_is_stored_once_and_in_order_whatever_happens(
     now_s, appended, next_id = 0.0, 0, 2
 
     def failed_batch(batch: Batch[int]) -> None:
-        failed.extend(number for number, _ in batch.waiters)
+        failed.extend(batch.waiters)
 
     def deliver(target: TopicIdPartition, calm: bool) -> None:
         batch, data = flying[target].pop(0)  # a stream keeps order
@@ -255,7 +255,7 @@ def test_every_record_is_stored_once_and_in_order_whatever_happens(
         else:
             assert refusal is None
             if accumulator.succeeded(batch):
-                stored.extend(number for number, _ in batch.waiters)
+                stored.extend(batch.waiters)
 
     for step in range(400):
         calm = step >= 150

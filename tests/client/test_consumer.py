@@ -1,6 +1,7 @@
 """The consumer: every record once and in order, from where it was told, never more in memory than it may."""
 
 import asyncio
+import struct
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from ottla.client.consumer import Consumer, ConsumerRecord, LogTruncated
 from ottla.client.error_codes import ErrorCode
 from ottla.client.errors import ConfigError, CorruptBatchError, RequestFailed, TopicNotFound
 from ottla.client.protocol import FetchRequest
+from ottla.log.checksum import crc32c
 from ottla.log.model import LeaderEpoch, Offset, TopicPartition
-from ottla.log.records import BatchBuilder, RecordBatch
+from ottla.log.records import CRC_START, HEADER_SIZE, BatchBuilder, RecordBatch
 from tests.client.fake_broker import FakeCluster, Topic
 
 SECONDS_MAX = 8
@@ -73,6 +75,53 @@ async def test_read_to_end_stops_at_the_end_of_its_beginning() -> None:
                     cluster.wake()
             assert offsets(seen) == list(range(7))
             assert offsets(await take(consumer, 3)) == [7, 8, 9]
+
+
+@pytest.mark.parametrize("last", [0, 1, 2])
+async def test_who_leaves_a_reading_early_misses_nothing(last: int) -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        fill(cluster.create("t"), 0, 30, per_batch=10)
+        async with client.consumer("t") as consumer:
+            assert offsets(await take(consumer, 1)) == [0]  # its batch reaches beyond the end that is named now
+            async for record in consumer.read_to_end({0: 4}):
+                if record.offset == 1 + last:
+                    break
+            assert consumer.position(0) == 2 + last
+            assert offsets(await take(consumer, 28 - last)) == list(range(2 + last, 30))
+
+
+async def test_an_end_inside_of_a_batch_is_kept_to_and_read_on_from() -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        fill(cluster.create("t"), 0, 30, per_batch=10)
+        async with client.consumer("t") as consumer:
+            assert [record.offset async for record in consumer.read_to_end({0: 14})] == list(range(14))
+            assert consumer.position(0) == 14
+            assert offsets(await take(consumer, 16)) == list(range(14, 30))
+
+
+async def test_a_loop_goes_where_it_is_told_from_inside() -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        fill(cluster.create("t"), 0, 20, per_batch=10)
+        seen = []
+        async with client.consumer("t") as consumer:
+            async for record in consumer:
+                seen.append(record.offset)
+                assert consumer.position(0) == record.offset + 1
+                if seen == [0, 1, 2]:
+                    await consumer.seek("t", 0, offset=15)
+                elif record.offset == 16:
+                    consumer.pause()
+                    assert consumer.position(0) == 17
+                    consumer.resume()
+                elif record.offset == 19:
+                    break
+            assert seen == [0, 1, 2, 15, 16, 17, 18, 19]
+            assert consumer.metrics().records_read == len(seen)
+            await consumer.seek("t", 0, offset=3)
+            async for record in consumer:
+                assert record.offset == 3
+                break
+            assert offsets(await take(consumer, 2)) == [4, 5]  # one loop goes on where another has got to
 
 
 async def test_a_start_inside_of_a_batch_skips_what_is_before_it() -> None:
@@ -265,9 +314,11 @@ async def test_a_damaged_batch_is_named_and_can_be_passed(damage: str) -> None:
             data[-1] ^= 1
         else:
             builder = BatchBuilder()
-            builder._parts.append(b"not a record")
-            builder.record_count = 5
+            for _ in range(5):
+                builder.append(None, b"v", timestamp_ms=1)
             data = bytearray(builder.build())
+            data[HEADER_SIZE] += 2  # the first record says that it is longer than it is
+            struct.pack_into(">I", data, 17, crc32c(data[CRC_START:]))
             data[:61] = RecordBatch.parse(bytes(data)).stamped_header(Offset(5), LeaderEpoch(0))
         batches[1] = RecordBatch.parse(bytes(data))
         async with client.consumer("t") as consumer:

@@ -82,6 +82,23 @@ async def test_an_exception_in_the_handler_leaves_its_record_to_the_next() -> No
             assert await take(consumer, 1) == [(0, 4)]
 
 
+async def test_a_seek_from_inside_a_loop_leaves_the_next_record_in_hand() -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        fill(cluster.create("t"), 0, 10)
+
+        async def fail_after_a_seek() -> None:
+            async with in_group(client) as consumer:
+                async for record in consumer:
+                    if record.offset == 1:
+                        await consumer.seek("t", 0, offset=5)
+                    if record.offset == 6:
+                        raise RuntimeError("the handler failed")
+
+        with pytest.raises(RuntimeError):
+            await fail_after_a_seek()
+        assert cluster.groups.offsets["t", 0] == 6
+
+
 async def test_a_batch_is_finished_when_the_next_is_asked_for() -> None:
     async with FakeCluster() as cluster, connect(cluster.servers) as client:
         fill(cluster.create("t"), 0, 20)
@@ -166,9 +183,11 @@ async def test_a_fenced_member_loses_all_and_joins_again_where_the_group_is() ->
             cluster.groups.fence(next(iter(cluster.groups.members)))
             with pytest.raises(CommitFailed):
                 await soon(consumer.commit())
-            assert await take(consumer, 2) == [(0, 7), (0, 8)] or lost == [1]
+            taken = [offset for _, offset in await take(consumer, 2)]  # before it knows, after it, or one of each
             await until(lambda: lost == [1] and consumer.assignment)
-            assert consumer.position("t", 0) == 4
+            again = [offset for offset in taken if offset < 7]
+            assert taken == [7, 8][: 2 - len(again)] + [4, 5][: len(again)]
+            assert consumer.position("t", 0) == 4 + len(again)
             assert cluster.groups.offsets["t", 0] == 4
 
 
