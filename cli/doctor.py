@@ -47,7 +47,7 @@ async def _look(client: "Client") -> list[Finding]:
 
     cluster, topics = await client.admin.describe_cluster(), await client.admin.list_topics()
     told = {
-        node.endpoint.broker_id: await probe_kafka(node.endpoint, cluster.cluster_id)
+        int(node.endpoint.broker_id): await probe_kafka(node.endpoint, cluster.cluster_id)
         for node in cluster.nodes
         if node.endpoint.kafka_port is not None and node.details is not None
     }

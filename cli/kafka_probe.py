@@ -54,5 +54,5 @@ def _read_cluster_id(answer: bytes) -> str:
 
 
 def _behind_string(data: bytes, position: int) -> int:
-    (length,) = struct.unpack_from(">h", data, position)
+    length: int = struct.unpack_from(">h", data, position)[0]
     return position + 2 + max(0, length)
