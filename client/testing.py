@@ -211,6 +211,10 @@ class _NodeThread:
         asyncio.set_event_loop(loop)
         try:
             loop.run_until_complete(self._live())
+        except BaseException as error:  # before there was a node: whoever waits for it must hear
+            if not self._ready.done():
+                self._ready.set_exception(error)
+            raise
         finally:
             for task in asyncio.all_tasks(loop):
                 task.cancel()
