@@ -21,8 +21,7 @@ from ottla.log.model import BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicId,
 from ottla.log.partition_log import PartitionLog
 from ottla.raft.image import MetadataImage, Partition, Topic, empty_image
 
-from .group_sync import GroupSync
-from .group_sync import RunBlocking as RunBlocking
+from .group_sync import GroupSync, RunBlocking as RunBlocking
 from .log_configs import log_config
 from .partition_leader import PartitionLeader
 from .replica import Refused, Replica

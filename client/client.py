@@ -19,8 +19,7 @@ from .errors import ConfigError
 from .group_consumer import GroupConsumer
 from .group_member import Subscription
 from .group_options import GroupOptions
-from .membership import Membership
-from .membership import Reader as PartitionReader
+from .membership import Membership, Reader as PartitionReader
 from .metrics import ClientMetrics
 from .outgoing import Encoding, OnSend
 from .pattern_consumer import PatternConsumer

@@ -13,8 +13,7 @@ from .errors import OttlaError
 from .fetcher import Fetcher
 from .group_options import GroupOptions, OnPartitions
 from .in_hand import InHand
-from .membership import Keys, Membership
-from .membership import Reader as PartitionReader
+from .membership import Keys, Membership, Reader as PartitionReader
 from .protocol import EARLIEST
 from .reader import Decoding, Reader
 from .reading import ConsumerOptions, Partition

@@ -12,8 +12,7 @@ from .coordinator import GroupCoordinator
 from .errors import ConfigError
 from .group_consumer import GroupConsumer
 from .group_options import GroupOptions
-from .membership import Membership
-from .membership import Reader as PartitionReader
+from .membership import Membership, Reader as PartitionReader
 from .reader import Decoding
 from .reading import ConsumerOptions
 from .records import K, V

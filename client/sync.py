@@ -23,11 +23,13 @@ from ottla.log.chance import Chance
 from ottla.log.clock import Clock
 from ottla.log.model import TopicPartition
 
-from . import admin as _admin
-from . import client as _client
-from . import consumer as _consumer
-from . import group_consumer as _group_consumer
-from . import producer as _producer
+from . import (
+    admin as _admin,
+    client as _client,
+    consumer as _consumer,
+    group_consumer as _group_consumer,
+    producer as _producer,
+)
 from .background import Background, blocking, forwarded
 from .client import KeyKind, ValueKind
 from .errors import BufferFull, OttlaError

@@ -25,17 +25,9 @@ from .group_commit import GroupCommit, RunBlocking
 from .handshake import PeerIdentity
 from .proposals import (
     Outcome as Outcome,
-)
-from .proposals import (
     Proposal as Proposal,
-)
-from .proposals import (
     QuorumSettings as QuorumSettings,
-)
-from .proposals import (
     QuorumUnavailable as QuorumUnavailable,
-)
-from .proposals import (
     failed,
     proposal_of,
 )

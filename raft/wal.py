@@ -29,8 +29,7 @@ from .wal_format import (
     Truncate,
     WalDamaged,
 )
-from .wal_segments import Segments
-from .wal_segments import WalFull as WalFull
+from .wal_segments import Segments, WalFull as WalFull
 
 Entry = tuple[bytes, int, int]
 """PySyncObj's form: (command with its type byte, index, term)."""

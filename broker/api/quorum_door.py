@@ -7,8 +7,7 @@ from ottla.client.error_codes import ErrorCode
 from ottla.raft.commands import Body
 from ottla.raft.decision import Context, Decision
 from ottla.raft.image import Topic
-from ottla.raft.results import Refused as QuorumRefused
-from ottla.raft.results import Result
+from ottla.raft.results import Refused as QuorumRefused, Result
 
 from ..controller_channel import ControllerChannel, ControllerUnavailable
 from ..replica import Refused

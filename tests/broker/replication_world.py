@@ -32,8 +32,7 @@ from ottla.raft.commands import (
     encode_command,
 )
 from ottla.raft.image import MetadataImage, Partition
-from ottla.raft.results import Refused as QuorumRefused
-from ottla.raft.results import Registered, Result, decode_result
+from ottla.raft.results import Refused as QuorumRefused, Registered, Result, decode_result
 from ottla.raft.state_machine import MetadataStateMachine
 
 from ..simulation.crashing_storage import CrashingStorage

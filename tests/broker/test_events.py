@@ -11,8 +11,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ottla.broker.http import events
 from ottla.broker.http.event_ids import BadEventId, id_of_positions, id_of_record, positions_of

@@ -23,8 +23,7 @@ from ottla.client.frames import BadFrame, decode_request
 from ottla.log.storage import SystemStorage
 from ottla.raft.codec import AppendEntries, MalformedMessage, NextIndex, RequestVote, encode
 from ottla.raft.commands import encode_command
-from ottla.raft.forming import FORMING_PATH, FormingDesk
-from ottla.raft.forming import PROOF_HEADER as FORMING_PROOF
+from ottla.raft.forming import FORMING_PATH, PROOF_HEADER as FORMING_PROOF, FormingDesk
 from ottla.raft.handshake import Acceptance, HandshakeRefused, Introduction, PeerIdentity, Purpose
 from ottla.raft.identity import open_directory
 from ottla.raft.image_codec import decode_image, encode_image

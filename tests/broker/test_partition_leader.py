@@ -1,7 +1,6 @@
 """The leader's rules: what may be acknowledged, and who is in sync."""
 
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ottla.broker.partition_leader import PartitionLeader, SessionClock

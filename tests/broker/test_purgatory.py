@@ -1,7 +1,6 @@
 """Waiting acknowledgements come out in offset order, once."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ottla.broker.purgatory import AckQueue
 from ottla.log.model import Offset

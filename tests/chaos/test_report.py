@@ -4,8 +4,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from .checkers.verdict import RunFacts, judge, write_verdict
 from .history import Fault

@@ -1,7 +1,6 @@
 """Assignors: even, nothing twice or to nobody, as few moves as that takes; what moves is taken before it is given."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ottla.client.assignors import (
     ASSIGNORS,

@@ -1,7 +1,6 @@
 """Members as state machines against the small coordinator: whatever order things come in, one owner at a time."""
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ottla.client.error_codes import ErrorCode

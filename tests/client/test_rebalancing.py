@@ -3,8 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ottla.client.rebalancing import DoesNotFit, Move, Place, Racks, Replicas, plan, spread, vacate
 from ottla.log.model import BrokerId

@@ -10,8 +10,7 @@ import crcmod.predefined
 import lz4.frame
 import pytest
 import zstandard
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ottla.log import checksum
 from ottla.log.compression import XERIAL_HEADER, Compression, compress, decompress

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ottla.log.batch_format import DELETE_HORIZON_BIT, HEADER_SIZE
 from ottla.log.compaction import CleaningStats, CompactionRules, cleaned, note_keys

@@ -4,8 +4,7 @@ import contextlib
 from random import Random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ottla.log.config import LogConfig
 from ottla.log.errors import CorruptBatch, CorruptCheckpoint, CorruptLog

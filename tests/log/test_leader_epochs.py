@@ -1,8 +1,7 @@
 """Leader epochs: where a log ends for an epoch, through truncations, and as text."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ottla.log.leader_epochs import LeaderEpochCache, decode_epochs, encode_epochs
 from ottla.log.model import LeaderEpoch, Offset

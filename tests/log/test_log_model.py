@@ -4,8 +4,7 @@ with restarts, kills and power cuts between them, and in the middle of cleaning.
 from dataclasses import dataclass
 from itertools import pairwise
 
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, Phase, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ottla.log.compression import Compression

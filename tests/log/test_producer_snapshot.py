@@ -1,8 +1,7 @@
 """Snapshots of the producers: the bytes, what comes back, and that damage costs time and no batch."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ottla.log.errors import OutOfOrderSequence
 from ottla.log.model import LeaderEpoch, Offset

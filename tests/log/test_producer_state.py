@@ -3,8 +3,7 @@
 from collections import deque
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ottla.log.errors import InvalidProducerEpoch, LogError, OutOfOrderSequence, UnknownProducerId
 from ottla.log.model import Offset

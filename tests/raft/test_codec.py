@@ -4,8 +4,7 @@ import contextlib
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ottla.raft.codec import (
     MAX_MESSAGE_BYTES,

@@ -1,7 +1,6 @@
 """The node whose metadata differs from the majority's is found, be it the leader; nobody else is accused."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ottla.log.model import BrokerId
 from ottla.raft.commands import AllocateProducerIds, Command, encode_command

@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import ClientSession, web
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ottla.log.chance import SystemChance
 from ottla.log.storage import SystemStorage

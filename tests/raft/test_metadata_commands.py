@@ -1,7 +1,6 @@
 """Commands as bytes: whatever they are, applying them raises nothing."""
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from msgspec.structs import replace
 
 from ottla.log.model import BrokerEpoch, BrokerId, DirectoryId

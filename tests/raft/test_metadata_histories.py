@@ -5,8 +5,7 @@ import random
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from msgspec.structs import replace
 
 from ottla.log.model import BrokerId, DirectoryId, TopicId

@@ -8,8 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from aiohttp import ClientSession
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from msgspec.structs import replace
 
 from ottla.log.chance import SystemChance

@@ -3,8 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ottla.log.model import BrokerEpoch, BrokerId, DirectoryId
 from ottla.raft.image import Broker

@@ -5,8 +5,7 @@ import errno
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ottla.raft.recovery import open_log
 from ottla.raft.snapshot import SnapshotDamaged, SnapshotMeta, SnapshotStore, decode_snapshot, encode_snapshot

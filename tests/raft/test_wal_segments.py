@@ -4,8 +4,7 @@ import errno
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ottla.raft.wal import EntryId, WalFull, WriteAheadLog
 from ottla.raft.wal_format import WalDamaged

@@ -1,7 +1,6 @@
 """What the assignors give: everything, once, to who wants it, evenly, and with few moves."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ottla.broker.group.assignors import ASSIGNORS, range_, uniform
 from ottla.log.model import TopicIdPartition

@@ -1,8 +1,7 @@
 """KIP-848: one owner for each partition, whatever is lost, and everything shared out in the end."""
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ottla.broker.group.consumer_state import ConsumerGroupState

@@ -4,8 +4,7 @@ and back while it works (KIP-848)."""
 from collections.abc import Callable
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ottla.broker.group.classic_state import ClassicGroup, State

@@ -3,8 +3,7 @@
 import contextlib
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ottla.broker.group.internal_topic import partition_of
 from ottla.broker.group.record_codec import decode_record, encode_key, encode_value

@@ -3,8 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ottla.broker.group.matched_topics import IMAGES_MAX, PATTERNS_MAX, MatchedTopics
 from ottla.client.topic_pattern import BadPattern, check_pattern, matching

@@ -7,8 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from kio.schema.errors import ErrorCode as KioError
 
 from ottla.broker.kafka.entities import decode, duration, milliseconds

@@ -3,8 +3,7 @@
 import struct
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ottla.broker.kafka.frames import GROWN_FROM_BYTES, FrameReader
 from ottla.broker.kafka.wire import Malformed

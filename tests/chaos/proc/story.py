@@ -6,8 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..checkers.verdict import RunFacts as _RunFacts
-from ..checkers.verdict import Verdict, judge, read_verdict
+from ..checkers.verdict import RunFacts as _RunFacts, Verdict, judge, read_verdict
 from ..history import FAULTS_FILE, OPS_FILE, History, read_faults, read_ops
 from ..nemesis import Act, plan
 from ..story import Config, Lived

@@ -9,8 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
-from ottla.raft import engine as engine_module
-from ottla.raft import transport as transport_module
+from ottla.raft import engine as engine_module, transport as transport_module
 from ottla.raft.barrier import BarrierTransport
 from ottla.raft.codec import MalformedMessage
 from ottla.raft.compaction import Compaction
