@@ -13,6 +13,8 @@ from tests.simulation.network import host_of
 from tests.simulation.world import CLIENT, SimulatedCluster
 
 from .arena import Pair, Place
+from .group.hands import Hear, SimulatedHand
+from .group.told import Order
 from .history import History
 from .members import administer, undrain_all
 from .nemesis import ALL_KINDS
@@ -47,6 +49,11 @@ class SimulatedStage:
 
     def now_s(self) -> float:
         return self._loop.now
+
+    members_max = 20
+
+    async def hire(self, order: Order, hear: Hear) -> SimulatedHand:
+        return SimulatedHand(self._loop, order, hear)
 
 
 class SimulatedArena:

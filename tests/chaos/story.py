@@ -106,7 +106,7 @@ class _Story:
         workload = WORKLOADS[config.workload](stage)
         durable = getattr(workload, "durable", False)
         nemesis = Nemesis(arena, names(), stage.history.faults.append, durable=durable)
-        cluster.loop.every(CHECK_EVERY_S, Invariants(cluster).check)
+        cluster.loop.every(getattr(workload, "check_every_s", CHECK_EVERY_S), Invariants(cluster).check)
         cluster.start_all()
         await cluster.until_ready()
         await workload.start()

@@ -46,6 +46,7 @@ class ProcessArena:
         bug: str | None = None,
         settings: tuple[str, ...] = (),
     ) -> None:
+        self.directory = directory
         self.hosts = [f"b{number}" for number in range(1, size + observers + 1)]
         self.effects: Counter[str] = Counter()
         self.died_at: Counter[str] = Counter()

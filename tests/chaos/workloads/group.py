@@ -1,0 +1,395 @@
+"""A group whose members come, go, die and stop at random while values are written to its topic, and watchers who ask
+what it has committed. Who owns what, in which epoch, what was handled and what was committed is all in the history.
+
+In the end, when everything was mended, members come, leave and die one after the other, and after each the group must
+settle in time; then all that was acknowledged must have been handled, and be committed.
+"""
+
+import asyncio
+import contextlib
+import itertools
+from typing import Any, ClassVar
+
+import ottla.client as sdk
+from ottla.client.client import Client, connect
+from ottla.client.coordinator import GroupCoordinator
+from ottla.client.errors import OttlaError, TopicExists
+from ottla.client.group_protocol import OffsetFetchRequest, OffsetFetchResponse, OffsetPartition
+
+from ..group.hands import Hand
+from ..group.told import Order, Told
+from ..stage import Stage, chance
+
+GROUP, TOPIC, PARTITIONS = "readers", "group", 24
+SESSION_S = 6.0
+PRODUCERS, WATCHERS = 2, 2
+CHANGE_EVERY_S = 4.0
+PAUSE_S = (0.3, 12.0)
+WATCH_EVERY_S = 0.7
+ASK_S = 5.0
+SEND_TIMEOUT_S = 10.0
+LOOK_S = 0.05
+SETTLE_S_MAX = 25.0
+DRAIN_S_MAX = 40.0
+STOP_S_MAX = 25.0
+CLASSIC_SHARE = 0.35
+STATIC_SHARE = 0.25
+ASSIGNORS = (["cooperative-sticky"], ["cooperative-sticky"], ["sticky"], ["range"], ["roundrobin"])
+LAST_CHANGES = ("join", "leave", "crash", "join")
+OUTSIDE = 1_000_000
+"""Processes from here on are no members: producers, watchers, and whoever makes members come and go."""
+CHANGER, SETTLER = OUTSIDE, OUTSIDE + 1
+
+
+class _Member:
+    """One that was hired. ``owned``: the partitions that it says are its."""
+
+    def __init__(self, order: Order, hand: Hand) -> None:
+        self.order, self.hand = order, hand
+        self.owned: set[int] = set()
+        self.paused = False
+        self.leaving = False
+
+
+class GroupWorkload:
+    name = "group"
+    expected_f = ("put-one", "handle", "own", "commit", "fetch")
+    facts: ClassVar[dict[str, object]] = {}
+    check_every_s = 0.2
+    settings: ClassVar[dict[str, int]] = {"group_consumer_session_timeout_ms": int(SESSION_S * 1000)}
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        dice = chance(stage, "group")
+        self._dice = dice
+        self._protocol = "classic" if dice.random() < CLASSIC_SHARE else "consumer"
+        self._assignors = dice.choice(ASSIGNORS)
+        self._auto = dice.random() < 0.7
+        self._static = dice.random() < STATIC_SHARE
+        self._members_max = dice.randint(1, stage.members_max)
+        self._slow_share = dice.choice((0.0, 0.01, 0.03))
+        self._numbers = itertools.count(1)
+        self._values = itertools.count()
+        self._members: list[_Member] = []
+        self._instances: list[str] = []  # of static members that are gone, and will be back
+        self._waiting: set[int] = set()  # acknowledged and not handled
+        self._tasks: list[asyncio.Task[None]] = []
+        self._settling: asyncio.Task[None] | None = None
+        self._event: dict[str, Any] = {}
+        self._changed = asyncio.Event()
+        self._handled: set[int] = set()
+        self._stopping = self._done = False
+        self._failures: list[str] = []
+
+    # --- the run -----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        await self._stage.spawn(self._make_topic())
+        for _ in range(self._dice.randint(1, self._members_max)):
+            await self._join()
+        self._tasks = [self._stage.spawn(self._produce(n)) for n in range(PRODUCERS)]
+        self._tasks += [self._stage.spawn(self._change())]
+        self._watching = [self._stage.spawn(self._watch(n)) for n in range(WATCHERS)]
+        self._settling = self._stage.spawn(self._settle())
+
+    async def stop(self) -> None:
+        self._stopping = True
+        await asyncio.gather(*self._tasks)
+
+    async def verify(self) -> None:
+        """The last changes, each until it has settled; then until all is handled; then everybody leaves."""
+        assert self._settling is not None
+        for member in self._members:
+            self._resume(member)
+        if not self._members:
+            await self._join()
+        self._happened("mended", 0.0)
+        await self._until_settled()
+        for what in LAST_CHANGES:
+            if what == "join":
+                await self._join()
+            elif len(self._members) > 1:
+                await (self._leave if what == "leave" else self._crash)(self._dice.choice(self._members))
+            await self._until_settled()
+        await self._until(lambda: not self._waiting, DRAIN_S_MAX)
+        self._done = True
+        await asyncio.gather(*self._watching, self._settling)
+        members = list(self._members)
+        for member in members:
+            member.leaving = True
+            member.hand.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S_MAX):
+                await asyncio.gather(*(member.hand.ended.wait() for member in members))
+        for member in members:
+            if not member.hand.ended.is_set():
+                self._failures.append(f"member {member.order.number} does not end")
+                member.hand.kill()
+        await self._stage.spawn(self._watch_once(OUTSIDE + 9))
+        assert not self._failures, self._failures[:3]
+
+    # --- members -----------------------------------------------------------------------------------------------------
+
+    async def _change(self) -> None:
+        while not self._stopping:
+            await self._sleep(self._dice.expovariate(1 / CHANGE_EVERY_S))
+            if self._stopping:
+                return
+            running = self._running()
+            what = self._dice.choice(("join", "join", "leave", "crash", "pause", "restart"))
+            if what == "join" or not running:
+                if len(self._members) < self._members_max:
+                    await self._join()
+                continue
+            member = self._dice.choice(running)
+            if what == "pause":
+                await self._pause(member)
+            elif what == "crash":
+                await self._crash(member)
+            elif what == "leave" and len(running) > 1:
+                await self._leave(member)
+            elif what == "restart":
+                await self._leave(member)
+                await self._join()
+
+    async def _join(self) -> None:
+        number = next(self._numbers)
+        instance = None
+        if self._static:
+            instance = self._instances.pop(0) if self._instances else f"i{number}"
+        order = Order(
+            number=number,
+            seed=self._stage.seed * 1000 + number,
+            servers=self._stage.servers,
+            group=GROUP,
+            topic=TOPIC,
+            protocol=self._protocol,
+            assignors=self._assignors,
+            instance_id=instance,
+            auto_commit=self._auto,
+            session_s=SESSION_S,
+            slow_share=self._slow_share,
+        )
+        self._tell_change("join", number, instance)
+        member: list[_Member] = []
+        early: list[Told] = []
+
+        def hear(told: Told) -> None:
+            if member:
+                self._hear(member[0], told)
+            else:
+                early.append(told)
+
+        member.append(_Member(order, await self._stage.hire(order, hear)))
+        self._members.append(member[0])
+        for told in early:
+            self._hear(member[0], told)
+        self._happened("join", 0.0)
+
+    async def _leave(self, member: _Member) -> None:
+        member.leaving = True
+        self._tell_change("leave", member.order.number, member.order.instance_id)
+        member.hand.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S_MAX):
+                await member.hand.ended.wait()
+        if not member.hand.ended.is_set():
+            self._failures.append(f"member {member.order.number} does not end")
+            member.hand.kill()
+        self._gone(member)
+        self._tell_change("left", member.order.number, member.order.instance_id)
+        # A static member's place is kept for a session.
+        self._happened("leave", SESSION_S if member.order.instance_id else 0.0)
+
+    async def _crash(self, member: _Member) -> None:
+        member.hand.kill()
+        await member.hand.ended.wait()
+        self._gone(member)
+        self._tell_change("crash", member.order.number, member.order.instance_id)
+        self._happened("crash", SESSION_S)
+
+    def _gone(self, member: _Member) -> None:
+        if member.hand.failure is not None:
+            self._failures.append(member.hand.failure)
+        self._members.remove(member)
+        if member.order.instance_id is not None:
+            self._instances.append(member.order.instance_id)
+
+    async def _pause(self, member: _Member) -> None:
+        self._tell_change("pause", member.order.number, member.order.instance_id)
+        member.paused = True
+        member.hand.pause()
+        self._happened("pause", SESSION_S)
+        self._tasks.append(self._stage.spawn(self._resume_later(member, self._dice.uniform(*PAUSE_S))))
+
+    async def _resume_later(self, member: _Member, seconds: float) -> None:
+        await self._sleep(seconds)
+        self._resume(member)
+
+    def _resume(self, member: _Member) -> None:
+        if member.paused and member in self._members:
+            member.paused = False
+            self._tell_change("resume", member.order.number, member.order.instance_id)
+            member.hand.resume()
+            self._happened("resume", SESSION_S)
+
+    def _tell_change(self, what: str, number: int, instance: str | None) -> None:
+        value = {"what": what, "member": number, "instance": instance}
+        self._stage.history.tell(self._now_ns(), CHANGER, "invoke", "member", value)
+        self._stage.history.tell(self._now_ns(), CHANGER, "ok", "member", value)
+
+    def _hear(self, member: _Member, told: Told) -> None:
+        value, process = told.value, member.order.process(told.lane)
+        self._stage.history.tell(told.time_ns, process, told.type, told.f, value, told.error)
+        if told.type != "ok":
+            return
+        if told.f == "own":
+            member.owned.update(partition for partition, _ in value["starts"])
+        elif told.f == "disown":
+            member.owned.difference_update(value["partitions"])
+        elif told.f == "handle":
+            self._handled.add(value["v"])
+            self._waiting.discard(value["v"])
+
+    # --- whether it has settled --------------------------------------------------------------------------------------
+
+    def _happened(self, what: str, grace_s: float) -> None:
+        """From now, and ``grace_s``, on the group has five seconds."""
+        due_ns = self._now_ns() + int(grace_s * 1e9)
+        due_ns = max(due_ns, self._event.get("due_ns", 0) if not self._event.get("over") else 0)
+        self._event = {"what": what, "members": len(self._members), "due_ns": due_ns}
+        self._changed.set()
+
+    async def _settle(self) -> None:
+        """One operation for each change: it ends as ok when the group has settled, as info at the next change."""
+        history = self._stage.history
+        while not self._done:
+            if not self._changed.is_set():
+                await asyncio.sleep(LOOK_S)
+                continue
+            self._changed.clear()
+            event = self._event
+            if not self._running():
+                continue  # nobody is there to have anything
+            history.tell(self._now_ns(), SETTLER, "invoke", "settle", self._public(event))
+            while not (self._changed.is_set() or self._done or self._is_settled()):
+                await asyncio.sleep(LOOK_S)
+            settled = not self._changed.is_set() and self._is_settled()
+            event["over"] = settled
+            history.tell(self._now_ns(), SETTLER, "ok" if settled else "info", "settle", self._public(event))
+
+    @staticmethod
+    def _public(event: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in event.items() if key != "over"}
+
+    def _is_settled(self) -> bool:
+        """Whether those that run share all partitions evenly."""
+        owned = [member.owned for member in self._running()]
+        if not owned or any(member.leaving for member in self._members):
+            return False
+        sizes = sorted(map(len, owned))
+        return sum(sizes) == PARTITIONS == len(set().union(*owned)) and sizes[-1] - sizes[0] <= 1
+
+    def _running(self) -> list[_Member]:
+        return [member for member in self._members if not member.paused and not member.leaving]
+
+    async def _until_settled(self) -> None:
+        await self._until(lambda: bool(self._event.get("over")), SETTLE_S_MAX)
+
+    async def _until(self, condition: Any, seconds: float) -> None:
+        until_s = self._stage.now_s() + seconds
+        while not condition() and self._stage.now_s() < until_s:
+            await asyncio.sleep(LOOK_S)
+
+    async def _sleep(self, seconds: float) -> None:
+        until_s = self._stage.now_s() + seconds
+        while not self._stopping and (left_s := until_s - self._stage.now_s()) > 0:
+            await asyncio.sleep(min(left_s, 0.5))
+
+    def _now_ns(self) -> int:
+        return int(self._stage.now_s() * 1e9)
+
+    # --- producers and watchers --------------------------------------------------------------------------------------
+
+    async def _make_topic(self) -> None:
+        while True:
+            with contextlib.suppress(OttlaError):
+                async with connect(self._stage.servers) as client:
+                    with contextlib.suppress(TopicExists):
+                        await client.admin.create_topic(TOPIC, partitions=PARTITIONS, replication=3)
+                    return
+            await asyncio.sleep(0.3)
+
+    async def _connected(self, number: int) -> Client:
+        servers = self._stage.servers
+        while True:
+            client = connect([servers[number % len(servers)], *servers])
+            try:
+                await client.__aenter__()
+            except OttlaError:
+                await asyncio.sleep(0.3)
+            else:
+                return client
+
+    async def _produce(self, number: int) -> None:
+        dice = chance(self._stage, f"group producer {number}")
+        client = await self._connected(number)
+        async with client, client.producer(delivery_timeout_s=SEND_TIMEOUT_S, linger_ms=1) as producer:
+            sending: set[asyncio.Task[None]] = set()
+            for lane in itertools.cycle(range(8)):
+                if self._stopping:
+                    break
+                process = OUTSIDE + 100 + number * 8 + lane
+                if not any(task.get_name() == str(process) for task in sending):
+                    work = self._send(producer, process, dice.randrange(PARTITIONS))
+                    task = asyncio.create_task(work, name=str(process))
+                    sending.add(task)
+                    task.add_done_callback(sending.discard)
+                await asyncio.sleep(dice.uniform(0, 2 * PRODUCERS / self._stage.rate))
+            await asyncio.gather(*sending)
+
+    async def _send(self, producer: sdk.Producer, process: int, partition: int) -> None:
+        value, history = next(self._values), self._stage.history
+        told = {"p": partition, "v": value}
+        op = history.invoke(process, "put-one", told)
+        try:
+            sent = await producer.send(TOPIC, value=b"%d" % value, partition=partition)
+        except OttlaError as error:
+            history.complete(op, "info", told, error=f"{error.code}: {error}"[:200])
+            return
+        history.complete(op, "ok", {**told, "o": sent.offset})
+        if value not in self._handled:
+            self._waiting.add(value)
+
+    async def _watch(self, number: int) -> None:
+        dice = chance(self._stage, f"group watcher {number}")
+        client = await self._connected(number)
+        async with client:
+            coordinator = GroupCoordinator(client.cluster, GROUP)
+            while not self._done:
+                await self._fetch(coordinator, OUTSIDE + 10 + number)
+                await asyncio.sleep(dice.uniform(0, 2 * WATCH_EVERY_S))
+
+    async def _watch_once(self, process: int) -> None:
+        """What is committed in the end."""
+        client = await self._connected(0)
+        async with client:
+            coordinator = GroupCoordinator(client.cluster, GROUP)
+            for _ in range(20):
+                if await self._fetch(coordinator, process, final=True):
+                    return
+                await asyncio.sleep(0.5)
+
+    async def _fetch(self, coordinator: GroupCoordinator, process: int, *, final: bool = False) -> bool:
+        wanted = tuple(OffsetPartition(TOPIC, number) for number in range(PARTITIONS))
+        op = self._stage.history.invoke(process, "fetch", {"final": final})
+        try:
+            answer = await coordinator.ask(OffsetFetchRequest(GROUP, wanted), OffsetFetchResponse, timeout_s=ASK_S)
+        except OttlaError as error:
+            self._stage.history.complete(op, "fail", error=f"{error.code}: {error}"[:200])
+            return False
+        offsets = [[found.partition, found.offset] for found in answer.partitions]
+        self._stage.history.complete(op, "fail" if answer.error else "ok", {"offsets": offsets, "final": final})
+        return not answer.error
+
+
