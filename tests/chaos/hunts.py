@@ -135,6 +135,21 @@ HUNTS: dict[str, Hunt] = {
     "damage_not_looked_for": Hunt("rot,corrupt,kill", seed=1, found_by="equal logs"),
     "damage_opens_again": Hunt("rot,kill", workload="compact", seed=1, found_by="whole again in time"),
     "crc_not_looked_at": Hunt("rot,corrupt,kill", seed=1, found_by="equal logs"),
+    "offset_commit_no_generation": Hunt("coordinator", workload="group"),
+    "commit_acked_early": Hunt("coordinator", workload="group"),
+    "deposed_coordinator_acks": Hunt("coordinator", workload="group"),
+    "deposed_coordinator_tells": Hunt("coordinator", workload="group"),
+    "coordinator_loads_too_little": Hunt("coordinator", workload="group"),
+    "coordinator_answers_unloaded": Hunt("coordinator", workload="group"),
+    "sessions_end_with_their_coordinator": Hunt("coordinator", workload="group"),
+    "given_before_let_go": Hunt("coordinator", workload="group"),
+    "silence_lets_go": Hunt("coordinator", workload="group"),
+    "fenced_heartbeat_accepted": Hunt("coordinator", workload="group"),
+    "classic_session_never_ends": Hunt("coordinator", workload="group"),
+    "commits_what_is_fetched": Hunt("coordinator", workload="group"),
+    "commits_what_was_lost": Hunt("coordinator", workload="group"),
+    "revokes_under_the_handler": Hunt("coordinator", workload="group"),
+    "fenced_member_keeps_all": Hunt("coordinator", workload="group"),
 }
 
 WHY_NOT: dict[str, str] = {

@@ -39,7 +39,7 @@ class Workload(Protocol):
     name: str
     expected_f: tuple[str, ...]  # operations of which some must succeed
     facts: dict[str, object]  # what the checkers cannot read off a history: fields of RunFacts
-    # Beside these, where a workload needs them: ``durable``; ``settings``, numbers of the nodes' settings; and
+    # Beside these, where a workload needs them: ``durable``; ``settings``, numbers of the nodes' settings; ``kinds``, faults of its own; and
     # ``check_every_s``, how often invariants are looked at.
 
     async def start(self) -> None: ...

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 import ottla.client as sdk
+from ottla.client.classic_membership import ClassicMembership
 from ottla.client.commits import Identity
 from ottla.client.error_codes import ErrorCode
 from ottla.client.group_consumer import GroupConsumer
@@ -29,7 +30,7 @@ from .told import BEATS, COMMITS, FETCHES, HANDLER, Order, Told
 
 HANDLE_S = (0.0, 0.02)
 SLOW_S = (0.4, 1.5)
-COMMIT_INTERVAL_S = 0.5
+COMMIT_INTERVAL_S = 0.7
 MAX_POLL_S = 60.0
 LOOK_S = 0.3
 """How long it waits for a record before it looks whether it is to stop."""
@@ -169,8 +170,12 @@ class _Member:
         self._proven = max(self._proven, self._identity().epoch or -1)
 
     def _who(self) -> dict[str, Any]:
-        who = self._identity()
-        return {"epoch": who.epoch, "member": who.member_id}
+        """Its epoch: the one that gave it what it owns. A generation of the classic protocol that was joined and never
+        given its partitions may be counted again by another coordinator (decision 0012)."""
+        assert self._consumer is not None
+        who, membership = self._identity(), self._consumer._membership
+        epoch = membership._owned_in if isinstance(membership, ClassicMembership) else who.epoch
+        return {"epoch": epoch, "member": who.member_id}
 
     def _listen_to(self, consumer: GroupConsumer[bytes, bytes]) -> None:
         """Every attempt of its commits, fetches of offsets and heartbeats is an operation."""

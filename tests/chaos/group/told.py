@@ -4,6 +4,9 @@ from typing import Any, Literal
 
 import msgspec
 
+GROUP = "readers"
+"""The group of a run."""
+
 LANES = 4
 """A member has several operations under way at once: each lane is a process of the history."""
 HANDLER, COMMITS, FETCHES, BEATS = range(LANES)
