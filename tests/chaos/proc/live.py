@@ -106,7 +106,7 @@ class Life:
     async def _read_back(self) -> None:
         """Bounded: a reader would wait for minutes for what is lost, and what it has not seen is judged anyway."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(READ_S_MAX):
+            async with asyncio.timeout(getattr(self._workload, "read_s_max", READ_S_MAX)):
                 await self._workload.verify()
 
     async def _suffer(self) -> None:

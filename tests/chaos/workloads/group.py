@@ -22,10 +22,11 @@ from ..stage import Stage, chance
 
 TOPIC, PARTITIONS = "group", 24
 SESSION_S = 6.0
-PRODUCERS, WATCHERS = 2, 2
+PRODUCERS = 2
 CHANGE_EVERY_S = 4.0
 PAUSE_S = (0.3, 12.0)
-WATCH_EVERY_S = 1.0
+WATCH_EVERY_S = ((0.0, 2.0), (0.0, 2.0), (3.0, 9.0), (3.0, 9.0))
+"""Of each watcher. Who asks rarely may ask one that is coordinator no more, and has not heard of it."""
 ASK_S = 5.0
 SEND_TIMEOUT_S = 10.0
 LOOK_S = 0.05
@@ -57,6 +58,7 @@ class GroupWorkload:
     facts: ClassVar[dict[str, object]] = {}
     check_every_s = 0.2
     kinds = ("coordinator",)
+    read_s_max = 75.0
     settings: ClassVar[dict[str, int]] = {"group_consumer_session_timeout_ms": int(SESSION_S * 1000)}
 
     def __init__(self, stage: Stage) -> None:
@@ -92,7 +94,7 @@ class GroupWorkload:
             await self._join()
         self._tasks = [self._stage.spawn(self._produce(n)) for n in range(PRODUCERS)]
         self._tasks += [self._stage.spawn(self._change())]
-        self._watching = [self._stage.spawn(self._watch(n)) for n in range(WATCHERS)]
+        self._watching = [self._stage.spawn(self._watch(n)) for n in range(len(WATCH_EVERY_S))]
         self._settling = self._stage.spawn(self._settle())
 
     async def stop(self) -> None:
@@ -371,7 +373,7 @@ class GroupWorkload:
             coordinator = GroupCoordinator(client.cluster, GROUP)
             while not self._done:
                 await self._fetch(coordinator, OUTSIDE + 10 + number)
-                await asyncio.sleep(dice.uniform(0, 2 * WATCH_EVERY_S))
+                await self._until(lambda: self._done, dice.uniform(*WATCH_EVERY_S[number]))
 
     async def _watch_once(self, process: int) -> None:
         """What is committed in the end."""
