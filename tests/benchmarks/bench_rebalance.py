@@ -14,10 +14,11 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ottla.client.client import Client, connect
+from ottla.client.client import connect
 from ottla.client.group_consumer import GroupConsumer
 from tests.processes.harness import Cluster
 from tests.simulation.world import CLIENT, SimulatedCluster, simulate
@@ -42,7 +43,9 @@ class Member:
 
     @property
     def owned(self) -> frozenset[int]:
-        return frozenset(key.partition for key in self.consumer.assignment) if self.consumer is not None else frozenset()
+        return (
+            frozenset(key.partition for key in self.consumer.assignment) if self.consumer is not None else frozenset()
+        )
 
     async def live(self) -> None:
         async with connect(self._servers) as client:
@@ -118,9 +121,9 @@ class Stage:
             while True:
                 owned = [member.owned for member in self.members]
                 sizes = sorted(map(len, owned))
-                if len(owned) == count and sum(sizes) == PARTITIONS == len(frozenset().union(*owned)):
-                    if sizes[-1] - sizes[0] <= 1:
-                        return
+                whole = sum(sizes) == PARTITIONS == len(frozenset().union(*owned))
+                if len(owned) == count and whole and sizes[-1] - sizes[0] <= 1:
+                    return
                 await asyncio.sleep(0.01)
 
     async def _measure(self, what: str, change: Callable[[], Coroutine[Any, Any, None]], count: int) -> None:
@@ -164,7 +167,7 @@ def _gap(times: list[float], began_s: float, end_s: float) -> float:
     before = [t for t in seen if t < began_s]
     if before:
         moments[0] = before[-1]
-    return max(later - earlier for earlier, later in zip(moments, moments[1:], strict=False))
+    return max(later - earlier for earlier, later in pairwise(moments))
 
 
 def simulated(every_s: float) -> list[str]:

@@ -88,10 +88,8 @@ class History:
         value = op.value if value is None else value
         return self._add(Op(len(self.ops), self._now_ns(), op.process, type, op.f, value, error, rebalance_log))
 
-    def tell(
-        self, time_ns: int, process: int, type: OpType, f: str, value: Any = None, error: str | None = None
-    ) -> Op:
-        """Half an operation that somebody else saw at that time. Raises ValueError as ``invoke`` and ``complete`` do."""
+    def tell(self, time_ns: int, process: int, type: OpType, f: str, value: Any = None, error: str | None = None) -> Op:
+        """Half an operation that somebody else saw at that time. Raises ValueError as the others do."""
         if (type == "invoke") is (process in self._open):
             raise ValueError(f"process {process} tells {type} of {f} out of turn")
         op = self._add(Op(len(self.ops), time_ns, process, type, f, value, error))

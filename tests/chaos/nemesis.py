@@ -147,7 +147,9 @@ class Nemesis:
                     await self._wait(0.2, 8)
                     await self._arena.resume(host)
                 case "cut":
-                    await self._cut({pair for other in self._arena.hosts if other != host for pair in _both(host, other)})
+                    await self._cut(
+                        {pair for other in self._arena.hosts if other != host for pair in _both(host, other)}
+                    )
                     await self._wait(0.5, 8)
                     done |= await self._arena.heal() > 0
                 case _:

@@ -39,8 +39,9 @@ class Workload(Protocol):
     name: str
     expected_f: tuple[str, ...]  # operations of which some must succeed
     facts: dict[str, object]  # what the checkers cannot read off a history: fields of RunFacts
-    # Beside these, where a workload needs them: ``durable``; ``settings``, numbers of the nodes' settings; ``kinds``, faults of its own; and
-    # ``check_every_s``, how often invariants are looked at; and ``read_s_max``, how long a real run may ``verify``.
+    # Beside these, where a workload needs them: ``durable``; ``settings``, numbers of the nodes' settings; ``kinds``,
+    # faults of its own; ``check_every_s``, how often invariants are looked at; and ``read_s_max``, how long a real run
+    # may ``verify``.
 
     async def start(self) -> None: ...
 

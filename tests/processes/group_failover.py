@@ -94,9 +94,10 @@ class Readers:
 
     async def until_shared(self) -> None:
         async with asyncio.timeout(60):
-            while len(self.consumers) < self._count or sorted(len(each.assignment) for each in self.consumers) != [
-                PARTITIONS // self._count
-            ] * self._count:
+            while (
+                len(self.consumers) < self._count
+                or sorted(len(each.assignment) for each in self.consumers) != [PARTITIONS // self._count] * self._count
+            ):
                 await asyncio.sleep(0.01)
 
 
@@ -106,7 +107,9 @@ async def coordinator_node(cluster: Cluster, client: Client) -> NodeProcess:
     return next(node for node in cluster if node.port == port)
 
 
-async def kill_coordinators(cluster: Cluster, kills: int, protocol: str = "consumer") -> tuple[list[float], Load, Readers]:
+async def kill_coordinators(
+    cluster: Cluster, kills: int, protocol: str = "consumer"
+) -> tuple[list[float], Load, Readers]:
     """kill -9 the coordinator, again and again; seconds until all members went on. Raises AssertionError where a
     commit that was acknowledged is gone."""
     stalls: list[float] = []

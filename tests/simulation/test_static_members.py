@@ -13,7 +13,7 @@ from .world import CLIENT, SimulatedCluster, simulate
 
 MEMBERS = 8
 SETTINGS = {"group_consumer_session_timeout_ms": 6_000}
-AWAY_S = 2.0
+AWAY_S = 1.2
 """Less than a session."""
 
 
@@ -85,7 +85,7 @@ def test_a_rolling_restart_of_static_members_moves_no_partition(protocol: str) -
             await member.stop()
             await asyncio.sleep(AWAY_S)
             member.start()
-            await cluster.until(lambda: bool(member.owned), "back", 10)
+            await cluster.until(lambda member=member: bool(member.owned), "back", 10)
             await asyncio.sleep(AWAY_S)
             assert [other.told for other in others] == [[]] * len(others), f"place {member.number} was noticed"
         assert [member.owned for member in members] == before

@@ -36,9 +36,7 @@ from ..group.told import LANES
 from ..history import Op, Pair, paired
 from .findings import Findings
 
-GROUP_F = frozenset(
-    ("put-one", "handle", "commit", "fetch", "beat", "own", "disown", "old-commit", "member", "settle")
-)
+GROUP_F = frozenset(("put-one", "handle", "commit", "fetch", "beat", "own", "disown", "old-commit", "member", "settle"))
 OUTSIDE = 1_000_000
 SESSION_NS = 6_000_000_000
 SLACK_NS = 300_000_000

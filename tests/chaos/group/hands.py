@@ -126,5 +126,3 @@ class RealHand:
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
-
-

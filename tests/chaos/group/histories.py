@@ -152,7 +152,9 @@ class GroupModel:
         event = {"what": "change", "members": len(self.readers), "due_ns": self.now_ns}
         self.tell(SETTLER, "invoke", "settle", event)
         self.epoch += 1
-        target = {reader.number: set(range(PARTITIONS)[n :: len(self.readers)]) for n, reader in enumerate(self.readers)}
+        target = {
+            reader.number: set(range(PARTITIONS)[n :: len(self.readers)]) for n, reader in enumerate(self.readers)
+        }
         for reader in self.readers:
             self.disown(reader, set(reader.positions) - target[reader.number])
             self.beat(reader)

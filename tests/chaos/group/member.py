@@ -191,7 +191,9 @@ class _Member:
             try:
                 answer = await ask(request, answer_type, timeout_s=timeout_s)
             except BaseException as error:
-                self._note(lane, "info" if f == "commit" else "fail", f, value, f"{type(error).__name__}: {error}"[:100])
+                self._note(
+                    lane, "info" if f == "commit" else "fail", f, value, f"{type(error).__name__}: {error}"[:100]
+                )
                 raise
             self._answered(lane, f, value, answer)
             return answer

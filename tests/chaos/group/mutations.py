@@ -91,7 +91,11 @@ def skipped(ground: Ground, chance: Random) -> list[Op] | None:
         return None
     op = ground.ops[place]
     for later in ground.ops[place + 1 :]:
-        if later.process // LANES == op.process // LANES and later.f == "disown" and op.value["p"] in later.value["partitions"]:
+        if (
+            later.process // LANES == op.process // LANES
+            and later.f == "disown"
+            and op.value["p"] in later.value["partitions"]
+        ):
             return None
         if later.process == op.process and later.f == "handle" and later.value["p"] == op.value["p"]:
             return _without(ground, [place]) if later.value["v"] in acked else None
@@ -114,7 +118,9 @@ def two_owners(ground: Ground, chance: Random) -> list[Op] | None:
             late = own.time_ns + 50
             moved = [replace(ground.ops[begin], time_ns=late), replace(op, time_ns=late + 1)]
             rest = [one for n, one in enumerate(ground.ops) if n not in (begin, before)]
-            if any(one.process in (op.process, op.process - FETCHES + HANDLER) for one in ground.ops[before + 1 : place]):
+            if any(
+                one.process in (op.process, op.process - FETCHES + HANDLER) for one in ground.ops[before + 1 : place]
+            ):
                 return None
             at = next(n for n, one in enumerate(rest) if one is own)
             return [*rest[: at + 1], *moved, *rest[at + 1 :]]
@@ -131,7 +137,8 @@ def two_in_an_epoch(ground: Ground, chance: Random) -> list[Op] | None:
         if op.f == "own" and op.type == "ok" and any(each == partition for each, _ in op.value["starts"]):
             if op.process == ground.ops[place].process:
                 return None
-            return _with(ground, place, lambda value: value.update(epoch=op.value["epoch"]))
+            epoch = op.value["epoch"]
+            return _with(ground, place, lambda value, epoch=epoch: value.update(epoch=epoch))  # type: ignore[misc]
     return None
 
 

@@ -196,4 +196,3 @@ SCRIPTS: list[tuple[str, str, Script]] = [
     ("a group settles late", "slow-settle", _settles_late),
     ("a group settles when the dead one's session is over", "", _settles_after_a_session),
 ]
-

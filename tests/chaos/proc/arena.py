@@ -52,6 +52,7 @@ class ProcessArena:
         self.hosts = [f"b{number}" for number in range(1, size + observers + 1)]
         self.effects: Counter[str] = Counter()
         self.died_at: Counter[str] = Counter()
+        self.passed: Counter[str] = Counter()  # nobody counts here
         small_disk = "diskfull" in kinds
         join = ",".join(f"127.0.1.{number}:{PORT}" for number in range(1, size + 1))
         sets = [*settings, *([f"disk.reserve.bytes={RESERVE_BYTES}"] if small_disk else [])]

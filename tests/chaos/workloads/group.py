@@ -396,5 +396,3 @@ class GroupWorkload:
         offsets = [[found.partition, found.offset] for found in answer.partitions]
         self._stage.history.complete(op, "fail" if answer.error else "ok", {"offsets": offsets, "final": final})
         return not answer.error
-
-

@@ -170,7 +170,9 @@ GROUPS = {
         "KIP-848",
     ),
     "classic_session_never_ends": Bug(
-        put(ClassicProtocol, "_touch", _nothing), "A classic member that is not heard of is out", "Kafka's classic groups"
+        put(ClassicProtocol, "_touch", _nothing),
+        "A classic member that is not heard of is out",
+        "Kafka's classic groups",
     ),
     "commits_what_is_fetched": Bug(
         put(GroupPartitions, "finished", _finished_is_fetched),
