@@ -135,13 +135,17 @@ HUNTS: dict[str, Hunt] = {
     "damage_not_looked_for": Hunt("rot,corrupt,kill", seed=1, found_by="equal logs"),
     "damage_opens_again": Hunt("rot,kill", workload="compact", seed=1, found_by="whole again in time"),
     "crc_not_looked_at": Hunt("rot,corrupt,kill", seed=1, found_by="equal logs"),
-    "offset_commit_no_generation": Hunt("coordinator", workload="group", seed=0, found_by="lost-commit, old-commit-accepted"),
+    "offset_commit_no_generation": Hunt(
+        "coordinator", workload="group", seed=0, found_by="lost-commit, old-commit-accepted"
+    ),
     "commit_acked_early": Hunt("coordinator", workload="group", seed=0, found_by="lost-commit, two-owners"),
     "deposed_coordinator_acks": Hunt("coordinator", workload="group", seed=0, found_by="lost-commit"),
     "deposed_coordinator_tells": Hunt("coordinator", workload="group"),
     "coordinator_loads_too_little": Hunt("coordinator", workload="group", seed=0, found_by="lost-commit"),
     "coordinator_answers_unloaded": Hunt("coordinator,slowdisk", workload="group"),
-    "sessions_end_with_their_coordinator": Hunt("coordinator", workload="group", seed=0, found_by="slow-settle, uncommitted, unhandled"),
+    "sessions_end_with_their_coordinator": Hunt(
+        "coordinator", workload="group", seed=0, found_by="slow-settle, uncommitted, unhandled"
+    ),
     "given_before_let_go": Hunt("coordinator", workload="group", seed=0, found_by="two-owners"),
     "silence_lets_go": Hunt("coordinator", workload="group", seed=0, found_by="two-owners"),
     "fenced_heartbeat_accepted": Hunt("coordinator", workload="group", seed=4, found_by="slow-settle, two-owners"),
