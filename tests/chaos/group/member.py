@@ -32,7 +32,8 @@ HANDLE_S = (0.0, 0.02)
 SLOW_S = (0.4, 1.5)
 COMMIT_INTERVAL_S = 0.7
 MAX_POLL_S = 60.0
-LOOK_S = 0.3
+MAX_WAIT_MS = 2000
+LOOK_S = 0.5
 """How long it waits for a record before it looks whether it is to stop."""
 MANUAL_SHARE = 0.2
 """Of the records after which one who commits by hand does so."""
@@ -78,6 +79,7 @@ class _Member:
             commit_interval_s=COMMIT_INTERVAL_S,
             session_timeout_s=order.session_s,
             max_poll_interval_s=MAX_POLL_S,
+            max_wait_ms=MAX_WAIT_MS,
             on_assigned=self._assigned,
             on_revoked=self._revoked,
             on_lost=self._lost,
@@ -99,8 +101,7 @@ class _Member:
     # --- the handler -------------------------------------------------------------------------------------------------
 
     async def _handle(self, record: Any) -> None:
-        value = {"p": record.partition, "o": record.offset, "v": int(record.value), **self._who()}
-        self._note(HANDLER, "invoke", "handle", value)
+        value = {"p": record.partition, "o": record.offset, "v": int(record.value)}
         slow = self._dice.random() < self._order.slow_share
         await asyncio.sleep(self._dice.uniform(*(SLOW_S if slow else HANDLE_S)))
         self._note(HANDLER, "ok", "handle", {**value, **self._who()})
@@ -178,7 +179,16 @@ class _Member:
         return {"epoch": epoch, "member": who.member_id}
 
     def _listen_to(self, consumer: GroupConsumer[bytes, bytes]) -> None:
-        """Every attempt of its commits, fetches of offsets and heartbeats is an operation."""
+        """Every attempt of its commits, fetches of offsets and heartbeats is an operation; and a record is handled from
+        when it is handed out: a partition may be lost before the handler has begun with it."""
+        take = consumer._hand.take
+
+        def taken(record: Any) -> None:
+            take(record)
+            value = {"p": record.partition, "o": record.offset, "v": int(record.value), **self._who()}
+            self._note(HANDLER, "invoke", "handle", value)
+
+        consumer._hand.take = taken  # type: ignore[method-assign]
         coordinator = consumer._commits._coordinator
         ask = self._ask = coordinator.ask
 

@@ -48,6 +48,7 @@ class _Member:
     def __init__(self, order: Order, hand: Hand) -> None:
         self.order, self.hand = order, hand
         self.owned: set[int] = set()
+        self.positions: dict[int, int] = {}  # of the next record to finish, where it has the partition
         self.paused = False
         self.leaving = False
 
@@ -77,6 +78,7 @@ class GroupWorkload:
         self._values = itertools.count()
         self._members: list[_Member] = []
         self._instances: list[str] = []  # of static members that are gone, and will be back
+        self._last: dict[int, int] = {}  # partition -> the highest offset that was acknowledged
         self._waiting: set[int] = set()  # acknowledged and not handled
         self._tasks: list[asyncio.Task[None]] = []
         self._settling: asyncio.Task[None] | None = None
@@ -116,7 +118,7 @@ class GroupWorkload:
             elif len(self._members) > 1:
                 await (self._leave if what == "leave" else self._crash)(self._dice.choice(self._members))
             await self._until_settled()
-        await self._until(lambda: not self._waiting, DRAIN_S_MAX)
+        await self._until(lambda: not self._waiting and self._all_read(), DRAIN_S_MAX)
         self._done = True
         await asyncio.gather(*self._watching, self._settling)
         members = list(self._members)
@@ -250,11 +252,13 @@ class GroupWorkload:
             return
         if told.f == "own":
             member.owned.update(partition for partition, _ in value["starts"])
+            member.positions.update({partition: start or 0 for partition, start in value["starts"]})
         elif told.f == "disown":
             member.owned.difference_update(value["partitions"])
         elif told.f == "handle":
             self._handled.add(value["v"])
             self._waiting.discard(value["v"])
+            member.positions[value["p"]] = value["o"] + 1
 
     # --- whether it has settled --------------------------------------------------------------------------------------
 
@@ -300,6 +304,11 @@ class GroupWorkload:
 
     async def _until_settled(self) -> None:
         await self._until(lambda: bool(self._event.get("over")), SETTLE_S_MAX)
+
+    def _all_read(self) -> bool:
+        """Whether each partition's owner has got to its end: what was handled and not committed is read again."""
+        read = {p: member.positions.get(p, 0) for member in self._running() for p in member.owned}
+        return all(read.get(partition, 0) > last for partition, last in self._last.items())
 
     async def _until(self, condition: Any, seconds: float) -> None:
         until_s = self._stage.now_s() + seconds
@@ -363,6 +372,7 @@ class GroupWorkload:
             history.complete(op, "info", told, error=f"{error.code}: {error}"[:200])
             return
         history.complete(op, "ok", {**told, "o": sent.offset})
+        self._last[partition] = max(sent.offset, self._last.get(partition, 0))
         if value not in self._handled:
             self._waiting.add(value)
 
@@ -373,7 +383,9 @@ class GroupWorkload:
             coordinator = GroupCoordinator(client.cluster, GROUP)
             while not self._done:
                 await self._fetch(coordinator, OUTSIDE + 10 + number)
-                await self._until(lambda: self._done, dice.uniform(*WATCH_EVERY_S[number]))
+                next_s = self._stage.now_s() + dice.uniform(*WATCH_EVERY_S[number])
+                while not self._done and (left_s := next_s - self._stage.now_s()) > 0:
+                    await asyncio.sleep(min(left_s, 0.5))
 
     async def _watch_once(self, process: int) -> None:
         """What is committed in the end."""
