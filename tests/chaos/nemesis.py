@@ -158,6 +158,20 @@ class Nemesis:
             await self._wait(0, 2)
         return done
 
+    async def _slow_load(self) -> bool:
+        """The coordinator dies, and the next takes long to read what it has written."""
+        host = await self._arena.coordinator()
+        if host is None:
+            return False
+        for other in self._arena.hosts:
+            if other != host:
+                await self._arena.slow_disk(other, 1.0)
+        done = await self._arena.kill(self._aim(host))
+        await self._wait(1, 5)
+        await self._arena.heal()
+        await self._start(host)
+        return done
+
     async def _kill_all(self) -> bool:
         done = False
         for host in self._some_order():
@@ -775,7 +789,10 @@ ROT_KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {
 }
 """Disks that forget, or say something else than what was written; asked for by name."""
 
-GROUP_KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {"coordinator": Nemesis._coordinator}
+GROUP_KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {
+    "coordinator": Nemesis._coordinator,
+    "slow-load": Nemesis._slow_load,
+}
 """Those that aim at a consumer group."""
 
 ALL_KINDS = {**KINDS, **DURABLE_KINDS, **ROT_KINDS, **GROUP_KINDS}

@@ -10,6 +10,6 @@ pytestmark = pytest.mark.processes
 
 async def test_no_acknowledged_commit_is_lost_with_its_coordinator(tmp_path):
     async with Cluster(tmp_path) as cluster:
-        _, load, readers = await kill_coordinators(cluster, 2)
+        _, load, readers = await kill_coordinators(cluster, 1)
         assert await check_handled(readers) >= load.report.total
     assert not load.report.errors

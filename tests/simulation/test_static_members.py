@@ -13,8 +13,10 @@ from .world import CLIENT, SimulatedCluster, simulate
 
 MEMBERS = 8
 SETTINGS = {"group_consumer_session_timeout_ms": 6_000}
-AWAY_S = 1.2
+AWAY_S = 0.5
 """Less than a session."""
+HEARD_S = 1.2
+"""Others would have noticed: more than a heartbeat's interval."""
 
 
 class StaticMember:
@@ -86,7 +88,7 @@ def test_a_rolling_restart_of_static_members_moves_no_partition(protocol: str) -
             await asyncio.sleep(AWAY_S)
             member.start()
             await cluster.until(lambda member=member: bool(member.owned), "back", 10)
-            await asyncio.sleep(AWAY_S)
+            await asyncio.sleep(HEARD_S)
             assert [other.told for other in others] == [[]] * len(others), f"place {member.number} was noticed"
         assert [member.owned for member in members] == before
         for member in members:

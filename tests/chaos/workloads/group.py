@@ -58,7 +58,7 @@ class GroupWorkload:
     expected_f = ("put-one", "handle", "own", "commit", "fetch")
     facts: ClassVar[dict[str, object]] = {}
     check_every_s = 0.2
-    kinds = ("coordinator",)
+    kinds = ("coordinator", "slow-load")
     read_s_max = 75.0
     settings: ClassVar[dict[str, int]] = {"group_consumer_session_timeout_ms": int(SESSION_S * 1000)}
 

@@ -1,5 +1,6 @@
 """Bugs in consumer groups, on the coordinator and in the SDK."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -108,6 +109,18 @@ def _commits_whatever(commits: Commits, *arguments: Any, init: Any = Commits.__i
     commits._owned = _Everything
 
 
+async def _commits_when_it_is_back(parts: GroupPartitions, keys: Any, *, lose: Any = GroupPartitions.lose) -> None:
+    places = parts.finished(keys)
+    await lose(parts, keys)
+
+    async def commit() -> None:
+        while parts.membership.identity().epoch is None:
+            await asyncio.sleep(0.01)
+        await parts.try_commit(places, 10.0)
+
+    parts.late = asyncio.create_task(commit())  # type: ignore[attr-defined]
+
+
 async def _waits_for_no_handler(hand: InHand, keys: Any, timeout_s: float) -> None:
     return None
 
@@ -180,7 +193,11 @@ GROUPS = {
         "Kafka consumers' auto-commit",
     ),
     "commits_what_was_lost": Bug(
-        together(put(Commits, "__init__", _commits_whatever), put(Commits, "let_go", _nothing)),
+        together(
+            put(Commits, "__init__", _commits_whatever),
+            put(Commits, "let_go", _nothing),
+            put(GroupPartitions, "lose", _commits_when_it_is_back),
+        ),
         "A member commits nothing for a partition that it does not own any more",
         "KIP-447",
     ),
