@@ -78,7 +78,7 @@ class GroupPartitions:
     def finished(self, keys: Iterable[TopicPartition]) -> dict[TopicPartition, Place]:
         """Of each partition, what the handler has finished, where that is news."""
         places: dict[TopicPartition, Place] = {}
-        for key in keys:
+        for key in sorted(keys):
             partition = self.fetcher.partitions.get(key)
             if partition is None or partition.position is None:
                 continue
@@ -142,7 +142,7 @@ class GroupPartitions:
     async def revoke(self, keys: Keys) -> None:
         """Let go of these, when the handler is done with what it holds of them."""
         options = self._options
-        partitions = [self.fetcher.partitions[key] for key in keys]
+        partitions = [self.fetcher.partitions[key] for key in sorted(keys)]
         self._in_transit |= keys
         self.reader.drop(partitions)
         self.take_back(partitions)
@@ -170,7 +170,7 @@ class GroupPartitions:
             self.fetcher.seek(partition, Offset(unseen[partition.key]))
 
     def _let_go(self, keys: Keys) -> None:
-        partitions = [self.fetcher.partitions[key] for key in keys if key in self.fetcher.partitions]
+        partitions = [self.fetcher.partitions[key] for key in sorted(keys) if key in self.fetcher.partitions]
         self.reader.drop(partitions)
         self.fetcher.remove(keys)
         self._in_transit -= keys

@@ -29,12 +29,12 @@ resumed. ``settle``: from a change until all partitions are shared evenly; it ha
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
-from ..group.told import LANES
 from ..history import Op, Pair, paired
 from .findings import Findings
+from .group_register import check_register
+from .group_story import FOREVER, Story, Tenure, acked_offsets, end_ns_of, member_of, tenure_at, told
 
 GROUP_F = frozenset(("put-one", "handle", "commit", "fetch", "beat", "own", "disown", "old-commit", "member", "settle"))
 OUTSIDE = 1_000_000
@@ -45,40 +45,6 @@ SETTLE_NS = 5_000_000_000
 SETTLE_SLACK_NS = {"sim": 200_000_000, "proc": 1_500_000_000}
 """Looks come each 50 ms; on real processes a member's process takes a while to start."""
 FIRST_ACK_NS = 5_000_000_000
-FOREVER = 1 << 62
-
-
-@dataclass(slots=True, eq=False)
-class Tenure:
-    """A member owns a partition: from ``begin_ns`` to ``end_ns``, in epochs from ``low`` to ``high``."""
-
-    member: int
-    instance: str | None
-    partition: int
-    start: int | None
-    begin_ns: int
-    low: int
-    high: int
-    end_ns: int = FOREVER
-    how: str = ""
-    handled: list[tuple[int, int, int | None]] = field(default_factory=list)  # offset, begin, end
-
-
-@dataclass(slots=True)
-class _Story:
-    """The history, sorted by what is asked of it."""
-
-    sent: dict[tuple[int, int], int | None] = field(default_factory=dict)  # (partition, value) -> offset if acked
-    acks_ns: list[int] = field(default_factory=list)
-    handled: set[tuple[int, int]] = field(default_factory=set)  # (partition, value), finished
-    tenures: dict[int, list[Tenure]] = field(default_factory=lambda: defaultdict(list))  # by partition, in time
-    of_member: dict[tuple[int, int], list[Tenure]] = field(default_factory=lambda: defaultdict(list))
-    beats: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))  # when answered ones were sent
-    gone: dict[int, int] = field(default_factory=dict)  # member -> when it crashed or had left
-    instances: dict[int, str | None] = field(default_factory=dict)
-    commits: list[Pair] = field(default_factory=list)
-    fetches: list[Pair] = field(default_factory=list)
-    settles: list[Pair] = field(default_factory=list)
 
 
 def check_group(ops: Iterable[Op], healed_ns: int | None = None, backend: str = "sim") -> Findings:
@@ -87,15 +53,15 @@ def check_group(ops: Iterable[Op], healed_ns: int | None = None, backend: str = 
     pairs = paired(op for op in ops if op.f in GROUP_F)
     if not pairs:
         return findings
-    story = _told(pairs, findings)
+    story = told(pairs, findings)
     _check_values(story, pairs, findings)
-    acked = _offsets_by_partition(story)
+    acked = acked_offsets(story)
     for partition, tenures in story.tenures.items():
         _check_owners(story, tenures, findings)
         for tenure in tenures:
             _check_order(tenure, acked.get(partition, []), findings)
     _check_commits(story, findings)
-    _check_register(story, findings)
+    check_register(story, findings)
     _check_final(story, findings)
     _check_settled(story, healed_ns, SETTLE_SLACK_NS[backend], findings)
     _check_recovered(story, healed_ns, findings)
@@ -115,103 +81,10 @@ def lack_of_group_progress(ops: Iterable[Op]) -> list[str]:
     return [f"only {counts[what]} {what}" for what, least in wanted.items() if counts and counts[what] < least]
 
 
-# --- the history as tenures ------------------------------------------------------------------------------------------
-
-
-def _member(pair: Pair) -> int:
-    return pair.begin.process // LANES
-
-
-def _end_ns(pair: Pair) -> int:
-    return FOREVER if pair.end is None else pair.end.time_ns
-
-
-def _told(pairs: list[Pair], findings: Findings) -> _Story:
-    story = _Story()
-    for pair in pairs:
-        if pair.begin.f == "member":
-            value = pair.begin.value
-            story.instances[value["member"]] = value["instance"]
-            if value["what"] in ("crash", "left"):
-                story.gone[value["member"]] = pair.begin.time_ns
-    for pair in sorted(pairs, key=lambda pair: (pair.begin.time_ns, pair.begin.index)):
-        match pair.begin.f:
-            case "put-one":
-                _note_put(story, pair)
-            case "own" if pair.type == "ok":
-                _begin_tenures(story, pair)
-            case "disown" if pair.type == "ok":
-                _end_tenures(story, pair)
-            case "handle":
-                _note_handling(story, pair, findings)
-            case "beat" if pair.type == "ok":
-                story.beats[_member(pair)].append(pair.begin.time_ns)
-            case "commit":
-                story.commits.append(pair)
-            case "fetch":
-                story.fetches.append(pair)
-            case "settle":
-                story.settles.append(pair)
-            case "old-commit" if pair.type == "ok":
-                findings.fault("old-commit-accepted", op=pair.begin.index, **pair.begin.value)
-    for tenures in story.tenures.values():
-        for tenure in tenures:
-            if tenure.end_ns == FOREVER and tenure.member in story.gone:
-                tenure.end_ns, tenure.how = story.gone[tenure.member], "gone"
-    return story
-
-
-def _note_put(story: _Story, pair: Pair) -> None:
-    key = (pair.begin.value["p"], pair.begin.value["v"])
-    story.sent[key] = pair.value["o"] if pair.type == "ok" else None
-    if pair.type == "ok":
-        story.acks_ns.append(_end_ns(pair))
-
-
-def _begin_tenures(story: _Story, pair: Pair) -> None:
-    member, epoch = _member(pair), pair.begin.value["epoch"]
-    low = -1 if epoch is None else epoch
-    for partition, start in pair.begin.value["starts"]:
-        tenure = Tenure(member, story.instances.get(member), partition, start, pair.begin.time_ns, low, low)
-        story.tenures[partition].append(tenure)
-        story.of_member[member, partition].append(tenure)
-
-
-def _end_tenures(story: _Story, pair: Pair) -> None:
-    member, epoch = _member(pair), pair.begin.value["epoch"]
-    for partition in pair.begin.value["partitions"]:
-        tenures = story.of_member[member, partition]
-        if tenures and tenures[-1].end_ns == FOREVER:
-            tenures[-1].end_ns, tenures[-1].how = pair.begin.time_ns, pair.begin.value["how"]
-            if pair.begin.value["how"] == "revoked" and epoch is not None:
-                tenures[-1].high = max(tenures[-1].high, epoch)
-
-
-def _note_handling(story: _Story, pair: Pair, findings: Findings) -> None:
-    value, member = pair.begin.value, _member(pair)
-    if pair.type == "ok":
-        story.handled.add((value["p"], value["v"]))
-    tenure = _tenure_at(story, member, value["p"], pair.begin.time_ns)
-    if tenure is None:
-        findings.fault("unowned-handled", member_number=member, op=pair.begin.index, **value)
-        return
-    tenure.handled.append((value["o"], pair.begin.time_ns, None if pair.end is None else pair.end.time_ns))
-    if value["epoch"] is not None:
-        tenure.high = max(tenure.high, value["epoch"])
-
-
-def _tenure_at(story: _Story, member: int, partition: int, at_ns: int) -> Tenure | None:
-    """The one that was on then."""
-    for tenure in reversed(story.of_member[member, partition]):
-        if tenure.begin_ns <= at_ns:
-            return tenure if at_ns <= tenure.end_ns else None
-    return None
-
-
 # --- records ---------------------------------------------------------------------------------------------------------
 
 
-def _check_values(story: _Story, pairs: list[Pair], findings: Findings) -> None:
+def _check_values(story: Story, pairs: list[Pair], findings: Findings) -> None:
     for (partition, value), offset in story.sent.items():
         if offset is not None and (partition, value) not in story.handled:
             findings.fault("unhandled", p=partition, v=value, o=offset)
@@ -235,20 +108,10 @@ def _check_order(tenure: Tenure, acked: list[int], findings: Findings) -> None:
         expected = max(expected, offset + 1)
 
 
-def _offsets_by_partition(story: _Story) -> dict[int, list[int]]:
-    found: dict[int, list[int]] = defaultdict(list)
-    for (partition, _), offset in story.sent.items():
-        if offset is not None:
-            found[partition].append(offset)
-    for offsets in found.values():
-        offsets.sort()
-    return found
-
-
 # --- owners ----------------------------------------------------------------------------------------------------------
 
 
-def _check_owners(story: _Story, tenures: list[Tenure], findings: Findings) -> None:
+def _check_owners(story: Story, tenures: list[Tenure], findings: Findings) -> None:
     """Epochs of two members' tenures never meet; in time they may only where the group had given one of them up."""
     for at, later in enumerate(tenures):
         for earlier in tenures[:at]:
@@ -268,7 +131,7 @@ def _last_ns(tenure: Tenure) -> int:
     return max([tenure.end_ns, *ends])
 
 
-def _was_alive(story: _Story, tenure: Tenure, at_ns: int) -> bool:
+def _was_alive(story: Story, tenure: Tenure, at_ns: int) -> bool:
     """Whether the group had heard of the member too lately to have given it up. One that was told it is out was out."""
     if tenure.how in ("lost", "gone") and tenure.end_ns <= at_ns + SESSION_NS:
         return False
@@ -291,10 +154,10 @@ def _both(earlier: Tenure, later: Tenure) -> dict[str, Any]:
 # --- commits ---------------------------------------------------------------------------------------------------------
 
 
-def _check_commits(story: _Story, findings: Findings) -> None:
+def _check_commits(story: Story, findings: Findings) -> None:
     """Each against what its member owned and had finished."""
     highest: dict[int, int] = {}  # by tenure
-    starts = _starts_told(story)
+    starts = _startstold(story)
     for tenures in story.tenures.values():
         for tenure in tenures:
             told = starts.get((tenure.member, tenure.partition), [])
@@ -304,10 +167,10 @@ def _check_commits(story: _Story, findings: Findings) -> None:
                 if found >= 0:
                     findings.fault("wrong-start", p=tenure.partition, start=tenure.start, committed=found)
     for pair in story.commits:
-        member, began_ns = _member(pair), pair.begin.time_ns
+        member, began_ns = member_of(pair), pair.begin.time_ns
         for partition, offset in pair.begin.value["offsets"]:
             example = {"p": partition, "o": offset, "member": member, "op": pair.begin.index}
-            tenure = _tenure_at(story, member, partition, began_ns)
+            tenure = tenure_at(story, member, partition, began_ns)
             if tenure is None:
                 if pair.type == "ok":
                     findings.fault("commit-unowned", **example)
@@ -322,87 +185,25 @@ def _check_commits(story: _Story, findings: Findings) -> None:
             highest[id(tenure)] = max(floor, offset)
 
 
-def _starts_told(story: _Story) -> dict[tuple[int, int], list[tuple[int, int]]]:
+def _startstold(story: Story) -> dict[tuple[int, int], list[tuple[int, int]]]:
     """By member and partition, when it was told how far the group is, and how far; -1: nowhere."""
     told: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     for pair in story.fetches:
         if pair.type == "ok" and pair.begin.process < OUTSIDE and pair.end is not None:
             for partition, offset in pair.value["offsets"]:
-                told[_member(pair), partition].append((pair.end.time_ns, -1 if offset is None else offset))
+                told[member_of(pair), partition].append((pair.end.time_ns, -1 if offset is None else offset))
     for each in told.values():
         each.sort()
     return told
 
 
-class _Register:
-    """What was committed of one partition, and what a fetch may return of it."""
-
-    def __init__(self) -> None:
-        self.writes: dict[int, list[list[int]]] = defaultdict(list)  # offset -> [begin, end]
-        self._ends: list[int] = []
-        self._begins: list[int] = []  # the latest begin of an acknowledged write that ended by then
-
-    def write(self, offset: int, begin_ns: int, end_ns: int) -> None:
-        self.writes[offset].append([begin_ns, end_ns])
-
-    def witness(self, offset: int, seen_ns: int) -> None:
-        """It was there by then: a write of unknown outcome had happened, if it is the only one of its value."""
-        writes = self.writes.get(offset, [])
-        if len(writes) == 1:
-            writes[0][1] = min(writes[0][1], seen_ns)
-
-    def seal(self) -> None:
-        latest = -1
-        for end_ns, begin_ns in sorted((end, begin) for writes in self.writes.values() for begin, end in writes):
-            if end_ns < FOREVER:
-                latest = max(latest, begin_ns)
-                self._ends.append(end_ns)
-                self._begins.append(latest)
-
-    def replaced_before(self, read_ns: int) -> int:
-        """A write that ended before this moment had been replaced, for sure, when the read began; -1: none."""
-        before = bisect_left(self._ends, read_ns)
-        return self._begins[before - 1] if before else -1
-
-    def explains(self, offset: int | None, begin_ns: int, end_ns: int) -> bool:
-        limit_ns = self.replaced_before(begin_ns)
-        if offset is None:
-            return limit_ns < 0
-        return any(write[0] < end_ns and write[1] >= limit_ns for write in self.writes.get(offset, ()))
-
-
-def _check_register(story: _Story, findings: Findings) -> None:
-    """Every fetch returns the last acknowledged commit, or one that may have come after it."""
-    registers: dict[int, _Register] = defaultdict(_Register)
-    for pair in story.commits:
-        if pair.type == "fail":
-            continue
-        for partition, offset in pair.value["offsets"]:
-            end_ns = _end_ns(pair) if pair.type == "ok" else FOREVER
-            registers[partition].write(offset, pair.begin.time_ns, end_ns)
-    reads = [
-        (partition, offset, pair)
-        for pair in story.fetches
-        if pair.type == "ok"
-        for partition, offset in pair.value["offsets"]
-    ]
-    for partition, offset, pair in reads:
-        if offset is not None:
-            registers[partition].witness(offset, _end_ns(pair))
-    for register in registers.values():
-        register.seal()
-    for partition, offset, pair in reads:
-        if not registers[partition].explains(offset, pair.begin.time_ns, _end_ns(pair)):
-            findings.fault("lost-commit", p=partition, fetched=offset, op=pair.begin.index)
-
-
-def _check_final(story: _Story, findings: Findings) -> None:
+def _check_final(story: Story, findings: Findings) -> None:
     """After all have left, all that was handled is committed."""
     final = [pair for pair in story.fetches if pair.type == "ok" and pair.value.get("final")]
     if not final:
         return
     committed = {partition: offset or 0 for partition, offset in final[-1].value["offsets"]}
-    for partition, offsets in _offsets_by_partition(story).items():
+    for partition, offsets in acked_offsets(story).items():
         if committed.get(partition, 0) <= offsets[-1]:
             findings.fault("uncommitted", p=partition, committed=committed.get(partition), last=offsets[-1])
 
@@ -410,9 +211,9 @@ def _check_final(story: _Story, findings: Findings) -> None:
 # --- time ------------------------------------------------------------------------------------------------------------
 
 
-def _check_settled(story: _Story, healed_ns: int | None, slack_ns: int, findings: Findings) -> None:
+def _check_settled(story: Story, healed_ns: int | None, slack_ns: int, findings: Findings) -> None:
     for pair in story.settles:
-        begin_ns, end_ns = pair.begin.time_ns, _end_ns(pair)
+        begin_ns, end_ns = pair.begin.time_ns, end_ns_of(pair)
         if healed_ns is not None and begin_ns < healed_ns + FIRST_ACK_NS:
             continue
         due_ns = max(begin_ns, pair.begin.value["due_ns"]) + SETTLE_NS + slack_ns
@@ -420,7 +221,7 @@ def _check_settled(story: _Story, healed_ns: int | None, slack_ns: int, findings
             findings.fault("slow-settle", late_ms=(end_ns - due_ns) // 1_000_000, **pair.begin.value)
 
 
-def _check_recovered(story: _Story, healed_ns: int | None, findings: Findings) -> None:
+def _check_recovered(story: Story, healed_ns: int | None, findings: Findings) -> None:
     if healed_ns is None:
         return
     acks = sorted(story.acks_ns)

@@ -10,25 +10,14 @@ import contextlib
 import itertools
 from typing import Any, ClassVar
 
-import ottla.client as sdk
-from ottla.client.client import Client, connect
-from ottla.client.coordinator import GroupCoordinator
-from ottla.client.errors import OttlaError, TopicExists
-from ottla.client.group_protocol import OffsetFetchRequest, OffsetFetchResponse, OffsetPartition
-
 from ..group.hands import Hand
 from ..group.told import GROUP, Order, Told
 from ..stage import Stage, chance
+from .group_load import OUTSIDE, PARTITIONS, PRODUCERS, TOPIC, WATCH_EVERY_S, GroupLoad
 
-TOPIC, PARTITIONS = "group", 24
 SESSION_S = 6.0
-PRODUCERS = 2
 CHANGE_EVERY_S = 4.0
 PAUSE_S = (0.3, 12.0)
-WATCH_EVERY_S = ((0.0, 2.0), (0.0, 2.0), (3.0, 9.0), (3.0, 9.0))
-"""Of each watcher. Who asks rarely may ask one that is coordinator no more, and has not heard of it."""
-ASK_S = 5.0
-SEND_TIMEOUT_S = 10.0
 LOOK_S = 0.05
 SETTLE_S_MAX = 30.0
 DRAIN_S_MAX = 40.0
@@ -37,8 +26,6 @@ CLASSIC_SHARE = 0.35
 STATIC_SHARE = 0.25
 ASSIGNORS = (["cooperative-sticky"], ["cooperative-sticky"], ["sticky"], ["range"], ["roundrobin"])
 LAST_CHANGES = ("join", "leave", "crash", "join")
-OUTSIDE = 1_000_000
-"""Processes from here on are no members: producers, watchers, and whoever makes members come and go."""
 CHANGER, SETTLER = OUTSIDE, OUTSIDE + 1
 
 
@@ -55,7 +42,7 @@ class _Member:
 
 class GroupWorkload:
     name = "group"
-    expected_f = ("put-one", "handle", "own", "commit", "fetch")
+    expected_f = ("put-one", "handle", "own")
     facts: ClassVar[dict[str, object]] = {}
     check_every_s = 0.2
     kinds = ("coordinator", "slow-load")
@@ -64,6 +51,7 @@ class GroupWorkload:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+        self._load = GroupLoad(stage)
         dice = chance(stage, "group")
         self._dice = dice
         self._protocol = "classic" if dice.random() < CLASSIC_SHARE else "consumer"
@@ -75,32 +63,27 @@ class GroupWorkload:
         # One of the classic protocol may die while it waits to be let in, and its session begins when it is.
         self._grace_s = SESSION_S * (2 if self._protocol == "classic" else 1)
         self._numbers = itertools.count(1)
-        self._values = itertools.count()
         self._members: list[_Member] = []
         self._instances: list[str] = []  # of static members that are gone, and will be back
-        self._last: dict[int, int] = {}  # partition -> the highest offset that was acknowledged
-        self._waiting: set[int] = set()  # acknowledged and not handled
         self._tasks: list[asyncio.Task[None]] = []
         self._settling: asyncio.Task[None] | None = None
         self._event: dict[str, Any] = {}
         self._changed = asyncio.Event()
-        self._handled: set[int] = set()
-        self._stopping = self._done = False
         self._failures: list[str] = []
 
     # --- the run -----------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        await self._stage.spawn(self._make_topic())
+        await self._stage.spawn(self._load.make_topic())
         for _ in range(self._dice.randint(1, self._members_max)):
             await self._join()
-        self._tasks = [self._stage.spawn(self._produce(n)) for n in range(PRODUCERS)]
+        self._tasks = [self._stage.spawn(self._load.produce(n)) for n in range(PRODUCERS)]
         self._tasks += [self._stage.spawn(self._change())]
-        self._watching = [self._stage.spawn(self._watch(n)) for n in range(len(WATCH_EVERY_S))]
+        self._watching = [self._stage.spawn(self._load.watch(n)) for n in range(len(WATCH_EVERY_S))]
         self._settling = self._stage.spawn(self._settle())
 
     async def stop(self) -> None:
-        self._stopping = True
+        self._load.stopping = True
         await asyncio.gather(*self._tasks)
 
     async def verify(self) -> None:
@@ -118,8 +101,8 @@ class GroupWorkload:
             elif len(self._members) > 1:
                 await (self._leave if what == "leave" else self._crash)(self._dice.choice(self._members))
             await self._until_settled()
-        await self._until(lambda: not self._waiting and self._all_read(), DRAIN_S_MAX)
-        self._done = True
+        await self._until(lambda: not self._load.waiting and self._all_read(), DRAIN_S_MAX)
+        self._load.done = True
         await asyncio.gather(*self._watching, self._settling)
         members = list(self._members)
         for member in members:
@@ -132,15 +115,15 @@ class GroupWorkload:
             if not member.hand.ended.is_set():
                 self._failures.append(f"member {member.order.number} does not end")
                 member.hand.kill()
-        await self._stage.spawn(self._watch_once(OUTSIDE + 9))
+        await self._stage.spawn(self._load.watch_once(OUTSIDE + 9))
         assert not self._failures, self._failures[:3]
 
     # --- members -----------------------------------------------------------------------------------------------------
 
     async def _change(self) -> None:
-        while not self._stopping:
+        while not self._load.stopping:
             await self._sleep(self._dice.expovariate(1 / CHANGE_EVERY_S))
-            if self._stopping:
+            if self._load.stopping:
                 return
             running = self._running()
             what = self._dice.choice(("join", "join", "leave", "crash", "pause", "restart"))
@@ -256,8 +239,8 @@ class GroupWorkload:
         elif told.f == "disown":
             member.owned.difference_update(value["partitions"])
         elif told.f == "handle":
-            self._handled.add(value["v"])
-            self._waiting.discard(value["v"])
+            self._load.handled.add(value["v"])
+            self._load.waiting.discard(value["v"])
             member.positions[value["p"]] = value["o"] + 1
 
     # --- whether it has settled --------------------------------------------------------------------------------------
@@ -272,7 +255,7 @@ class GroupWorkload:
     async def _settle(self) -> None:
         """One operation for each change: it ends as ok when the group has settled, as info at the next change."""
         history = self._stage.history
-        while not self._done:
+        while not self._load.done:
             if not self._changed.is_set():
                 await asyncio.sleep(LOOK_S)
                 continue
@@ -281,7 +264,7 @@ class GroupWorkload:
             if not self._running():
                 continue  # nobody is there to have anything
             history.tell(self._now_ns(), SETTLER, "invoke", "settle", self._public(event))
-            while not (self._changed.is_set() or self._done or self._is_settled()):
+            while not (self._changed.is_set() or self._load.done or self._is_settled()):
                 await asyncio.sleep(LOOK_S)
             settled = not self._changed.is_set() and self._is_settled()
             event["over"] = settled
@@ -308,7 +291,7 @@ class GroupWorkload:
     def _all_read(self) -> bool:
         """Whether each partition's owner has got to its end: what was handled and not committed is read again."""
         read = {p: member.positions.get(p, 0) for member in self._running() for p in member.owned}
-        return all(read.get(partition, 0) > last for partition, last in self._last.items())
+        return all(read.get(partition, 0) > last for partition, last in self._load.last.items())
 
     async def _until(self, condition: Any, seconds: float) -> None:
         until_s = self._stage.now_s() + seconds
@@ -317,94 +300,8 @@ class GroupWorkload:
 
     async def _sleep(self, seconds: float) -> None:
         until_s = self._stage.now_s() + seconds
-        while not self._stopping and (left_s := until_s - self._stage.now_s()) > 0:
+        while not self._load.stopping and (left_s := until_s - self._stage.now_s()) > 0:
             await asyncio.sleep(min(left_s, 0.5))
 
     def _now_ns(self) -> int:
         return int(self._stage.now_s() * 1e9)
-
-    # --- producers and watchers --------------------------------------------------------------------------------------
-
-    async def _make_topic(self) -> None:
-        while True:
-            with contextlib.suppress(OttlaError):
-                async with connect(self._stage.servers) as client:
-                    with contextlib.suppress(TopicExists):
-                        await client.admin.create_topic(TOPIC, partitions=PARTITIONS, replication=3)
-                    return
-            await asyncio.sleep(0.3)
-
-    async def _connected(self, number: int) -> Client:
-        servers = self._stage.servers
-        while True:
-            client = connect([servers[number % len(servers)], *servers])
-            try:
-                await client.__aenter__()
-            except OttlaError:
-                await asyncio.sleep(0.3)
-            else:
-                return client
-
-    async def _produce(self, number: int) -> None:
-        dice = chance(self._stage, f"group producer {number}")
-        client = await self._connected(number)
-        async with client, client.producer(delivery_timeout_s=SEND_TIMEOUT_S, linger_ms=1) as producer:
-            sending: set[asyncio.Task[None]] = set()
-            for lane in itertools.cycle(range(8)):
-                if self._stopping:
-                    break
-                process = OUTSIDE + 100 + number * 8 + lane
-                if not any(task.get_name() == str(process) for task in sending):
-                    work = self._send(producer, process, dice.randrange(PARTITIONS))
-                    task = asyncio.create_task(work, name=str(process))
-                    sending.add(task)
-                    task.add_done_callback(sending.discard)
-                await asyncio.sleep(dice.uniform(0, 2 * PRODUCERS / self._stage.rate))
-            await asyncio.gather(*sending)
-
-    async def _send(self, producer: sdk.Producer, process: int, partition: int) -> None:
-        value, history = next(self._values), self._stage.history
-        told = {"p": partition, "v": value}
-        op = history.invoke(process, "put-one", told)
-        try:
-            sent = await producer.send(TOPIC, value=b"%d" % value, partition=partition)
-        except OttlaError as error:
-            history.complete(op, "info", told, error=f"{error.code}: {error}"[:200])
-            return
-        history.complete(op, "ok", {**told, "o": sent.offset})
-        self._last[partition] = max(sent.offset, self._last.get(partition, 0))
-        if value not in self._handled:
-            self._waiting.add(value)
-
-    async def _watch(self, number: int) -> None:
-        dice = chance(self._stage, f"group watcher {number}")
-        client = await self._connected(number)
-        async with client:
-            coordinator = GroupCoordinator(client.cluster, GROUP)
-            while not self._done:
-                await self._fetch(coordinator, OUTSIDE + 10 + number)
-                next_s = self._stage.now_s() + dice.uniform(*WATCH_EVERY_S[number])
-                while not self._done and (left_s := next_s - self._stage.now_s()) > 0:
-                    await asyncio.sleep(min(left_s, 0.5))
-
-    async def _watch_once(self, process: int) -> None:
-        """What is committed in the end."""
-        client = await self._connected(0)
-        async with client:
-            coordinator = GroupCoordinator(client.cluster, GROUP)
-            for _ in range(20):
-                if await self._fetch(coordinator, process, final=True):
-                    return
-                await asyncio.sleep(0.5)
-
-    async def _fetch(self, coordinator: GroupCoordinator, process: int, *, final: bool = False) -> bool:
-        wanted = tuple(OffsetPartition(TOPIC, number) for number in range(PARTITIONS))
-        op = self._stage.history.invoke(process, "fetch", {"final": final})
-        try:
-            answer = await coordinator.ask(OffsetFetchRequest(GROUP, wanted), OffsetFetchResponse, timeout_s=ASK_S)
-        except OttlaError as error:
-            self._stage.history.complete(op, "fail", error=f"{error.code}: {error}"[:200])
-            return False
-        offsets = [[found.partition, found.offset] for found in answer.partitions]
-        self._stage.history.complete(op, "fail" if answer.error else "ok", {"offsets": offsets, "final": final})
-        return not answer.error
