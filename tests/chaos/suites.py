@@ -1,5 +1,6 @@
-"""Suites by the time there is: ``python -m tests.chaos suite smoke|nightly|release|groups``, or ``tox -e chaos -- nightly``.
+"""Suites by the time there is: ``python -m tests.chaos suite smoke|nightly|release|groups``.
 
+Also: ``tox -e chaos -- nightly``.
 A suite is a list of steps, each the command that one could type; every step runs, and the suite fails if one does.
 """
 
