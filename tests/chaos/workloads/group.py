@@ -20,7 +20,7 @@ CHANGE_EVERY_S = 4.0
 PAUSE_S = (0.3, 12.0)
 LOOK_S = 0.05
 SETTLE_S_MAX = 30.0
-DRAIN_S_MAX = 40.0
+DRAIN_S = 20.0
 STOP_S_MAX = 25.0
 CLASSIC_SHARE = 0.35
 STATIC_SHARE = 0.25
@@ -101,7 +101,7 @@ class GroupWorkload:
             elif len(self._members) > 1:
                 await (self._leave if what == "leave" else self._crash)(self._dice.choice(self._members))
             await self._until_settled()
-        await self._until(lambda: not self._load.waiting and self._all_read(), DRAIN_S_MAX)
+        await self._until_read()
         self._load.done = True
         await asyncio.gather(*self._watching, self._settling)
         members = list(self._members)
@@ -292,6 +292,15 @@ class GroupWorkload:
         """Whether each partition's owner has got to its end: what was handled and not committed is read again."""
         read = {p: member.positions.get(p, 0) for member in self._running() for p in member.owned}
         return all(read.get(partition, 0) > last for partition, last in self._load.last.items())
+
+    async def _until_read(self) -> None:
+        """As long as there is progress: a single member may have a long way to go."""
+        handled = -1
+        while not (done := not self._load.waiting and self._all_read()) and len(self._load.handled) > handled:
+            handled = len(self._load.handled)
+            await self._until(lambda: not self._load.waiting and self._all_read(), DRAIN_S)
+        if not done:
+            await self._until(lambda: not self._load.waiting and self._all_read(), DRAIN_S)
 
     async def _until(self, condition: Any, seconds: float) -> None:
         until_s = self._stage.now_s() + seconds
