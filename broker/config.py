@@ -82,7 +82,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     group_max_session_timeout_ms: _Milliseconds = 1_800_000
     group_initial_rebalance_delay_ms: Annotated[int, msgspec.Meta(ge=0, le=86_400_000)] = 500
     group_consumer_session_timeout_ms: _Milliseconds = 45_000  # of the consumer protocol (KIP-848)
-    group_consumer_heartbeat_interval_ms: _Milliseconds = 5_000  # that its members are told
+    group_consumer_heartbeat_interval_ms: _Milliseconds = 1_000  # that its members are told
 
     connections_max: _Count = 2_000  # of the HTTP port, and as many of the Kafka port
     connections_max_idle_ms: _Milliseconds = 600_000  # a Kafka client that asks nothing for this long is hung up on

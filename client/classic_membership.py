@@ -35,7 +35,8 @@ HEARTBEAT_TIMEOUT_S = 5.0
 LEAVE_TIMEOUT_S = 2.0
 WAIT_MARGIN_S = 5.0
 HEARTBEATS_PER_SESSION = 15
-"""As Kafka's 3 s of 45 s."""
+HEARTBEAT_S_MAX = 1.0
+"""A member learns of a rebalance by its heartbeat (decision 0015)."""
 NOTHING: Keys = frozenset()
 
 _ANEW = frozenset({ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.ILLEGAL_GENERATION})
@@ -190,7 +191,7 @@ class ClassicMembership:
 
     async def _heartbeats(self, *, through_rebalances: bool = False) -> None:
         """Until the group rebalances. Raises _Rejoin, or OttlaError."""
-        interval_s = self._about.session_timeout_ms / 1000 / HEARTBEATS_PER_SESSION
+        interval_s = min(HEARTBEAT_S_MAX, self._about.session_timeout_ms / 1000 / HEARTBEATS_PER_SESSION)
         assert self._generation is not None
         request = HeartbeatRequest(self._about.group, self._generation, self._member_id, self._about.instance_id)
         while True:

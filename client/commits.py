@@ -160,7 +160,7 @@ class Commits:
         named = who.names_itself_in_fetch and who.epoch is not None
         request = OffsetFetchRequest(
             self._coordinator.group,
-            tuple(OffsetPartition(key.topic, key.partition) for key in keys),
+            tuple(OffsetPartition(key.topic, key.partition) for key in sorted(keys)),
             who.member_id if named else "",
             who.epoch if named else None,
         )

@@ -152,7 +152,7 @@ class ConsumerMembership:
                     self._names[known.topic_id] = name
         return {
             TopicPartition(self._names[target.topic_id], target.partition): target
-            for target in partitions
+            for target in sorted(partitions)
             if target.topic_id in self._names
         }
 

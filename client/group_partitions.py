@@ -79,7 +79,7 @@ class GroupPartitions:
     def finished(self, keys: Iterable[TopicPartition]) -> dict[TopicPartition, Place]:
         """Of each partition, what the handler has finished, where that is news."""
         places: dict[TopicPartition, Place] = {}
-        for key in keys:
+        for key in sorted(keys):
             partition = self.fetcher.partitions.get(key)
             if partition is None or partition.position is None:
                 continue
@@ -145,7 +145,7 @@ class GroupPartitions:
     async def revoke(self, keys: Keys) -> None:
         """Let go of these, when the handler is done with what it holds of them."""
         options = self._options
-        partitions = [self.fetcher.partitions[key] for key in keys]
+        partitions = [self.fetcher.partitions[key] for key in sorted(keys)]
         self._in_transit |= keys
         self.take_back(partitions)
         self.fetcher.pause(partitions, held_back=True)

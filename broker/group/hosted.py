@@ -143,11 +143,12 @@ class HostedShard:
                 return refusal(request, refused.error, str(refused))
             except Refused as refused:
                 return refusal(request, coordinator_error(refused.error), str(refused))
+            finally:
+                self._arm()  # now: the answer may be to wait for a deadline
             return await future
         finally:
             self._waiting.pop(future, None)
             future.cancel()  # a group may still know it
-            self._arm()
 
     def carry_out(self, outcome: Outcome) -> None:
         """Raises Refused where the records cannot be appended; then nothing was, and whoever was to be told of it is

@@ -59,6 +59,6 @@ class GroupLimits(msgspec.Struct, frozen=True, kw_only=True):
     session_max_s: float = 1_800.0
     initial_delay_s: float = 0.5
     consumer_session_s: float = 45.0
-    consumer_heartbeat_s: float = 5.0
+    consumer_heartbeat_s: float = 1.0
     metadata_bytes_max: int = 4_096
     retention_ms: int = 7 * 24 * 3_600_000

@@ -110,6 +110,10 @@ class Arena(Protocol):
 
     async def quorum_leader(self) -> str | None: ...
 
+    async def coordinator(self) -> str | None:
+        """Of the group that the workload reads with."""
+        ...
+
     async def survives_power(self, host: str) -> bool:
         """Whether min.insync.replicas is above 1 for all that it holds: an operator may have moved a partition to so
         few that its one copy in sync is all that is promised."""

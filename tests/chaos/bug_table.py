@@ -10,11 +10,11 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "planted-bugs.md"
 
 HEAD = """# Planted bugs
 
-What the faults cannot find they do not test. So each rule that replication, metadata and log rest on is broken on
-purpose (`tests/simulation/planted/`), one at a time and only in tests, and hunted with the faults that should show it
-(`tests/chaos/hunts.py`). A catch is a seed that fails with the bug and holds without it. `seed` is the first of 0 to
-199 that catches it, `median` how many seeds a hunt takes, of three from different first seeds. Runs are of 3 nodes
-and 20 s of faults unless the table of hunts says otherwise.
+What the faults cannot find they do not test. So each rule that replication, metadata, log and groups rest on is
+broken on purpose (`tests/simulation/planted/`), one at a time and only in tests, and hunted with the faults that
+should show it (`tests/chaos/hunts.py`). A catch is a seed that fails with the bug and holds without it. `seed` is
+the first of 0 to 199 that catches it, `median` how many seeds a hunt takes, of three from different first
+seeds. Runs are of 3 nodes and 20 s of faults unless the table of hunts says otherwise.
 
     python -m tests.chaos bugs --only ack_early --hunts 3    hunt one
     python -m tests.chaos bugs --jobs 2                      hunt all

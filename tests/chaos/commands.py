@@ -25,8 +25,8 @@ ALL = "all"
 
 def default_kinds(workload: str) -> tuple[str, ...]:
     """Every kind of fault that a workload must survive."""
-    durable = getattr(WORKLOADS[workload], "durable", False)
-    return (*KINDS, *DURABLE_KINDS) if durable else tuple(KINDS)
+    kind = WORKLOADS[workload]
+    return (*KINDS, *(DURABLE_KINDS if getattr(kind, "durable", False) else ()), *getattr(kind, "kinds", ()))
 
 
 def config_of(arguments: argparse.Namespace) -> Config:

@@ -14,6 +14,8 @@ Values of the queue's operations; keys and values are ints, and a value is sent 
 
 Values of the metadata's: ``create`` and ``alter``, which raises it: ``{"topic": name, "config": int}``; ``delete``:
 ``{"topic": name}``; ``list``: ``{"current": bool}``, which ends as ``{name: config, ...}``, all the topics there are.
+
+Those of groups: checkers/group.py.
 """
 
 from collections.abc import Callable, Iterable
@@ -85,6 +87,17 @@ class History:
         del self._open[op.process]
         value = op.value if value is None else value
         return self._add(Op(len(self.ops), self._now_ns(), op.process, type, op.f, value, error, rebalance_log))
+
+    def tell(self, time_ns: int, process: int, type: OpType, f: str, value: Any = None, error: str | None = None) -> Op:
+        """Half an operation that somebody else saw at that time. Raises ValueError as the others do."""
+        if (type == "invoke") is (process in self._open):
+            raise ValueError(f"process {process} tells {type} of {f} out of turn")
+        op = self._add(Op(len(self.ops), time_ns, process, type, f, value, error))
+        if type == "invoke":
+            self._open[process] = op
+        else:
+            del self._open[process]
+        return op
 
     def fault(
         self,

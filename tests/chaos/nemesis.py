@@ -128,6 +128,50 @@ class Nemesis:
         await self._wait(0, 3)
         return done
 
+    async def _coordinator(self) -> bool:
+        """The coordinator of the group dies, stops for a while, or is cut off from the others, though not from its
+        members; often twice."""
+        done = False
+        for _ in range(self._chance.choice((1, 2, 2))):
+            host = await self._arena.coordinator()
+            if host is None:
+                return done
+            self._aim(host)
+            match self._chance.choice(("kill", "kill", "pause", "cut", "cut", "stop")):
+                case "kill":
+                    done |= await self._arena.kill(host)
+                    await self._wait(0, 4)
+                    await self._start(host)
+                case "pause":
+                    done |= await self._arena.pause(host)
+                    await self._wait(0.2, 8)
+                    await self._arena.resume(host)
+                case "cut":
+                    await self._cut(
+                        {pair for other in self._arena.hosts if other != host for pair in _both(host, other)}
+                    )
+                    await self._wait(0.5, 8)
+                    done |= await self._arena.heal() > 0
+                case _:
+                    done |= await self._arena.stop(host)
+                    await self._start(host)
+            await self._wait(0, 2)
+        return done
+
+    async def _slow_load(self) -> bool:
+        """The coordinator dies, and the next takes long to read what it has written."""
+        host = await self._arena.coordinator()
+        if host is None:
+            return False
+        for other in self._arena.hosts:
+            if other != host:
+                await self._arena.slow_disk(other, 1.0)
+        done = await self._arena.kill(self._aim(host))
+        await self._wait(1, 5)
+        await self._arena.heal()
+        await self._start(host)
+        return done
+
     async def _kill_all(self) -> bool:
         done = False
         for host in self._some_order():
@@ -745,4 +789,10 @@ ROT_KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {
 }
 """Disks that forget, or say something else than what was written; asked for by name."""
 
-ALL_KINDS = {**KINDS, **DURABLE_KINDS, **ROT_KINDS}
+GROUP_KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {
+    "coordinator": Nemesis._coordinator,
+    "slow-load": Nemesis._slow_load,
+}
+"""Those that aim at a consumer group."""
+
+ALL_KINDS = {**KINDS, **DURABLE_KINDS, **ROT_KINDS, **GROUP_KINDS}

@@ -2,15 +2,19 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .checkers.acks01 import check_acks01
 from .checkers.findings import Findings
+from .checkers.group import check_group
 from .checkers.idem import check_idempotence
 from .checkers.liveness import check_recovery
 from .checkers.meta import check_meta
 from .checkers.queue import check_queue
 from .checkers.replicas import ReplicaDump, check_replicas
+from .group.histories import GroupModel
+from .group.planted import SCRIPTS
 from .history import Fault, History, Op, OpType
 
 SECOND = 1_000_000_000
@@ -104,7 +108,20 @@ def _planted(
 
 def planted() -> list[Planted]:
     """The whole table."""
-    return [*_logs(), *_polls(), *_sends(), *_transactions(), *_loose(), *_again(), *_topics(), *_others()]
+    return [*_logs(), *_polls(), *_sends(), *_transactions(), *_loose(), *_again(), *_topics(), *_groups(), *_others()]
+
+
+def _groups() -> list[Planted]:
+    return [
+        Planted(f"group: {name}", partial(_said_of_group, script), frozenset(errors.split()), frozenset())
+        for name, errors, script in SCRIPTS
+    ]
+
+
+def _said_of_group(script: Callable[[GroupModel], None]) -> tuple[set[str], set[str]]:
+    model = GroupModel(0)
+    script(model)
+    return _said(check_group(model.history.ops))
 
 
 def _logs() -> list[Planted]:

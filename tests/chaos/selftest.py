@@ -16,9 +16,12 @@ from random import Random
 from typing import Any
 
 from .checkers.acks01 import check_acks01
+from .checkers.group import check_group
 from .checkers.idem import check_idempotence
 from .checkers.meta import check_meta
 from .checkers.queue import check_queue
+from .group.histories import valid_group
+from .group.mutations import GROUP
 from .histories import valid_history, valid_topics
 from .history import Op
 from .mutations import ACKS01, IDEMPOTENCE, QUEUE, TOPICS, Ground, Mutation
@@ -69,6 +72,7 @@ def families(operations: int) -> list[Family]:
         Family("acks01", check_acks1_idempotent, partial(valid_history, operations=operations), ACKS01),
         Family("idem", check_idempotence, partial(valid_history, operations=operations, resend=True), IDEMPOTENCE),
         Family("meta", check_meta, partial(valid_topics, operations=few), TOPICS),
+        Family("group", check_group, partial(valid_group, operations=operations), GROUP),
     ]
 
 

@@ -7,12 +7,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from ottla.broker.group.internal_topic import INTERNAL_TOPIC, partition_of
 from ottla.raft.image import Partition
 from tests.simulation.loop import PROCESS
 from tests.simulation.network import host_of
 from tests.simulation.world import CLIENT, SimulatedCluster
 
 from .arena import Pair, Place
+from .group.hands import Hear, SimulatedHand
+from .group.told import GROUP, Order
 from .history import History
 from .members import administer, undrain_all
 from .nemesis import ALL_KINDS
@@ -47,6 +50,11 @@ class SimulatedStage:
 
     def now_s(self) -> float:
         return self._loop.now
+
+    members_max = 20
+
+    async def hire(self, order: Order, hear: Hear) -> SimulatedHand:
+        return SimulatedHand(self._loop, order, hear)
 
 
 class SimulatedArena:
@@ -253,6 +261,14 @@ class SimulatedArena:
         for member in self._cluster.running():
             if member.node is not None and member.node.parts is not None and member.node.parts.quorum.is_leader:
                 return member.host
+        return None
+
+    async def coordinator(self) -> str | None:
+        for member in self._cluster.running():
+            if member.node is not None and member.node.parts is not None:
+                topic = member.node.parts.manager.image.topics.get(INTERNAL_TOPIC)
+                if topic is not None:
+                    return _place(topic.partitions[partition_of(GROUP, len(topic.partitions))]).leader
         return None
 
     async def survives_power(self, host: str) -> bool:

@@ -5,6 +5,8 @@ from collections.abc import Coroutine
 from random import Random
 from typing import Any, Protocol
 
+from .group.hands import Hand, Hear
+from .group.told import Order
 from .history import History
 
 
@@ -21,6 +23,15 @@ class Stage(Protocol):
 
     def now_s(self) -> float: ...
 
+    async def hire(self, order: Order, hear: Hear) -> Hand:
+        """A member of a group, in a process of its own."""
+        ...
+
+    @property
+    def members_max(self) -> int:
+        """So many at a time."""
+        ...
+
 
 class Workload(Protocol):
     """``start`` once the cluster is ready; ``stop`` when everything was mended; then ``verify`` reads what there is."""
@@ -28,7 +39,9 @@ class Workload(Protocol):
     name: str
     expected_f: tuple[str, ...]  # operations of which some must succeed
     facts: dict[str, object]  # what the checkers cannot read off a history: fields of RunFacts
-    # Beside these: ``durable``, and ``settings``, numbers of the nodes' settings, where a workload needs them.
+    # Beside these, where a workload needs them: ``durable``; ``settings``, numbers of the nodes' settings; ``kinds``,
+    # faults of its own; ``check_every_s``, how often invariants are looked at; and ``read_s_max``, how long a real run
+    # may ``verify``.
 
     async def start(self) -> None: ...
 

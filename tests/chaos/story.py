@@ -21,7 +21,7 @@ from .workloads import WORKLOADS
 CHECK_EVERY_S = 0.05
 CALM_S = 6.0
 """Between the last mending and the end of the load: time to be acknowledged again."""
-ENDS_ONLY = ("unseen", "slow-unseen", "slow-recovery")
+ENDS_ONLY = ("unseen", "slow-unseen", "slow-recovery", "slow-settle", "unhandled", "uncommitted")
 """Findings that only a run that came to its end can have."""
 SCRUB_MS = 2000
 """Where disks rot; else the scrubber would only make the traces longer."""
@@ -106,7 +106,7 @@ class _Story:
         workload = WORKLOADS[config.workload](stage)
         durable = getattr(workload, "durable", False)
         nemesis = Nemesis(arena, names(), stage.history.faults.append, durable=durable)
-        cluster.loop.every(CHECK_EVERY_S, Invariants(cluster).check)
+        cluster.loop.every(getattr(workload, "check_every_s", CHECK_EVERY_S), Invariants(cluster).check)
         cluster.start_all()
         await cluster.until_ready()
         await workload.start()

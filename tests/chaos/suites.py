@@ -1,5 +1,6 @@
-"""Suites by the time there is: ``python -m tests.chaos suite smoke|nightly|release`` (and ``tox -e chaos -- nightly``).
+"""Suites by the time there is: ``python -m tests.chaos suite smoke|nightly|release|groups``.
 
+Also: ``tox -e chaos -- nightly``.
 A suite is a list of steps, each the command that one could type; every step runs, and the suite fails if one does.
 """
 
@@ -18,6 +19,7 @@ SUITES: dict[str, list[list[str]]] = {
     "smoke": [
         ["selftest", "--operations", "1000", "--injections", "4", "--valid", "8"],
         *(["run", "--workload", name, "--seeds", "0:5", "--time", "60", "--jobs", "2"] for name in WORKLOADS),
+        ["run", "--workload", "group", "--seeds", "0:3", "--time", "30", "--jobs", "2"],
         ["run", "--nemesis", ROT, "--seeds", "0:2", "--time", "30", "--jobs", "2"],
         ["run", "--workload", "compact", "--nemesis", CLEANING, "--seeds", "0:2", "--time", "30", "--jobs", "2"],
         ["run", "--backend", "proc", "--seeds", "1", "--time", "15", "--nemesis", "kill,pause,partition"],
@@ -28,9 +30,11 @@ SUITES: dict[str, list[list[str]]] = {
         ["run", "--workload", "queue", "--seeds", "1000:1100", "--time", "60", "--jobs", "2"],
         *(["run", "--workload", name, "--seeds", "1000:1017", "--time", "60", "--jobs", "2"] for name in WORKLOADS[1:]),
         ["run", "--workload", "flush", "--seeds", "1000:1010", "--time", "60", "--jobs", "2"],
+        ["run", "--workload", "group", "--seeds", "1000:1008", "--time", "60", "--jobs", "2"],
         ["run", "--nemesis", ROT, "--seeds", "1000:1010", "--time", "40", "--jobs", "2"],
         ["run", "--workload", "compact", "--nemesis", CLEANING, "--seeds", "1000:1010", "--time", "40", "--jobs", "2"],
         ["run", "--backend", "proc", "--seeds", "2", "--time", "60"],
+        ["run", "--backend", "proc", "--workload", "group", "--seeds", "2", "--time", "60"],
     ],
     "release": [
         ["selftest"],
@@ -38,11 +42,17 @@ SUITES: dict[str, list[list[str]]] = {
         ["run", "--workload", "queue", "--seeds", "0:300", "--time", "60", "--nodes", "5", "--jobs", "2"],
         *(["run", "--workload", name, "--seeds", "0:50", "--time", "60", "--jobs", "2"] for name in WORKLOADS[1:]),
         ["run", "--workload", "flush", "--seeds", "0:50", "--time", "60", "--jobs", "2"],
+        ["run", "--workload", "group", "--seeds", "0:40", "--time", "60", "--jobs", "2"],
         ["run", "--nemesis", ROT, "--seeds", "0:60", "--time", "60", "--jobs", "2"],
         ["run", "--workload", "compact", "--nemesis", CLEANING, "--seeds", "0:60", "--time", "60", "--jobs", "2"],
         ["failpoints", "--jobs", "2"],
         ["run", "--backend", "proc", "--seeds", "3", "--time", "600"],
         ["run", "--backend", "proc", "--seeds", "4", "--time", "120", "--nodes", "5"],
+        ["run", "--backend", "proc", "--workload", "group", "--seeds", "3", "--time", "120"],
+    ],
+    "groups": [  # two hours
+        ["run", "--workload", "group", "--seeds", "0:100", "--time", "600", "--jobs", "2"],
+        ["run", "--backend", "proc", "--workload", "group", "--seeds", "3", "--time", "600"],
     ],
 }
 

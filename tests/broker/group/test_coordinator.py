@@ -7,11 +7,13 @@ import pytest
 
 from ottla.broker.group.coordinator import GroupCoordinator
 from ottla.broker.group.internal_topic import INTERNAL_TOPIC, partition_of
-from ottla.broker.group.outcome import GroupLimits, GroupRefused
+from ottla.broker.group.outcome import GroupLimits, GroupRefused, Outcome
 from ottla.broker.replica_session import ReplicaSession
 from ottla.client.error_codes import ErrorCode
 from ottla.client.group_protocol import (
     CommitPartition,
+    JoinGroupRequest,
+    JoinProtocol,
     OffsetCommitRequest,
     OffsetCommitResponse,
     OffsetDeleteRequest,
@@ -187,3 +189,21 @@ async def test_groups_have_names(here: Coordinating) -> None:
         here.coordinator.shard_of("")
     assert refused.value.error is ErrorCode.INVALID_GROUP_ID
     assert partition_of(GROUP, 1) == 0
+
+
+async def test_a_member_that_waits_alone_is_let_in_when_its_time_comes(here: Coordinating) -> None:
+    """No other request comes by that would look at the deadlines."""
+    shard = await here.loaded()
+    request = JoinGroupRequest(GROUP, 10_000, 10_000, "", "place-1", "consumer", (JoinProtocol("range", b""),))
+    clock = here.broker.clock
+
+    def decide(waiter: object) -> Outcome:
+        return shard.state.answer_classic(request, waiter, "m", clock.monotonic(), clock.now_ms())
+
+    joining = asyncio.create_task(shard.answer(request, decide))
+    await asyncio.sleep(0)
+    clock.seconds += GroupLimits().initial_delay_s
+    while not joining.done():
+        here.followers_fetch()
+        await asyncio.sleep(0.01)
+    assert (await joining).error is ErrorCode.NONE

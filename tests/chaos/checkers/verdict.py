@@ -12,6 +12,7 @@ from ..history import Fault, Op, paired
 from .acks01 import check_acks01
 from .compact import COMPACT_F, check_compact
 from .findings import Findings, Found
+from .group import GROUP_F, check_group, lack_of_group_progress
 from .idem import check_idempotence
 from .liveness import Recovery, check_recovery, lack_of_progress
 from .meta import META_F, check_meta
@@ -70,27 +71,32 @@ def judge(
     faults: Iterable[Fault],
     facts: RunFacts,
     replicas: Iterable[ReplicaDump] = (),
-    others: Findings | None = None,
+    invariants: Findings | None = None,
 ) -> Verdict:
-    """``others``: what was found by those who watch something else than the history, such as invariants."""
+    """``invariants``: what was found by those who watch something else than the history, such as invariants."""
     ops, faults = list(ops), list(faults)
-    result = _queue_checker(facts, calm=not faults)([op for op in ops if op.f not in META_F | COMPACT_F])
+    result = _queue_checker(facts, calm=not faults)([op for op in ops if op.f not in META_F | COMPACT_F | GROUP_F])
     findings = Findings(result.errors, result.allowed)
     meta_ops = [op for op in ops if op.f in META_F]
     findings.merge(check_meta(meta_ops, hidden_retries=facts.hidden_retries))
     compact_ops = [op for op in ops if op.f in COMPACT_F]
     findings.merge(check_compact(compact_ops))
+    group_ops = [op for op in ops if op.f in GROUP_F]
+    findings.merge(check_group(group_ops, facts.healed_ns, facts.backend))
     findings.merge(check_replicas(replicas))
     recovery, recovery_findings = check_recovery(ops, faults, facts.healed_ns, facts.backend)
     if facts.loss_allowed or facts.workload == "acks01":
         recovery_findings.excuse("slow-unseen")
     findings.merge(recovery_findings)
-    if others is not None:
-        findings.merge(others)
+    if invariants is not None:
+        findings.merge(invariants)
     reasons = lack_of_progress(ops, faults, facts.expected_f, facts.nemeses)
-    result.outcomes |= outcomes_of((pair.begin.f, pair.type) for pair in paired([*meta_ops, *compact_ops]))
-    result.ops += sum(op.type == "invoke" for op in [*meta_ops, *compact_ops])
-    result.acked += sum(op.type == "ok" and op.f == "put" for op in compact_ops)
+    if facts.workload == "group":
+        reasons += lack_of_group_progress(group_ops)
+    others = [*meta_ops, *compact_ops, *group_ops]
+    result.outcomes |= outcomes_of((pair.begin.f, pair.type) for pair in paired(others))
+    result.ops += sum(op.type == "invoke" for op in others)
+    result.acked += sum(op.type == "ok" and op.f in ("put", "put-one") for op in others)
     return _verdict(result, findings, recovery, reasons, faults, facts)
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from ottla.broker.group.internal_topic import INTERNAL_TOPIC, partition_of
 from ottla.client.protocol import MetadataResponse, PartitionMetadata
 
 from ..arena import Pair, Place
+from ..group.told import GROUP
 from ..members import administer, undrain_all
-from ..nemesis import KINDS
+from ..nemesis import GROUP_KINDS, KINDS
 from .host import PORT, RESERVE_BYTES, Host, faketime_library
 from .network import Network
 from .view import View, trouble
@@ -34,7 +36,7 @@ class ProcessArena:
     ``effects``: how often each elementary fault changed something; ``died_at``: failpoints at which a node died.
     """
 
-    able = frozenset(KINDS) - IMPOSSIBLE - (frozenset() if faketime_library() else {"clock"})
+    able = frozenset({**KINDS, **GROUP_KINDS}) - IMPOSSIBLE - (frozenset() if faketime_library() else {"clock"})
 
     def __init__(
         self,
@@ -46,9 +48,11 @@ class ProcessArena:
         bug: str | None = None,
         settings: tuple[str, ...] = (),
     ) -> None:
+        self.directory = directory
         self.hosts = [f"b{number}" for number in range(1, size + observers + 1)]
         self.effects: Counter[str] = Counter()
         self.died_at: Counter[str] = Counter()
+        self.passed: Counter[str] = Counter()  # nobody counts here
         small_disk = "diskfull" in kinds
         join = ",".join(f"127.0.1.{number}:{PORT}" for number in range(1, size + 1))
         sets = [*settings, *([f"disk.reserve.bytes={RESERVE_BYTES}"] if small_disk else [])]
@@ -222,6 +226,12 @@ class ProcessArena:
     async def quorum_leader(self) -> str | None:
         answer = await self.newest()
         return None if answer is None else _host(answer.quorum_leader)
+
+    async def coordinator(self) -> str | None:
+        answer = await self.newest()
+        topics = () if answer is None else answer.topics
+        found = next((topic.partitions for topic in topics if topic.name == INTERNAL_TOPIC), None)
+        return _place(found[partition_of(GROUP, len(found))]).leader if found else None
 
     async def survives_power(self, host: str) -> bool:
         return True  # here it is a kill

@@ -69,8 +69,14 @@ class Life:
         self._order = order
         self._directory = directory
         kinds = frozenset(act.kind for act in order.acts)
+        own = getattr(WORKLOADS[config.workload], "settings", {})
         self.arena = ProcessArena(
-            directory / "nodes", config.nodes, observers=config.observers, kinds=kinds, bug=config.bug
+            directory / "nodes",
+            config.nodes,
+            observers=config.observers,
+            kinds=kinds,
+            bug=config.bug,
+            settings=tuple(f"{name.replace('_', '.')}={value}" for name, value in {**own, **config.settings}.items()),
         )
         self._stage = ProcessStage(self.arena, order.seed, rate=config.rate, clients=config.clients)
         self._workload: Workload = WORKLOADS[config.workload](self._stage)
@@ -100,7 +106,7 @@ class Life:
     async def _read_back(self) -> None:
         """Bounded: a reader would wait for minutes for what is lost, and what it has not seen is judged anyway."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(READ_S_MAX):
+            async with asyncio.timeout(getattr(self._workload, "read_s_max", READ_S_MAX)):
                 await self._workload.verify()
 
     async def _suffer(self) -> None:

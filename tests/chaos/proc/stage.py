@@ -1,9 +1,12 @@
 """What workloads are given on real processes: this process's event loop and its clock."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any
 
+from ..group.hands import Hear, RealHand
+from ..group.told import Order
 from ..history import History
 from .arena import ProcessArena
 
@@ -24,3 +27,9 @@ class ProcessStage:
 
     def now_s(self) -> float:
         return self._arena.now_s()
+
+    members_max = 8  # each is a process, on however few cores
+
+    async def hire(self, order: Order, hear: Hear) -> RealHand:
+        began_ns = time.monotonic_ns() - int(self._arena.now_s() * 1e9)
+        return await RealHand.hire(order, hear, began_ns, self._arena.directory / "members.log")

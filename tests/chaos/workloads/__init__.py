@@ -6,6 +6,7 @@ from ..stage import Stage, Workload
 from .acks01 import Acks01Workload
 from .compact import CompactWorkload
 from .flush import FlushWorkload
+from .group import GroupWorkload
 from .idem import IdemWorkload
 from .meta import MetaWorkload
 from .queue import QueueWorkload
@@ -20,4 +21,5 @@ WORKLOADS: dict[str, Callable[[Stage], Workload]] = {
     "remake-flush": RemakeFlushWorkload,
     "flush": FlushWorkload,
     "compact": CompactWorkload,
+    "group": GroupWorkload,
 }

@@ -6,11 +6,12 @@ python -m tests.simulation.run --seeds 0:20 --plant ack_early       the same in 
 
 from .base import Bug
 from .cleaning import CLEANING
+from .groups import GROUPS
 from .log import LOG
 from .membership import MEMBERSHIP
 from .metadata import METADATA
 from .moves import MOVES
 from .replication import REPLICATION
 
-BUGS: dict[str, Bug] = {**REPLICATION, **MEMBERSHIP, **METADATA, **MOVES, **LOG, **CLEANING}
+BUGS: dict[str, Bug] = {**REPLICATION, **MEMBERSHIP, **METADATA, **MOVES, **LOG, **CLEANING, **GROUPS}
 PLANTED = {name: bug.plant for name, bug in BUGS.items()}
