@@ -21,6 +21,8 @@ from .image import Broker, MetadataImage, Partition, Rules
 from .results import Done, NodeIdAssigned, Registered
 
 MAX_BROKERS = 1000
+DISK_EPOCHS_MAX = 16
+"""Starts in a row that never served, whose epochs are remembered: with more of them the disk is not believed."""
 
 
 def assign_node_id(context: Context, body: AssignNodeId) -> Decision:
@@ -52,7 +54,7 @@ def register(context: Context, body: Registration) -> Decision:
         return refuse("INVALID_REQUEST", f"node id {body.broker_id} belongs to another data directory")
     if old is None and len(image.brokers) >= MAX_BROKERS:
         return refuse("POLICY_VIOLATION", f"a cluster has at most {MAX_BROKERS} brokers")
-    broker = _incarnation(body, context.index, drained=old is not None and old.drained)
+    broker = _incarnation(body, context.index, old)
     events: list[Event] = [BrokerRegistered(broker)]
     if old is not None:
         brokers = _with(image, broker)
@@ -121,7 +123,7 @@ def replicas_offline(context: Context, body: ReplicasOffline) -> Decision:
     return Decision(moved_each(context.image, body.broker_id, step), Done())
 
 
-def _incarnation(body: Registration, index: int, *, drained: bool) -> Broker:
+def _incarnation(body: Registration, index: int, old: Broker | None) -> Broker:
     return Broker(
         broker_id=body.broker_id,
         broker_epoch=BrokerEpoch(index),
@@ -133,18 +135,38 @@ def _incarnation(body: Registration, index: int, *, drained: bool) -> Broker:
         fenced=True,
         draining=False,
         fenced_index=index,
-        drained=drained,
+        drained=old is not None and old.drained,
         listeners=body.listeners if isinstance(body, RegisterBroker3) else (),
+        disk_epochs=_disk_epochs(old) if isinstance(body, RegisterBroker3) and old is not None else (),
     )
 
 
+def _disk_epochs(old: Broker) -> tuple[BrokerEpoch, ...]:
+    """What the disk of the next incarnation may name beside its own epoch, the newest last."""
+    before = old.disk_epochs if old.never_served else ()
+    return (*before, old.broker_epoch)[-DISK_EPOCHS_MAX:]
+
+
+def _disk_is_the_last(old: Broker, body: Registration) -> bool:
+    """Whether the epoch on the disk is one that the last copy of this disk can have.
+
+    An epoch is written down after the quorum has given it and before the broker is unfenced in it. A process that dies
+    between the two leaves an older epoch on the disk, and no harm: it was in no ISR. Taken for an unclean stop, it
+    would cost the ELR the one replica that lacks nothing, when another has truly lost its page cache.
+    """
+    if body.previous_broker_epoch == old.broker_epoch:
+        return True
+    if not isinstance(body, RegisterBroker3) or not old.never_served:
+        return False
+    return body.previous_broker_epoch in (old.disk_epochs or (None,))
+
+
 def _stopped_uncleanly(old: Broker, body: Registration) -> bool:
-    # Another epoch on disk than the last one given: an older copy of the disk, or a stop before it was written.
     return (
         body.unclean
         or _lost_everything(body)
         or body.directory_id != old.directory_id
-        or body.previous_broker_epoch != old.broker_epoch
+        or not _disk_is_the_last(old, body)  # an older copy of it
     )
 
 

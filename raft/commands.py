@@ -87,7 +87,8 @@ class RegisterBroker2(msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
 
 
 class RegisterBroker3(RegisterBroker2, frozen=True, forbid_unknown_fields=True, tag="RegisterBroker/3"):
-    """As RegisterBroker/2, and tells where other doors than HTTP are (``listeners``)."""
+    """As RegisterBroker/2, and tells where other doors than HTTP are (``listeners``). ``previous_broker_epoch`` may be
+    older than the last one, where all since then were given to processes that died before they were unfenced."""
 
     listeners: Annotated[tuple[Listener, ...], msgspec.Meta(max_length=MAX_LISTENERS)] = ()
 

@@ -53,11 +53,19 @@ class Broker(msgspec.Struct, frozen=True, omit_defaults=True):
     fenced_index: int  # quorum index of the command that fenced it last, registration included
     drained: bool = False  # by an operator's word, over restarts: it follows, and leads only what nobody else can
     listeners: tuple[Listener, ...] = ()
+    disk_epochs: tuple[
+        BrokerEpoch, ...
+    ] = ()  # that its disk may still name: the last it was unfenced in, and later ones
 
     @property
     def active(self) -> bool:
         """Whether it may enter an ISR."""
         return not (self.fenced or self.draining)
+
+    @property
+    def never_served(self) -> bool:
+        """Whether this incarnation was not unfenced yet: it was in no ISR, and led nothing."""
+        return self.fenced and self.fenced_index == self.broker_epoch
 
     def listener(self, name: str) -> Listener | None:
         """Where this protocol is served, or None."""

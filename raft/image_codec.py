@@ -8,8 +8,8 @@
 Result windows are part of it: a request that is sent again after a snapshot must find its first answer. Node ids are
 observers', sorted by directory id; changes are clients', the oldest first; brokers' configs are sorted, "" is all of
 them. Format 1 ends before these three and format 2 before the last; format 4 is format 3 in which replicas come or go
-or brokers are drained, format 5 one in which brokers have listeners. Each is written while what it lacks is not there:
-a voter of the release before can take it.
+or brokers are drained, format 5 one in which brokers have listeners or disk epochs. Each is written while what it lacks
+is not there: a voter of the release before can take it.
 """
 
 from collections.abc import Iterator
@@ -87,7 +87,7 @@ def image_pieces(image: MetadataImage) -> Iterator[bytes]:
 
 
 def _format_for(image: MetadataImage) -> int:
-    if any(broker.listeners for broker in image.brokers.values()):
+    if any(broker.listeners or broker.disk_epochs for broker in image.brokers.values()):
         return 5
     partitions = (partition for topic in image.topics.values() for partition in topic.partitions)
     if any(broker.drained for broker in image.brokers.values()) or any(

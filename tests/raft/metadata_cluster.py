@@ -12,6 +12,7 @@ from ottla.raft.commands import (
     FenceBroker,
     RegisterBroker,
     RegisterBroker2,
+    RegisterBroker3,
     Requester,
     UnfenceBroker,
     encode_command,
@@ -79,6 +80,23 @@ class Cluster:
             )
         return self(
             RegisterBroker(BrokerId(broker), incarnation, where, f"b{broker}", 7080, rack, unclean, old, quarantined)
+        )
+
+    def register3(self, broker: int, previous: int | None, *, unclean: bool = False, damaged: bool = False) -> Result:
+        """By the newest command. ``previous``: the epoch on the disk."""
+        lost = ((TOPIC, 0),) if damaged else ()
+        return self(
+            RegisterBroker3(
+                broker_id=BrokerId(broker),
+                incarnation_id=f"{broker}-{self.index}",
+                directory_id=DirectoryId(f"dir{broker}"),
+                host=f"b{broker}",
+                port=7080,
+                rack=None,
+                unclean=unclean,
+                damaged=lost,
+                previous_broker_epoch=None if previous is None else BrokerEpoch(previous),
+            )
         )
 
     def fence(self, broker: int) -> Result:

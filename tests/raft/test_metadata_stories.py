@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from ottla.log.model import BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, PartitionEpoch
+from ottla.raft.broker_decisions import DISK_EPOCHS_MAX
 from ottla.raft.commands import (
     AllocateProducerIds,
     AlterPartition,
@@ -106,6 +107,63 @@ def test_an_older_copy_of_the_disk_is_an_unclean_stop(three: Cluster) -> None:
     assert three.state() == (1, (1,), (2,))
     three.register(2, previous=three.epoch(2) - 1)
     assert three.state() == (1, (1,), ())
+
+
+def started_anew(*brokers: int) -> Cluster:
+    """Registered by the newest command, unfenced, with a topic."""
+    cluster = Cluster()
+    for broker in brokers:
+        cluster.register3(broker, None)
+        cluster.unfence(broker)
+    assert isinstance(cluster.create(*brokers), TopicCreation)
+    return cluster
+
+
+def test_a_start_that_dies_before_it_is_on_the_disk_costs_no_eligibility() -> None:
+    """Found by a simulated run: 1 lost power, 3 alone had everything and was killed twice while it started; 3 was taken
+    for unclean, and 1, the last known leader, led without what had been acknowledged."""
+    cluster = started_anew(1, 2, 3)
+    cluster.fence(2)
+    assert cluster.state() == (1, (1, 3), ())
+    served = cluster.epoch(3)
+    cluster.fence(3)
+    cluster.register3(1, cluster.epoch(1), unclean=True)
+    assert cluster.state() == (None, (), (3,))
+    cluster.unfence(1)
+    assert cluster.state() == (None, (), (3,))
+    for _ in range(3):
+        cluster.register3(3, served)  # each dies before the epoch it got is on the disk
+        assert cluster.state() == (None, (), (3,))
+    cluster.register3(3, cluster.epoch(3))  # one that was on the disk, and dies before it is unfenced
+    cluster.register3(3, cluster.image.brokers[BrokerId(3)].disk_epochs[-1])
+    cluster.unfence(3)
+    assert cluster.state() == (3, (3,), ())
+
+
+def test_an_older_copy_of_the_disk_is_unclean_once_a_later_run_has_served() -> None:
+    cluster = started_anew(1, 2, 3)
+    served = cluster.epoch(3)
+    cluster.register3(3, served)
+    cluster.unfence(3)  # now what was committed since may rest on the disk of this run
+    cluster.fence(2)
+    cluster.alter(1, 3)
+    cluster.fence(1)
+    assert cluster.state() == (3, (3,), (1,))
+    cluster.register3(3, served)
+    assert cluster.state() == (None, (), (1,))
+
+
+def test_a_disk_is_not_believed_for_ever() -> None:
+    cluster = started_anew(1, 2, 3)
+    cluster.fence(2)
+    served = cluster.epoch(3)
+    cluster.fence(1)
+    assert cluster.state() == (3, (3,), (1,))
+    for _ in range(DISK_EPOCHS_MAX + 1):
+        cluster.register3(3, served)
+        assert cluster.state() == (None, (), (1, 3))
+    cluster.register3(3, served)
+    assert cluster.state() == (None, (), (1,))
 
 
 def test_kill_and_restart_of_every_broker_keeps_a_leader_of_the_elr(three: Cluster) -> None:
