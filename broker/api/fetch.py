@@ -103,6 +103,8 @@ def _read_one(manager: ReplicaManager, asked: FetchPartition, budget: int, rack:
 
 def _is_complete(answer: Answer, request: FetchRequest) -> bool:
     response, parts = answer
+    if not request.partitions or not request.min_bytes:
+        return True  # nothing is waited for: Kafka's consumers say goodbye so
     if sum(map(len, parts)) >= max(1, min(request.min_bytes, request.max_bytes, RESPONSE_BYTES_MAX)):
         return True
     return any(

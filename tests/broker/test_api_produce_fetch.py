@@ -225,6 +225,12 @@ async def test_a_reader_past_a_truncation_is_told_where(broker):
     assert result.diverging.end_offset == 1
 
 
+@pytest.mark.parametrize(("partitions", "more"), [((), {}), ((FetchPartition(TOPIC, 0, 0),), {"min_bytes": 0})])
+async def test_who_asks_for_nothing_waits_for_nothing(broker, partitions, more):
+    response, _ = await asyncio.wait_for(fetch(broker.manager, ask(*partitions, wait_ms=LONG_MS, **more)), 10)
+    assert len(response.partitions) == len(partitions)
+
+
 async def polling(broker, *partitions, **more) -> asyncio.Task:
     task = asyncio.create_task(fetch(broker.manager, ask(*partitions, wait_ms=LONG_MS, **more)))
     await asyncio.sleep(0)
