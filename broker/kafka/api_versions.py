@@ -17,6 +17,9 @@ FEATURES = {"metadata.version": (1, 25), "group.version": (0, 1)}
 """What clients look for before they use it: level 1 of groups is the consumer protocol (KIP-848). Not there:
 transaction.version, kraft.version."""
 
+FEATURES_FROM_ZERO_SINCE = 4
+"""Java clients before 3.9 ask in version 3 and fail on a feature whose lowest level is 0 (KAFKA-17011)."""
+
 
 async def api_versions(view: BrokerView, caller: Caller, header: Header, request: Entity) -> Fields:
     """A name that is none is taken as it comes: no client should fail for it."""
@@ -33,7 +36,9 @@ async def api_versions(view: BrokerView, caller: Caller, header: Header, request
             for key, versions in SERVED.items()
         ],
         "supported_features": [
-            {"name": name, "min_version": low, "max_version": high} for name, (low, high) in FEATURES.items()
+            {"name": name, "min_version": low, "max_version": high}
+            for name, (low, high) in FEATURES.items()
+            if low or header.version >= FEATURES_FROM_ZERO_SINCE
         ],
         "finalized_features_epoch": view.image.index,
         "finalized_features": [

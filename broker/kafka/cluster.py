@@ -155,6 +155,9 @@ async def describe_topic_partitions(view: BrokerView, caller: Caller, header: He
         if start + len(shown) < len(topic.partitions):
             cursor = {"topic_name": topic.name, "partition_index": start + len(shown)}
             break
+    else:
+        if len(names) > len(response.topics):
+            cursor = {"topic_name": names[len(response.topics)], "partition_index": 0}
     return {"topics": topics, "next_cursor": cursor}
 
 

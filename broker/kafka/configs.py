@@ -53,13 +53,13 @@ async def _described(view: BrokerView, resource: Entity, request: Entity) -> Fie
         configs = (await view.ask(asked, DescribeConfigsResponse)).configs
     except Refused as refused:
         error, message = failed(refused)
-    wanted = resource.configuration_keys
+    wanted = resource.configuration_keys  # none of them is all of them
     return {
         "error_code": error,
         "error_message": message,
         "resource_type": resource.resource_type,
         "resource_name": resource.resource_name,
-        "configs": [_config(config, request) for config in configs if wanted is None or config.name in wanted],
+        "configs": [_config(config, request) for config in configs if not wanted or config.name in wanted],
     }
 
 

@@ -26,6 +26,8 @@ from .view import BrokerView
 
 _LATEST, _EARLIEST, _MAX_TIME, _EARLIEST_LOCAL, _LATEST_TIERED = -1, -2, -3, -4, -5
 """What timestamps below zero ask for (KIP-734, KIP-405, KIP-1005)."""
+NOT_AVAILABLE_SINCE = 5
+"""Clients of older versions know of no OFFSET_NOT_AVAILABLE, and would not ask again."""
 _POSITIONS = {_LATEST: LATEST, _EARLIEST: EARLIEST, _MAX_TIME: MAX_TIME, _EARLIEST_LOCAL: EARLIEST}
 
 
@@ -35,7 +37,7 @@ async def list_offsets(view: BrokerView, caller: Caller, header: Header, request
     results = iter(response.partitions)
     return {
         "topics": [
-            {"name": topic.name, "partitions": [_offset(asked, next(results)) for asked in topic.partitions]}
+            {"name": topic.name, "partitions": [_offset(asked, next(results), header) for asked in topic.partitions]}
             for topic in request.topics
         ]
     }
@@ -54,17 +56,25 @@ def _query(view: BrokerView, topic: str, asked: Entity) -> OffsetQuery:
     )
 
 
-def _offset(asked: Entity, result: OffsetResult) -> Fields:
-    error = by_name(result.error)
+def _offset(asked: Entity, result: OffsetResult, header: Header) -> Fields:
     found = result.offset is not None
     told = result.timestamp_ms is not None and (asked.timestamp >= 0 or asked.timestamp == _MAX_TIME)
     return {
         "partition_index": result.partition,
-        "error_code": ErrorCode.NONE if asked.timestamp == _LATEST_TIERED else error,
+        "error_code": _error(asked, result, header),
         "timestamp": result.timestamp_ms if told else -1,
         "offset": result.offset if found else -1,
         "leader_epoch": result.leader_epoch if found and result.leader_epoch is not None else -1,
     }
+
+
+def _error(asked: Entity, result: OffsetResult, header: Header) -> ErrorCode:
+    """Nothing is tiered, so that is found nowhere; what else is below zero is not known here."""
+    if result.error is ErrorCode.INVALID_REQUEST and asked.timestamp < 0:
+        return ErrorCode.NONE if asked.timestamp == _LATEST_TIERED else ErrorCode.UNSUPPORTED_VERSION
+    if result.error is ErrorCode.OFFSET_NOT_AVAILABLE and header.version < NOT_AVAILABLE_SINCE:
+        return ErrorCode.LEADER_NOT_AVAILABLE
+    return by_name(result.error)
 
 
 def by_name(error: ErrorCode) -> ErrorCode:

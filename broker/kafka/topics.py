@@ -67,7 +67,7 @@ def _creation(topic: Entity, *, validate_only: bool) -> CreateTopicRequest:
 def _configs(configs: tuple[Entity, ...]) -> dict[str, str]:
     missing = [config.name for config in configs if config.value is None]
     if missing:
-        raise Refused(ErrorCode.INVALID_REQUEST, f"{', '.join(missing)} has no value")
+        raise Refused(ErrorCode.INVALID_CONFIG, f"{', '.join(missing)} has no value")
     return {config.name: config.value for config in configs}
 
 
@@ -117,10 +117,10 @@ async def delete_topics(view: BrokerView, caller: Caller, header: Header, reques
     for name, uuid in places:
         known = view.image.topic_by_id(id_of(uuid)) if uuid is not None else None  # type: ignore[arg-type]
         try:
+            if (name is None) == (uuid is None):
+                raise Refused(ErrorCode.INVALID_REQUEST, "a topic is either named or given by its id")
             if uuid is not None and known is None:
                 raise Refused(ErrorCode.UNKNOWN_TOPIC_ID, "there is no topic of this id")
-            if name is not None and uuid is not None:
-                raise Refused(ErrorCode.INVALID_REQUEST, "a topic is named or given by its id, not both")
             gone = await view.ask(DeleteTopicRequest(name if known is None else known.name), TopicChanged)
             results.append(_deleted(gone.name, uuid_of(gone.topic_id), ErrorCode.NONE, None))
         except Refused as refused:
