@@ -139,7 +139,7 @@ class Node:
         self._serve(parts)
         await self._until_unfenced(parts)
         if self._kafka is not None:
-            await self._kafka.serve(parts)
+            self._kafka.serve(parts)
         self.state = "ready"
         log.info("node.ready", seconds=round(self.clock.monotonic() - self._started_s, 3))
 

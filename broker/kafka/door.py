@@ -14,13 +14,13 @@ from ..config import Settings
 from ..http.streams import InflightBudget
 from ..metrics import Metrics
 from .connection import Caller, Connection, Limits, Parts
-from .entities import is_loaded, load
+from .entities import is_loaded
 from .fetch import fetch
 from .frames import SHARED_BYTES
 from .header import Header, response_header
 from .metadata import MetadataAnswers
 from .produce import begin_produce
-from .router import UNKNOWN_VERSION, answer_cold, read_body
+from .router import UNKNOWN_VERSION, answer_cold, prepare, read_body
 from .versions import ApiKey
 from .view import BrokerView
 from .wire import Malformed
@@ -54,7 +54,8 @@ class Served:
 
 
 class KafkaDoor:
-    """Bound early, so that a port that is taken is known at once; listens from ``serve`` on."""
+    """Listens early, so that a port that is taken is known at once, to whoever comes next too; lets clients in from
+    ``serve`` on."""
 
     def __init__(self, settings: Settings, metrics: Metrics, inflight: InflightBudget) -> None:
         self._limits = limits_of(settings)
@@ -76,18 +77,18 @@ class KafkaDoor:
     # --- life --------------------------------------------------------------------------------------------------------
 
     async def bind(self, host: str, port: int) -> int:
-        """Take the port; which one (for port 0). Raises OSError."""
+        """Take the port; which one (for port 0). Raises OSError. It is listened on at once: two who have merely bound
+        it do not learn of each other."""
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(self._connection, host, port, backlog=1024, start_serving=False)
+        self._listener = await loop.create_server(self._connection, host, port, backlog=1024)
         return int(self._listener.sockets[0].getsockname()[1])
 
-    async def serve(self, served: Served) -> None:
+    def serve(self, served: Served) -> None:
         """Let clients in."""
         assert self._listener is not None
         self._served = served
         self._metadata = MetadataAnswers(served.view)
         self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
-        await self._listener.start_serving()
 
     def stop_listening(self) -> None:
         """Take no new connections."""
@@ -125,6 +126,8 @@ class KafkaDoor:
     # --- told by connections -----------------------------------------------------------------------------------------
 
     def opened(self, connection: Connection) -> bool:
+        if self._served is None:
+            return False  # the node is not ready
         if len(self._connections) >= self._connections_max:
             self._refused += 1
             return False
@@ -169,7 +172,7 @@ class KafkaDoor:
             return await fetch(self._served.view, caller, header, frame)
         version = header.version if header.served else UNKNOWN_VERSION
         if not is_loaded(header.key, version):
-            await self._served.run_blocking(partial(load, header.key, version))
+            await self._served.run_blocking(partial(prepare, header.key, version))
         request = read_body(header, frame)
         match header.key:
             case ApiKey.METADATA:

@@ -33,12 +33,10 @@ class KafkaListener:
     port: int
     listener: Listener
 
-    async def serve(self, parts: "Parts") -> None:
+    def serve(self, parts: "Parts") -> None:
         """Let clients in: the node is ready."""
-        view = BrokerView(parts.api, parts.node_id, lambda: parts.manager.image)
-        await self.door.serve(
-            Served(view, lambda: parts.logs.has_room, parts.logs.wait_for_room, parts.manager.run_blocking)
-        )
+        view = BrokerView(parts.api, parts.node_id, lambda: parts.manager.image, lambda: parts.quorum.leader_id)
+        self.door.serve(Served(view, lambda: parts.logs.has_room, parts.logs.wait_for_room, parts.manager.run_blocking))
 
 
 async def open_kafka(settings: Settings, metrics: Metrics, inflight: InflightBudget) -> KafkaListener | None:

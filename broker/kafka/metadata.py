@@ -6,7 +6,8 @@
                    | error: i16 | index: i32 | leader: i32 | leader epoch: i32 (7+) | replicas | isr | offline (5+) |
                    operations: i32 (8+) | operations: i32 (8-10) | error: i16 (13+) |
 
-An answer holds as long as the image does: what was asked and answered at this index is answered again from memory.
+An answer holds as long as the image and the quorum's leader do: what was asked and answered then is answered again
+from memory.
 """
 
 from collections.abc import Mapping
@@ -33,6 +34,13 @@ ALL_CLUSTER_OPERATIONS = sum(1 << operation for operation in (5, 7, 8, 9, 10, 11
 LISTENER_NOT_FOUND = 72
 
 
+class _State(NamedTuple):
+    """What an answer is made of. A node may lose sight of the leader, and find it again, at one and the same index."""
+
+    index: int
+    quorum_leader: int | None
+
+
 class _Key(NamedTuple):
     version: int
     local_host: str
@@ -44,21 +52,21 @@ class MetadataAnswers:
 
     def __init__(self, view: BrokerView) -> None:
         self._view = view
-        self._remembered: dict[_Key, tuple[int, bytes]] = {}
+        self._remembered: dict[_Key, tuple[_State, bytes]] = {}
         self._bytes = 0
 
     async def answer(self, caller: Caller, version: int, request: Entity, asked: memoryview) -> bytes:
         """The response's body. ``asked``: the request's bytes, by which its answer is remembered."""
         key = _Key(version, caller.local_host, bytes(asked))
         remembered = self._remembered.get(key)
-        if remembered is not None and remembered[0] == self._view.image.index:
+        if remembered is not None and remembered[0] == _State(self._view.image.index, self._view.quorum_leader):
             return remembered[1]
-        body, index = await self._make(caller, version, request)
-        if index is not None:
-            self._remember(key, index, body)
+        body, state = await self._make(caller, version, request)
+        if state is not None:
+            self._remember(key, state, body)
         return body
 
-    def _remember(self, key: _Key, index: int, body: bytes) -> None:
+    def _remember(self, key: _Key, state: _State, body: bytes) -> None:
         size = len(body) + len(key.asked)
         if size > REMEMBERED_BYTES_MAX // 4:
             return
@@ -66,9 +74,9 @@ class MetadataAnswers:
         if self._bytes > REMEMBERED_BYTES_MAX:
             self._remembered.clear()
             self._bytes = size
-        self._remembered[key] = (index, body)
+        self._remembered[key] = (state, body)
 
-    async def _make(self, caller: Caller, version: int, request: Entity) -> tuple[bytes, int | None]:
+    async def _make(self, caller: Caller, version: int, request: Entity) -> tuple[bytes, _State | None]:
         names, unknown = _topics(self._view, version, request)
         try:
             response = await self._view.ask(
@@ -83,7 +91,7 @@ class MetadataAnswers:
         )
         body = encode_metadata(version, response, addresses, unknown, wanted)
         whole = all(topic.error is ErrorCode.NONE for topic in response.topics) and not unknown
-        return body, response.metadata_index if whole else None
+        return body, _State(response.metadata_index, response.quorum_leader) if whole else None
 
 
 class Operations(NamedTuple):

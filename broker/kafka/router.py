@@ -1,10 +1,11 @@
 """From a request of the cold paths to its handler, which is written for the newest version and serves all."""
 
 from collections.abc import Awaitable, Callable
+from functools import cache
 
 from ..replica import Refused
 from .connection import Caller, Hangup, Parts
-from .entities import NOT_THROTTLED, Entity, Fields, decode, encode
+from .entities import NOT_THROTTLED, Entity, Fields, decode, encode, load
 from .header import Header, response_header
 from .versions import ApiKey
 from .view import BrokerView
@@ -15,6 +16,12 @@ Handler = Callable[[BrokerView, Caller, Header, Entity], Awaitable[Fields]]
 
 UNKNOWN_VERSION = 0
 """In which a client is answered that asks for ApiVersions in a version that is not served: anybody can read it."""
+
+
+def prepare(key: ApiKey, version: int) -> None:
+    """Load all that such a request needs. Blocks, the first time for a good part of a second."""
+    _handlers()
+    load(key, version)
 
 
 def read_body(header: Header, frame: memoryview) -> Entity:
@@ -33,24 +40,10 @@ async def answer_cold(view: BrokerView, caller: Caller, header: Header, request:
     return (response_header(header.key, version, header.correlation_id), body)
 
 
-_known: dict[ApiKey, Handler] = {}
-
-
+@cache
 def _handlers() -> dict[ApiKey, Handler]:
     """Loaded when the first such request comes: a node that no Kafka client talks to needs none of it."""
-    if not _known:
-        from . import api_versions, cluster, configs, group_admin, groups, offsets, partitions, producers, topics
+    from . import api_versions, cluster, configs, group_admin, groups, offsets, partitions, producers, topics
 
-        for module in (
-            api_versions,
-            cluster,
-            configs,
-            groups,
-            group_admin,
-            offsets,
-            partitions,
-            producers,
-            topics,
-        ):
-            _known.update(module.HANDLERS)
-    return _known
+    modules = (api_versions, cluster, configs, groups, group_admin, offsets, partitions, producers, topics)
+    return {key: handler for module in modules for key, handler in module.HANDLERS.items()}

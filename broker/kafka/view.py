@@ -23,12 +23,24 @@ class Address(NamedTuple):
 
 
 class BrokerView:
-    """``image`` gives the newest one; hold what it gives for the whole of a request."""
+    """``image`` gives the newest one; hold what it gives for the whole of a request. ``quorum_leader``: None where
+    there is none, or none that this node knows of."""
 
-    def __init__(self, api: Api, local: BrokerId, image: Callable[[], MetadataImage]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        local: BrokerId,
+        image: Callable[[], MetadataImage],
+        quorum_leader: Callable[[], int | None],
+    ) -> None:
         self.api = api
         self.local = local
         self._image = image
+        self._quorum_leader = quorum_leader
+
+    @property
+    def quorum_leader(self) -> int | None:
+        return self._quorum_leader()
 
     @property
     def image(self) -> MetadataImage:

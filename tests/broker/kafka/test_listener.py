@@ -1,5 +1,7 @@
 """Where the port is, and where clients are sent."""
 
+import asyncio
+import contextlib
 import socket
 import urllib.error
 import urllib.request
@@ -41,8 +43,18 @@ async def test_a_port_that_is_taken_is_told_at_the_start() -> None:
 async def test_nobody_is_let_in_before_the_node_is_ready() -> None:
     listener = await opened(kafka="127.0.0.1:0")
     assert listener is not None
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", listener.port), timeout=5)
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    with contextlib.suppress(ConnectionResetError):
+        assert await asyncio.wait_for(reader.read(), 30) == b""
+    writer.close()
+    await listener.door.close()
+
+
+async def test_a_port_that_another_node_has_taken_is_told_though_that_one_is_not_ready_either() -> None:
+    listener = await opened(kafka="127.0.0.1:0")
+    assert listener is not None
+    with pytest.raises(KafkaPortTaken):
+        await opened(kafka=f"127.0.0.1:{listener.port}")
     await listener.door.close()
 
 
