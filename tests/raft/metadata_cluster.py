@@ -18,7 +18,7 @@ from ottla.raft.commands import (
     encode_command,
 )
 from ottla.raft.events import Event
-from ottla.raft.image import MetadataImage, Partition
+from ottla.raft.image import Listener, MetadataImage, Partition
 from ottla.raft.results import (
     Done,
     Refused,
@@ -67,14 +67,19 @@ class Cluster:
         previous: int | None = None,
         quarantined: bool = False,
         damaged: Sequence[tuple[TopicId, int]] | None = None,
+        listeners: Sequence[Listener] | None = None,
     ) -> Result:
+        """With what an older release does not say, in the command that has a place for it."""
         known = self.image.brokers.get(BrokerId(broker))
         before = known.broker_epoch if known is not None and previous is None else previous
         incarnation = f"{broker}-{self.index}"
         where = DirectoryId(directory or f"dir{broker}")
         old = BrokerEpoch(before) if before is not None else None
+        lost = tuple(damaged or ())
+        if listeners is not None:
+            who = (BrokerId(broker), incarnation, where, f"b{broker}", 7080, rack, unclean, lost, old)
+            return self(RegisterBroker3(*who, listeners=tuple(listeners)))
         if damaged is not None:
-            lost = tuple(damaged)
             return self(
                 RegisterBroker2(BrokerId(broker), incarnation, where, f"b{broker}", 7080, rack, unclean, lost, old)
             )

@@ -18,6 +18,7 @@ from ottla.raft.commands import (
     Command,
     ConfigChange,
     CreatePartitions,
+    CreatePartitionsAssigned,
     CreateTopic,
     DeleteTopic,
     Election,
@@ -31,7 +32,7 @@ from ottla.raft.commands import (
     encode_command,
 )
 from ottla.raft.events import PartitionChanged
-from ottla.raft.image import MetadataImage, Partition, Rules, Topic, empty_image
+from ottla.raft.image import KAFKA, Listener, MetadataImage, Partition, Rules, Topic, empty_image
 from ottla.raft.image_codec import TOPICS_PER_PIECE, UnreadableImage, decode_image, encode_image, image_pieces
 from ottla.raft.replay import replay, replay_all
 from ottla.raft.results import (
@@ -130,7 +131,9 @@ class History(Cluster):
         elif kind == 6:
             self.drain(broker)
         elif kind < 9:
-            self.register(broker)  # killed, or stopped cleanly: its log stays
+            listeners = some_listeners(b, c)
+            self.register(broker, listeners=listeners)  # killed, or stopped cleanly: its log stays
+            assert self.image.brokers[BrokerId(broker)].listeners == (listeners or ())
             self.unfence(broker)
         elif kind == 9:
             self._lose(broker, b, c)
@@ -141,7 +144,7 @@ class History(Cluster):
         elif kind < 18:
             self._arrive()
         elif kind == 18:
-            self._grow(a)
+            self._grow(a, b)
         elif kind == 19:
             self._request(broker, b)
         elif kind == 20:
@@ -245,9 +248,15 @@ class History(Cluster):
         if self.delayed:
             self(*self.delayed.pop())
 
-    def _grow(self, a: int) -> None:
-        if len(self.image.topics["t"].partitions) < 4:
-            self(CreatePartitions(TOPIC, len(self.image.topics["t"].partitions) + 1, a))
+    def _grow(self, a: int, b: int) -> None:
+        topic = self.image.topics["t"]
+        count = len(topic.partitions) + 1
+        if count > 4:
+            return
+        chosen = tuple(BrokerId((a + n) % self.BROKERS + 1) for n in range(topic.replication_factor))
+        self(CreatePartitionsAssigned(TOPIC, count, a, (chosen,)) if b % 2 else CreatePartitions(TOPIC, count, a))
+        if b % 2 and len(self.image.topics["t"].partitions) == count:
+            assert self.partition(TOPIC, count - 1).replicas == chosen
 
     def _request(self, broker: int, b: int) -> None:
         requester = Requester(BrokerId(broker), self.epoch(broker), b % 8 + self.index // 2)
@@ -275,6 +284,14 @@ class History(Cluster):
                 if old is not None and old.topic_id == topic.topic_id and number < len(old.partitions):
                     check_change(before, old.partitions[number], after, partition)
                     check_move(old.partitions[number], partition, after.rules(topic, partition))
+
+
+def some_listeners(b: int, c: int) -> tuple[Listener, ...] | None:
+    """None as a release says that knows of none."""
+    if b % 4 == 0:
+        return None
+    kafka = Listener(KAFKA, 9000 + c, "" if b % 4 == 1 else f"k{c}")
+    return ((), (kafka,), (kafka,), (kafka, Listener("OTHER", 1 + c)))[c % 4]
 
 
 def check_partition(image: MetadataImage, partition: Partition, rules: Rules) -> None:
