@@ -169,12 +169,29 @@ def _kafka(cluster: "ClusterDescription", kafka: Mapping[int, str | None]) -> It
     if without and len(without) < len(endpoints):
         then = "Kafka clients see no leader for what these lead. Give all nodes --kafka HOST:PORT, or all --kafka off."
         yield Finding(ERROR, f"{_few(without)} have no Kafka port, others have.", then)
+    yield from _shared_addresses([each for each in endpoints if each.kafka_port is not None])
     for endpoint in endpoints:
         yield from _kafka_of(endpoint, kafka.get(endpoint.broker_id))
 
 
+def _told(endpoint: "BrokerEndpoint") -> str:
+    host = endpoint.kafka_host or endpoint.host
+    return f"[{host}]:{endpoint.kafka_port}" if ":" in host else f"{host}:{endpoint.kafka_port}"
+
+
+def _shared_addresses(endpoints: "list[BrokerEndpoint]") -> Iterator[Finding]:
+    """A balancer in front of all of them, or one setting copied to every node."""
+    for address in sorted({_told(each) for each in endpoints}):
+        names = [f"n{each.broker_id}" for each in endpoints if _told(each) == address]
+        if len(names) > 1:
+            then = (
+                "A client must reach the very node it is sent to: give each its own kafka.advertise, or its own port."
+            )
+            yield Finding(ERROR, f"{_few(names)} all send Kafka clients to {address}.", then)
+
+
 def _kafka_of(endpoint: "BrokerEndpoint", problem: str | None) -> Iterator[Finding]:
-    name, told = f"n{endpoint.broker_id}", f"{endpoint.kafka_host or endpoint.host}:{endpoint.kafka_port}"
+    name, told = f"n{endpoint.broker_id}", _told(endpoint)
     if endpoint.kafka_port is None:
         return
     if _is_loopback(endpoint.kafka_host) and not _is_loopback(endpoint.host):

@@ -1,4 +1,4 @@
-"""Tries a node's Kafka port as a client is told of it: does it answer, and is it that node of that cluster?"""
+"""Tries a node's Kafka port as a client is told of it: does it answer, and is it a node of that cluster?"""
 
 import asyncio
 import struct

@@ -18,7 +18,7 @@ def node(
     number: int, *, runs: bool = True, free: int = 1 << 40, voters: Any = VOTERS, **endpoint: Any
 ) -> NodeDescription:
     told = DescribeNodeResponse(number, "ready", "1", 1, 7, 1, 1, voters, 0, 0, 0, free, 1.0)  # type: ignore[arg-type]
-    known = {"host": "abc"[number - 1], "port": 1, "kafka_port": 9092, "kafka_host": "k"} | endpoint
+    known = {"host": "abc"[number - 1], "port": 1, "kafka_port": 9092, "kafka_host": f"k{number}"} | endpoint
     return NodeDescription(BrokerEndpoint(number, **known), told if runs else None, None if runs else "gone")  # type: ignore[arg-type]
 
 
@@ -73,11 +73,20 @@ def test_the_quorum_without_leader_and_of_even_size() -> None:
     assert "4 voters" in said(examine(three(node(1, voters=four)), (), {}), ADVICE)
 
 
+def test_nodes_that_send_kafka_clients_to_one_and_the_same_place_are_named() -> None:
+    found = examine(three(node(1, kafka_host="::1"), node(3, kafka_host="::1")), (), {})
+    assert "n1, n3 all send Kafka clients to [::1]:9092." in said(found, ERROR)
+    apart = examine(three(node(1, kafka_host="k2", kafka_port=9093), node(3, kafka_port=None, kafka_host="k2")), (), {})
+    assert "all send" not in said(apart, ERROR)
+    same_host = three(node(1, host="a", kafka_host=""), node(2, host="a", kafka_host=""))
+    assert "n1, n2 all send Kafka clients to a:9092." in said(examine(same_host, (), {}), ERROR)
+
+
 def test_kafka_addresses_that_send_clients_astray() -> None:
     found = examine(three(node(2, kafka_host="127.0.0.1"), node(3, kafka_port=None)), (), {1: "nothing answers there"})
     assert "n3 have no Kafka port" in said(found, ERROR)
     assert "n2 sends Kafka clients to 127.0.0.1:9092" in said(found, ERROR)
-    assert "n1 sends Kafka clients to k:9092: nothing answers there." in said(found, ERROR)
+    assert "n1 sends Kafka clients to k1:9092: nothing answers there." in said(found, ERROR)
 
 
 async def test_a_kafka_port_is_tried_as_a_client_would() -> None:
