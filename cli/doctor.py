@@ -43,14 +43,16 @@ def show_doctor(servers: str, output: Output) -> int:
 
 
 async def _look(client: "Client") -> list[Finding]:
+    import asyncio
+
     from .kafka_probe import probe_kafka
 
     cluster, topics = await client.admin.describe_cluster(), await client.admin.list_topics()
-    told = {
-        int(node.endpoint.broker_id): await probe_kafka(node.endpoint, cluster.cluster_id)
-        for node in cluster.nodes
-        if node.endpoint.kafka_port is not None and node.details is not None
-    }
+    tried = [
+        node.endpoint for node in cluster.nodes if node.endpoint.kafka_port is not None and node.details is not None
+    ]
+    problems = await asyncio.gather(*(probe_kafka(endpoint, cluster.cluster_id) for endpoint in tried))
+    told = {int(endpoint.broker_id): problem for endpoint, problem in zip(tried, problems, strict=True)}
     return examine(cluster, topics, told)
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ottla.client.protocol import BrokerEndpoint
 
-TRY_S = 3.0
+TRY_S = 10.0
+"""The first request of its kind has a node load how it is read, which takes some seconds where all are busy."""
 METADATA, VERSION = 3, 4
 _NO_TOPICS = struct.pack(">i?", 0, False)
 
