@@ -14,7 +14,7 @@ from ottla.client.protocol import (
 
 from ..replica import Refused
 from .connection import Caller
-from .entities import Entity, Fields, field
+from .entities import Entity, Fields, field, in_turns
 from .header import Header
 from .sources import BROKER, TOPIC, config_source, config_type
 from .versions import ApiKey
@@ -41,7 +41,9 @@ class _Resource:
 
 
 async def describe_configs(view: BrokerView, caller: Caller, header: Header, request: Entity) -> Fields:
-    return {"results": [await _described(view, resource, request) for resource in request.resources]}
+    """Who asks for the same twice is told once: what a short request can bring is bounded by what there is."""
+    asked = dict.fromkeys(request.resources)
+    return {"results": [await _described(view, resource, request) async for resource in in_turns(asked)]}
 
 
 async def _described(view: BrokerView, resource: Entity, request: Entity) -> Fields:

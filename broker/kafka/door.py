@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from typing import TypeVar
 
 import structlog
 
@@ -14,18 +15,19 @@ from ..config import Settings
 from ..http.streams import InflightBudget
 from ..metrics import Metrics
 from .connection import Caller, Connection, Limits, Parts
-from .entities import is_loaded
 from .fetch import fetch
 from .frames import SHARED_BYTES
 from .header import Header, response_header
 from .metadata import MetadataAnswers
 from .produce import begin_produce
-from .router import UNKNOWN_VERSION, answer_cold, prepare, read_body
+from .router import answer_cold, read_body
 from .versions import ApiKey
 from .view import BrokerView
 from .wire import Malformed
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 SWEEP_S = 1.0
 """How often is looked for connections whose time is up."""
@@ -50,7 +52,6 @@ class Served:
     view: BrokerView
     has_room: Callable[[], bool]
     wait_for_room: Callable[[], Awaitable[None]]
-    run_blocking: Callable[[Callable[[], None]], Awaitable[None]]
 
 
 class KafkaDoor:
@@ -72,6 +73,7 @@ class KafkaDoor:
         self._served: Served | None = None
         self._metadata: MetadataAnswers | None = None
         self._refused = 0
+        self._worker = ThreadPoolExecutor(1, "kafka")
         metrics.add_gauges(self)
 
     # --- life --------------------------------------------------------------------------------------------------------
@@ -102,6 +104,7 @@ class KafkaDoor:
             self._sweeping.cancel()
         for connection in list(self._connections):
             connection.hang_up()
+        self._worker.shutdown(wait=False, cancel_futures=True)
         await asyncio.sleep(0)  # each hears of its own end
 
     def _connection(self) -> Connection:
@@ -170,13 +173,14 @@ class KafkaDoor:
             raise Malformed(f"{header.key.name} of {len(frame)} bytes, {self._small_bytes_max} are taken")
         if header.key is ApiKey.FETCH:
             return await fetch(self._served.view, caller, header, frame)
-        version = header.version if header.served else UNKNOWN_VERSION
-        if not is_loaded(header.key, version):
-            await self._served.run_blocking(partial(prepare, header.key, version))
-        request = read_body(header, frame)
+        request = await read_body(header, frame, self._run_aside)
         match header.key:
             case ApiKey.METADATA:
                 body = await self._metadata.answer(caller, header.version, request, frame[header.body_at :])
                 return (response_header(header.key, header.version, header.correlation_id), body)
             case _:
-                return await answer_cold(self._served.view, caller, header, request)
+                return await answer_cold(self._served.view, caller, header, request, self._run_aside)
+
+    def _run_aside(self, call: Callable[[], T]) -> Awaitable[T]:
+        """In a thread of this door's own: what is large must hold up neither the event loop nor the disks' threads."""
+        return asyncio.get_running_loop().run_in_executor(self._worker, call)

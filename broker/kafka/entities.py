@@ -4,13 +4,14 @@ A handler reads the request of any version by ``field`` and answers with one map
 what an older version lacks is left out here. Schemas are loaded when they are first met, away from the event loop.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import timedelta
 from functools import cache
 from io import BytesIO
 from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 from uuid import UUID
 
 from ottla.log.model import TopicId
@@ -24,6 +25,9 @@ Entity = Any
 Fields = Mapping[str, Any]
 
 NOT_THROTTLED = timedelta(0)
+T = TypeVar("T")
+TURN = 8
+"""Elements that are worked at before others get their turn."""
 
 
 _loaded: set[tuple[ApiKey, int]] = set()
@@ -81,6 +85,14 @@ def uuid_of(topic_id: TopicId | None) -> UUID | None:
 def id_of(uuid: UUID | None) -> TopicId | None:
     """The other way."""
     return None if uuid is None or uuid.bytes == NO_TOPIC_ID else topic_id_of(uuid.bytes)
+
+
+async def in_turns(elements: Iterable[T]) -> AsyncIterator[T]:
+    """The same elements; others get their turn now and then. For handlers that wait for nothing else."""
+    for number, element in enumerate(elements, 1):
+        yield element
+        if number % TURN == 0:
+            await asyncio.sleep(0)
 
 
 @cache

@@ -36,7 +36,7 @@ class KafkaListener:
     def serve(self, parts: "Parts") -> None:
         """Let clients in: the node is ready."""
         view = BrokerView(parts.api, parts.node_id, lambda: parts.manager.image, lambda: parts.quorum.leader_id)
-        self.door.serve(Served(view, lambda: parts.logs.has_room, parts.logs.wait_for_room, parts.manager.run_blocking))
+        self.door.serve(Served(view, lambda: parts.logs.has_room, parts.logs.wait_for_room))
 
 
 async def open_kafka(settings: Settings, metrics: Metrics, inflight: InflightBudget) -> KafkaListener | None:

@@ -37,7 +37,7 @@ LISTENER_NOT_FOUND = 72
 class _State(NamedTuple):
     """What an answer is made of. A node may lose sight of the leader, and find it again, at one and the same index."""
 
-    index: int
+    metadata_index: int
     quorum_leader: int | None
 
 

@@ -49,5 +49,19 @@ def split_header(key: ApiKey, version: int, response: bytes) -> tuple[int, bytes
     return struct.unpack_from(">i", response)[0], response[5 if tagged else 4 :]
 
 
+def inner(schema: Any, *names: str) -> Any:
+    """The class of the elements of an array in it."""
+    for name in names:
+        options = schema.__dataclass_fields__[name].type
+        schema = next(each for option in (options, *getattr(options, "__args__", ())) for each in _classes(option))
+    return schema
+
+
+def _classes(option: Any) -> list[Any]:
+    return [each for each in getattr(option, "__args__", ()) if hasattr(each, "__dataclass_fields__")] or (
+        [option] if hasattr(option, "__dataclass_fields__") else []
+    )
+
+
 def every_version() -> list[tuple[ApiKey, int]]:
     return [(key, version) for key, served in SERVED.items() for version in range(served.oldest, served.newest + 1)]

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,7 +10,7 @@ from ottla.broker.kafka.versions import ApiKey
 from ottla.client import sync
 from ottla.client.testing import LocalCluster, cluster
 
-from .kio_bytes import request_class
+from .kio_bytes import inner, request_class
 from .node import Raw
 
 LONG = timedelta(minutes=5)
@@ -30,20 +29,6 @@ def servers() -> Iterator[LocalCluster]:
 def raw(servers: LocalCluster) -> Iterator[Raw]:
     with Raw(servers.kafka_servers[0]) as connection:
         yield connection
-
-
-def inner(schema: Any, *names: str) -> Any:
-    """The class of the elements of an array in it."""
-    for name in names:
-        options = schema.__dataclass_fields__[name].type
-        schema = next(each for option in (options, *getattr(options, "__args__", ())) for each in _classes(option))
-    return schema
-
-
-def _classes(option: Any) -> list[Any]:
-    return [each for each in getattr(option, "__args__", ()) if hasattr(each, "__dataclass_fields__")] or (
-        [option] if hasattr(option, "__dataclass_fields__") else []
-    )
 
 
 @pytest.mark.parametrize(
