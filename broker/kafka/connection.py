@@ -74,6 +74,9 @@ class Requests(Protocol):
     def holds(self, change: int) -> bool:
         """So many bytes more are kept for requests that are not whole; False where that is too much."""
 
+    def unsent(self, change: int) -> None:
+        """So many bytes more of answers wait for clients to take them."""
+
 
 class _Request:
     __slots__ = ("answer", "begun", "frame", "header")
@@ -285,10 +288,12 @@ class Connection(asyncio.BufferedProtocol):
             self.deadline_s = self._loop.time() + self._limits.idle_s
         if self._drained is not None:
             self._watchdog.guard()
+            self._door.unsent(sized)
             try:
                 await self._drained  # a client that does not read is not read, and no next answer is made
             finally:
                 self._watchdog.rest()
+                self._door.unsent(-sized)
 
     def _stuck(self) -> None:
         log.warning("kafka.stuck", client=self.caller.client_id, host=self.caller.host)

@@ -68,6 +68,8 @@ class KafkaDoor:
         self._shared = bytearray(SHARED_BYTES)
         self._connections: dict[Connection, None] = {}
         self._partial_bytes = 0
+        self._unsent_bytes = 0
+        self._unsent_bytes_max = settings.inflight_bytes_max
         self._listener: asyncio.Server | None = None
         self._sweeping: asyncio.Task[None] | None = None
         self._served: Served | None = None
@@ -123,6 +125,7 @@ class KafkaDoor:
         return [
             ("ottla_kafka_connections", "Connections to the Kafka port", float(len(self._connections))),
             ("ottla_kafka_connections_refused", "Connections above connections.max, so far", float(self._refused)),
+            ("ottla_kafka_unsent_bytes", "Bytes of answers that clients are slow to take", float(self._unsent_bytes)),
             ("ottla_kafka_partial_bytes", "Bytes kept for requests that are not whole", float(self._partial_bytes)),
         ]
 
@@ -144,6 +147,9 @@ class KafkaDoor:
     def holds(self, change: int) -> bool:
         self._partial_bytes += change
         return change <= 0 or self._partial_bytes <= self._partial_bytes_max
+
+    def unsent(self, change: int) -> None:
+        self._unsent_bytes += change
 
     def taken(self, size: int) -> bool:
         self._inflight.take(size)
@@ -172,7 +178,9 @@ class KafkaDoor:
         if len(frame) > self._small_bytes_max:
             raise Malformed(f"{header.key.name} of {len(frame)} bytes, {self._small_bytes_max} are taken")
         if header.key is ApiKey.FETCH:
-            return await fetch(self._served.view, caller, header, frame)
+            # Who takes answers slowly leaves the others less: at the end one batch each.
+            room = max(1, self._unsent_bytes_max - self._unsent_bytes)
+            return await fetch(self._served.view, caller, header, frame, room)
         request = await read_body(header, frame, self._run_aside)
         match header.key:
             case ApiKey.METADATA:

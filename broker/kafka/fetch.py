@@ -27,9 +27,9 @@ _FETCH_SESSION_ID_NOT_FOUND = 70
 _NULL_ARRAY = {False: INT32.pack(-1), True: b"\x00"}
 
 
-async def fetch(view: BrokerView, caller: Caller, header: Header, frame: memoryview) -> Parts:
+async def fetch(view: BrokerView, caller: Caller, header: Header, frame: memoryview, bytes_max: int) -> Parts:
     """Answer a consumer; there are no followers behind this door. Raises Malformed."""
-    asked = decode_fetch(frame, header.body_at, header.version, view.image.topics)
+    asked = decode_fetch(frame, header.body_at, header.version, view.image.topics, bytes_max)
     if asked.session_id:
         return _refusal(header, _FETCH_SESSION_ID_NOT_FOUND)
     response, parts = await view.api.fetch(asked.request)

@@ -22,6 +22,7 @@ from .versions import ApiKey, is_flexible
 from .wire import NO_TOPIC_ID, string, topic_id_of
 
 TOPIC_IDS_SINCE = 13
+INT32_MAX = 2**31 - 1
 _LIMITS = struct.Struct(">iiib")
 
 
@@ -33,8 +34,10 @@ class Asked(NamedTuple):
     labels: list[bytes]
 
 
-def decode_fetch(frame: memoryview, position: int, version: int, topics: Mapping[str, Topic]) -> Asked:
-    """An unknown name gets an id that no topic has. Raises Malformed."""
+def decode_fetch(
+    frame: memoryview, position: int, version: int, topics: Mapping[str, Topic], bytes_max: int = INT32_MAX
+) -> Asked:
+    """An unknown name gets an id that no topic has. ``bytes_max``: more is not given. Raises Malformed."""
     flexible = is_flexible(ApiKey.FETCH, version)
     cursor = BoundedCursor(frame, position)
     if version <= 14:
@@ -55,7 +58,7 @@ def decode_fetch(frame: memoryview, position: int, version: int, topics: Mapping
     request = FetchRequest(
         max_wait_ms=max(0, max_wait_ms),
         min_bytes=max(0, min_bytes),
-        max_bytes=max(0, max_bytes),
+        max_bytes=max(0, min(max_bytes, bytes_max)),
         partitions=tuple(partitions),
         rack=_rack(cursor, version, flexible),
     )

@@ -8,8 +8,10 @@ its first part only. Such a buffer grows as bytes come: who merely announces muc
 from .wire import INT32, Malformed
 
 SHARED_BYTES = 256 << 10
-GROWN_FROM_BYTES = 2 << 20
-"""The first buffer of a request that is announced to be larger."""
+GROWN_FROM_BYTES = 64 << 10
+"""The first buffer of a request that is announced to be larger, and of which little has come."""
+HEADSTART = 8
+"""A request of which much has come at once has room for so many times as much: it is copied once, and no more."""
 SMALLEST_REQUEST = 10
 """Key, version, correlation id and the length of a client's name."""
 
@@ -83,7 +85,7 @@ class FrameReader:
 
     def _begin(self, length: int, first: memoryview) -> None:
         self._length, self._filled = length, len(first)
-        self._frame = bytearray(min(length, max(GROWN_FROM_BYTES, 2 * len(first))))
+        self._frame = bytearray(min(length, max(GROWN_FROM_BYTES, HEADSTART * len(first))))
         self._frame[: len(first)] = first
 
     def _checked(self, length: int) -> int:

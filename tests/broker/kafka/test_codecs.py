@@ -332,3 +332,10 @@ def test_requests_are_read_as_kio_writes_them(key: ApiKey, version: int, data: s
 def test_a_count_is_not_believed(count: bytes) -> None:
     with pytest.raises(Malformed, match="elements"):
         decode(ApiKey.METADATA, 12, memoryview(count))
+
+
+def test_a_fetch_is_given_no_more_than_there_is_room_for() -> None:
+    schema = request_class(ApiKey.FETCH, 12)
+    written = body_of(schema(max_wait=timedelta(0), min_bytes=1, max_bytes=1 << 20, topics=(), forgotten_topics_data=()))
+    for room, given in ((1, 1), (1 << 22, 1 << 20)):
+        assert decode_fetch(memoryview(written), 0, 12, {}, room).request.max_bytes == given

@@ -5,6 +5,7 @@ import struct
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from ottla.broker.config import load_settings
 from ottla.broker.kafka.frames import GROWN_FROM_BYTES, FrameReader
 from ottla.broker.kafka.wire import Malformed
 
@@ -66,6 +67,13 @@ def test_who_announces_much_costs_little_until_it_comes() -> None:
     body = b"y" * (3 * GROWN_FROM_BYTES)
     feed(reader, body, [])
     assert reader.held_bytes <= 2 * (len(body) + 1)
+
+
+def test_all_connections_may_announce_something_and_leave_room_for_who_brings_it() -> None:
+    settings = load_settings({})
+    reader = FrameReader(bytearray(1 << 16), settings.frame_bytes_max)
+    feed(reader, struct.pack(">i", settings.frame_bytes_max) + b"x", [])
+    assert settings.connections_max * reader.held_bytes <= settings.inflight_bytes_max - 2 * settings.frame_bytes_max
 
 
 def test_a_large_request_that_comes_slowly_is_whole_in_the_end() -> None:
