@@ -14,6 +14,8 @@ from ..replica_session import RESPONSE_BYTES_MAX
 
 Answer = tuple[FetchResponse, list[bytes]]
 
+TURN = 250
+"""Partitions that are read before others get their turn."""
 WAIT_S_MAX = 60.0
 """No fetch waits longer for news, whatever it asks."""
 
@@ -30,13 +32,13 @@ class _LongPoll:
 
 async def fetch(manager: ReplicaManager, request: FetchRequest) -> Answer:
     """Answer with ``min_bytes`` or any error at once, else with what there is after ``max_wait_ms``."""
-    answer = _read_all(manager, request)
-    if _is_complete(answer, request) or request.max_wait_ms == 0:
-        return answer
     deadline_s = manager.clock.monotonic() + min(request.max_wait_ms / 1000, WAIT_S_MAX)
     poll = _LongPoll()
-    watched = _watch(manager, request, poll)
+    watched = _watch(manager, request, poll)  # before the reading, which may let others do something meanwhile
     try:
+        answer = await _read_all(manager, request)
+        if _is_complete(answer, request) or request.max_wait_ms == 0:
+            return answer
         while (left_s := deadline_s - manager.clock.monotonic()) > 0:
             try:
                 async with asyncio.timeout(left_s):
@@ -44,13 +46,13 @@ async def fetch(manager: ReplicaManager, request: FetchRequest) -> Answer:
             except TimeoutError:
                 break
             poll.news.clear()
-            answer = _read_all(manager, request)
+            answer = await _read_all(manager, request)
             if _is_complete(answer, request):
                 return answer
     finally:
         for replica in watched:
             replica.unwatch(poll)
-    return _read_all(manager, request)
+    return await _read_all(manager, request)
 
 
 def _watch(manager: ReplicaManager, request: FetchRequest, poll: _LongPoll) -> list[Replica]:
@@ -61,11 +63,13 @@ def _watch(manager: ReplicaManager, request: FetchRequest, poll: _LongPoll) -> l
     return watched
 
 
-def _read_all(manager: ReplicaManager, request: FetchRequest) -> Answer:
+async def _read_all(manager: ReplicaManager, request: FetchRequest) -> Answer:
     budget = min(request.max_bytes, RESPONSE_BYTES_MAX)
     results: list[FetchResult] = []
     parts: list[bytes] = []
-    for asked in request.partitions:
+    for number, asked in enumerate(request.partitions):
+        if number % TURN == TURN - 1:
+            await asyncio.sleep(0)  # others get their turn
         result, data = _read_one(manager, asked, budget, request.rack)
         if len(data) > budget and any(parts):
             result, data = _read_one(manager, asked, 0, request.rack)  # a larger batch goes alone, in a later answer

@@ -180,11 +180,13 @@ class KafkaDoor:
         if header.key is ApiKey.FETCH:
             # Who takes answers slowly leaves the others less: at the end one batch each.
             room = max(1, self._unsent_bytes_max - self._unsent_bytes)
-            return await fetch(self._served.view, caller, header, frame, room)
+            return await fetch(self._served.view, caller, header, frame, room, self._run_aside)
         request = await read_body(header, frame, self._run_aside)
         match header.key:
             case ApiKey.METADATA:
-                body = await self._metadata.answer(caller, header.version, request, frame[header.body_at :])
+                body = await self._metadata.answer(
+                    caller, header.version, request, frame[header.body_at :], self._run_aside
+                )
                 return (response_header(header.key, header.version, header.correlation_id), body)
             case _:
                 return await answer_cold(self._served.view, caller, header, request, self._run_aside)

@@ -10,11 +10,13 @@ Fetch sessions (KIP-227) are declined: every answer has session id 0, and a clie
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from ottla.client.error_codes import ErrorCode
 from ottla.client.protocol import FetchResponse, FetchResult
 from ottla.log.model import Offset
 
+from .aside import LARGE_REQUEST_BYTES, RunAside
 from .connection import Caller, Parts
 from .fetch_request import TOPIC_IDS_SINCE, decode_fetch
 from .header import Header, response_header
@@ -27,16 +29,21 @@ _FETCH_SESSION_ID_NOT_FOUND = 70
 _NULL_ARRAY = {False: INT32.pack(-1), True: b"\x00"}
 
 
-async def fetch(view: BrokerView, caller: Caller, header: Header, frame: memoryview, bytes_max: int) -> Parts:
+async def fetch(
+    view: BrokerView, caller: Caller, header: Header, frame: memoryview, bytes_max: int, run_aside: RunAside
+) -> Parts:
     """Answer a consumer; there are no followers behind this door. Raises Malformed."""
-    asked = decode_fetch(frame, header.body_at, header.version, view.image.topics, bytes_max)
+    read = partial(decode_fetch, frame, header.body_at, header.version, view.image.topics, bytes_max)
+    is_large = len(frame) > LARGE_REQUEST_BYTES
+    asked = await run_aside(read) if is_large else read()
     if asked.session_id:
         return _refusal(header, _FETCH_SESSION_ID_NOT_FOUND)
     response, parts = await view.api.fetch(asked.request)
     leaders = (each.leader for each in response.partitions if each.leader is not None and each.error)
     end_tags = node_endpoints(view, caller, leaders) if header.version >= 16 else NO_TAGS
     head = response_header(header.key, header.version, header.correlation_id)
-    return encode_fetch(head, header.version, asked.labels, response, parts, end_tags)
+    write = partial(encode_fetch, head, header.version, asked.labels, response, parts, end_tags)
+    return await run_aside(write) if is_large else write()
 
 
 def encode_fetch(

@@ -11,6 +11,7 @@ from memory.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 from ottla.client.error_codes import ErrorCode
@@ -19,6 +20,7 @@ from ottla.client.protocol import MetadataRequest, MetadataResponse, PartitionMe
 from ottla.log.model import BrokerId
 
 from ..replica import Refused
+from .aside import LARGE_ANSWER_ELEMENTS, RunAside
 from .connection import Caller
 from .entities import Entity, field, id_of
 from .versions import ApiKey, is_flexible
@@ -55,13 +57,15 @@ class MetadataAnswers:
         self._remembered: dict[_Key, tuple[_State, bytes]] = {}
         self._bytes = 0
 
-    async def answer(self, caller: Caller, version: int, request: Entity, asked: memoryview) -> bytes:
+    async def answer(
+        self, caller: Caller, version: int, request: Entity, asked: memoryview, run_aside: RunAside
+    ) -> bytes:
         """The response's body. ``asked``: the request's bytes, by which its answer is remembered."""
         key = _Key(version, caller.local_host, bytes(asked))
         remembered = self._remembered.get(key)
         if remembered is not None and remembered[0] == _State(self._view.image.index, self._view.quorum_leader):
             return remembered[1]
-        body, state = await self._make(caller, version, request)
+        body, state = await self._make(caller, version, request, run_aside)
         if state is not None:
             self._remember(key, state, body)
         return body
@@ -76,7 +80,9 @@ class MetadataAnswers:
             self._bytes = size
         self._remembered[key] = (state, body)
 
-    async def _make(self, caller: Caller, version: int, request: Entity) -> tuple[bytes, _State | None]:
+    async def _make(
+        self, caller: Caller, version: int, request: Entity, run_aside: RunAside
+    ) -> tuple[bytes, _State | None]:
         names, unknown = _topics(self._view, version, request)
         try:
             response = await self._view.ask(
@@ -89,7 +95,9 @@ class MetadataAnswers:
             bool(field(request, "include_topic_authorized_operations", False)),
             bool(field(request, "include_cluster_authorized_operations", False)),
         )
-        body = encode_metadata(version, response, addresses, unknown, wanted)
+        write = partial(encode_metadata, version, response, addresses, unknown, wanted)
+        elements = sum(1 + len(topic.partitions) for topic in response.topics)
+        body = await run_aside(write) if elements > LARGE_ANSWER_ELEMENTS else write()
         whole = all(topic.error is ErrorCode.NONE for topic in response.topics) and not unknown
         return body, _State(response.metadata_index, response.quorum_leader) if whole else None
 

@@ -1,33 +1,22 @@
 """From a request of the cold paths to its handler, which is written for the newest version and serves all."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import cache, partial
-from typing import Protocol, TypeVar
 
 from ..replica import Refused
+from .aside import LARGE_REQUEST_BYTES, RunAside, is_large
 from .connection import Caller, Hangup, Parts
 from .entities import NOT_THROTTLED, Entity, Fields, decode, encode, is_loaded, load
 from .header import Header, response_header
 from .versions import ApiKey
 from .view import BrokerView
 
-T = TypeVar("T")
-
 Handler = Callable[[BrokerView, Caller, Header, Entity], Awaitable[Fields]]
 """Answers with every field of the response's newest version, but for the throttle time, which is always none."""
 
 
-LARGE_REQUEST_BYTES = 8 << 10
-LARGE_ANSWER_ELEMENTS = 500
-"""More of either takes more than a few milliseconds to read or write."""
 UNKNOWN_VERSION = 0
 """In which a client is answered that asks for ApiVersions in a version that is not served: anybody can read it."""
-
-
-class RunAside(Protocol):
-    """Has a thread do what takes long."""
-
-    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
 
 
 async def read_body(header: Header, frame: memoryview, run_aside: RunAside) -> Entity:
@@ -55,21 +44,8 @@ async def answer_cold(view: BrokerView, caller: Caller, header: Header, request:
         raise Hangup(f"{header.key.name}: {refused}") from refused
     version = header.version if header.served else UNKNOWN_VERSION
     write = partial(encode, header.key, version, {"throttle_time": NOT_THROTTLED, **answer})
-    body = await run_aside(write) if _is_large(answer) else write()
+    body = await run_aside(write) if is_large(answer) else write()
     return (response_header(header.key, version, header.correlation_id), body)
-
-
-def _is_large(answer: Fields) -> bool:
-    """Whether it has many elements in all its arrays; a glance where it has few."""
-    found, rest = 0, [answer]
-    while rest and found <= LARGE_ANSWER_ELEMENTS:
-        for value in rest.pop().values():
-            if isinstance(value, Mapping):
-                rest.append(value)
-            elif isinstance(value, list | tuple):
-                found += len(value)
-                rest += (each for each in value[:LARGE_ANSWER_ELEMENTS] if isinstance(each, Mapping))
-    return found > LARGE_ANSWER_ELEMENTS
 
 
 @cache

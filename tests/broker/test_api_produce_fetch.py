@@ -231,6 +231,19 @@ async def test_who_asks_for_nothing_waits_for_nothing(broker, partitions, more):
     assert len(response.partitions) == len(partitions)
 
 
+async def test_a_fetch_of_many_partitions_lets_others_go_on_and_misses_no_news_meanwhile(broker):
+    """The first partition has news while the last ones are read."""
+    many = [FetchPartition(TOPIC, 0, 0), *(FetchPartition(OTHER, 0, 0) for _ in range(4_999))]
+    task = asyncio.create_task(fetch(broker.manager, ask(*many, wait_ms=LONG_MS)))
+    await asyncio.sleep(0)
+    assert not task.done()
+    produce(broker, a_batch(), acks=1)
+    Followers(broker).acknowledge(1)
+    response, parts = await asyncio.wait_for(task, 30)
+    assert any(parts)
+    assert len(response.partitions) == 5_000
+
+
 async def polling(broker, *partitions, **more) -> asyncio.Task:
     task = asyncio.create_task(fetch(broker.manager, ask(*partitions, wait_ms=LONG_MS, **more)))
     await asyncio.sleep(0)

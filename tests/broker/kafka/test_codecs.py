@@ -336,6 +336,8 @@ def test_a_count_is_not_believed(count: bytes) -> None:
 
 def test_a_fetch_is_given_no_more_than_there_is_room_for() -> None:
     schema = request_class(ApiKey.FETCH, 12)
-    written = body_of(schema(max_wait=timedelta(0), min_bytes=1, max_bytes=1 << 20, topics=(), forgotten_topics_data=()))
-    for room, given in ((1, 1), (1 << 22, 1 << 20)):
-        assert decode_fetch(memoryview(written), 0, 12, {}, room).request.max_bytes == given
+    written = body_of(
+        schema(max_wait=timedelta(0), min_bytes=1, max_bytes=1 << 20, topics=(), forgotten_topics_data=())
+    )
+    for room, most in ((1, 1), (1 << 22, 1 << 20)):
+        assert decode_fetch(memoryview(written), 0, 12, {}, room).request.max_bytes == most

@@ -12,6 +12,10 @@ from ottla.log.model import BrokerId
 from .kio_bytes import body_of, read_response, request_class
 
 
+async def aside(call: Any) -> Any:
+    return call()
+
+
 class FakeView:
     """Of a cluster of one; ``index`` and ``quorum_leader`` change as a test says."""
 
@@ -41,7 +45,7 @@ async def test_an_answer_holds_until_the_image_or_the_controller_is_another() ->
     )
 
     async def controller() -> int:
-        body = await answers.answer(Caller("", ""), 8, request, memoryview(body_of(request)))
+        body = await answers.answer(Caller("", ""), 8, request, memoryview(body_of(request)), aside)
         return int(read_response(ApiKey.METADATA, 8, body).controller_id)
 
     assert [await controller(), await controller(), view.asked] == [-1, -1, 1]
