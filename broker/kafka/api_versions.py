@@ -4,7 +4,7 @@ import structlog
 
 from ottla.client.error_codes import ErrorCode
 
-from .connection import Caller
+from .caller import Caller
 from .entities import Entity, Fields, field
 from .header import Header
 from .versions import SERVED, ApiKey

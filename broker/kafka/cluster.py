@@ -13,7 +13,7 @@ from ottla.client.protocol import (
     TopicMetadata,
 )
 
-from .connection import Caller
+from .caller import Caller
 from .entities import Entity, Fields, field, uuid_of
 from .header import Header
 from .metadata import ALL_CLUSTER_OPERATIONS, ALL_TOPIC_OPERATIONS, UNKNOWN_OPERATIONS

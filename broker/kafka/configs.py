@@ -13,7 +13,7 @@ from ottla.client.protocol import (
 )
 
 from ..replica import Refused
-from .connection import Caller
+from .caller import Caller
 from .entities import Entity, Fields, field, in_turns
 from .header import Header
 from .sources import BROKER, TOPIC, config_source, config_type

@@ -8,14 +8,15 @@ client may rely on a commit being over before what it sent next is looked at.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, cast
+from typing import cast
 
 import structlog
 
 from ..watchdog import Watchdog
+from .caller import Caller, Hangup, Parts, Requests
 from .frames import FrameReader, SpokeHttp
 from .header import Header, read_header
 from .versions import ApiKey
@@ -23,59 +24,11 @@ from .wire import INT32, Malformed
 
 log = structlog.get_logger(__name__)
 
-Parts = Sequence[bytes | memoryview]
-"""A response, header and all, in pieces that are written one after the other and never joined if they are large."""
 JOINED_BYTES_MAX = 16 << 10
 WRONG_DOOR = (
     b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\n"
     b"OTTLA-WRONG-PORT: this port speaks Kafka's protocol. HTTP has a port of its own, 7080 unless it was set.\r\n"
 )
-
-
-class Caller:
-    """Who asks, as far as handlers and logs want to know. ``local_host``: by which it reached us."""
-
-    __slots__ = ("client_id", "host", "local_host", "software")
-
-    def __init__(self, host: str, local_host: str) -> None:
-        self.host = host
-        self.local_host = local_host
-        self.client_id = ""
-        self.software = ""
-
-
-class Hangup(Exception):
-    """The client is to be left without an answer: a broken promise that only a closed connection can tell of."""
-
-
-class Requests(Protocol):
-    """What a connection asks of the door behind it."""
-
-    def begin_produce(self, caller: Caller, header: Header, frame: memoryview) -> Awaitable[Parts] | None:
-        """Append at once; None where no answer is wanted. Raises Malformed, Hangup."""
-
-    def answer(self, caller: Caller, header: Header, frame: memoryview) -> Coroutine[None, None, Parts]:
-        """Raises Malformed, Hangup."""
-
-    def opened(self, connection: "Connection") -> bool:
-        """Whether it may stay."""
-
-    def closed(self, connection: "Connection") -> None: ...
-
-    def taken(self, size: int) -> bool:
-        """A request came in; whether there is room for another."""
-
-    def room(self) -> Coroutine[None, None, None]:
-        """Until there is."""
-
-    def given(self, size: int) -> None:
-        """It has been answered."""
-
-    def holds(self, change: int) -> bool:
-        """So many bytes more are kept for requests that are not whole; False where that is too much."""
-
-    def unsent(self, change: int) -> None:
-        """So many bytes more of answers wait for clients to take them."""
 
 
 class _Request:

@@ -14,7 +14,8 @@ from ottla.log.errors import LogError
 from ..config import Settings
 from ..http.streams import InflightBudget
 from ..metrics import Metrics
-from .connection import Caller, Connection, Limits, Parts
+from .caller import Caller, Parts
+from .connection import Connection, Limits
 from .fetch import fetch
 from .frames import SHARED_BYTES
 from .header import Header, response_header

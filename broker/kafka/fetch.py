@@ -17,7 +17,7 @@ from ottla.client.protocol import FetchResponse, FetchResult
 from ottla.log.model import Offset
 
 from .aside import LARGE_REQUEST_BYTES, RunAside
-from .connection import Caller, Parts
+from .caller import Caller, Parts
 from .fetch_request import TOPIC_IDS_SINCE, decode_fetch
 from .header import Header, response_header
 from .leaders import current_leader, node_endpoints

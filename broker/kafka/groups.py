@@ -21,7 +21,7 @@ from ottla.client.group_protocol import (
 )
 
 from ..replica import Refused
-from .connection import Caller
+from .caller import Caller
 from .entities import Entity, Fields, duration, field, id_of, milliseconds, uuid_of
 from .header import Header
 from .versions import ApiKey

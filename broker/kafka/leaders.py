@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from ottla.client.error_codes import ErrorCode
 from ottla.log.model import BrokerId, LeaderEpoch
 
-from .connection import Caller
+from .caller import Caller
 from .view import BrokerView
 from .wire import INT32, NO_TAGS, nullable_string, string, uvarint
 

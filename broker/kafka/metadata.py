@@ -21,7 +21,7 @@ from ottla.log.model import BrokerId
 
 from ..replica import Refused
 from .aside import LARGE_ANSWER_ELEMENTS, RunAside
-from .connection import Caller
+from .caller import Caller
 from .entities import Entity, field, id_of
 from .versions import ApiKey, is_flexible
 from .view import Address, BrokerView

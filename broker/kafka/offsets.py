@@ -17,7 +17,7 @@ from ottla.client.protocol import (
 from ottla.client.replica_protocol import EpochQuery, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse
 from ottla.log.model import LeaderEpoch
 
-from .connection import Caller
+from .caller import Caller
 from .entities import Entity, Fields, field, milliseconds
 from .header import Header
 from .produce import NO_TOPIC

@@ -17,7 +17,7 @@ from ottla.log.model import BrokerId
 from ottla.raft.image import MetadataImage
 
 from ..replica import Refused
-from .connection import Caller
+from .caller import Caller
 from .entities import Entity, Fields, field
 from .header import Header
 from .versions import ApiKey

@@ -17,7 +17,7 @@ from ottla.client.protocol import ACKS_NONE, ProducePartition, ProduceRequest, P
 from ottla.log.model import TopicId
 
 from ..api.produce import PendingProduce
-from .connection import Caller, Hangup, Parts
+from .caller import Caller, Hangup, Parts
 from .header import Header, response_header
 from .leaders import current_leader, node_endpoints
 from .schema_reader import BoundedCursor

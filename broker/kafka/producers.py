@@ -6,7 +6,7 @@ from ottla.client.replica_protocol import DescribeProducersRequest, DescribeProd
 from ottla.log.model import TopicId
 
 from ..replica import Refused
-from .connection import Caller
+from .caller import Caller
 from .entities import Entity, Fields
 from .header import Header
 from .offsets import by_name

@@ -5,7 +5,7 @@ from functools import cache, partial
 
 from ..replica import Refused
 from .aside import LARGE_REQUEST_BYTES, RunAside, is_large
-from .connection import Caller, Hangup, Parts
+from .caller import Caller, Hangup, Parts
 from .entities import NOT_THROTTLED, Entity, Fields, decode, encode, is_loaded, load
 from .header import Header, response_header
 from .versions import ApiKey
@@ -51,7 +51,7 @@ async def answer_cold(view: BrokerView, caller: Caller, header: Header, request:
 @cache
 def _handlers() -> dict[ApiKey, Handler]:
     """Loaded when the first such request comes: a node that no Kafka client talks to needs none of it."""
-    from . import api_versions, cluster, configs, group_admin, groups, offsets, partitions, producers, topics
+    from . import api_versions, cluster, commits, configs, group_admin, groups, offsets, partitions, producers, topics
 
-    modules = (api_versions, cluster, configs, groups, group_admin, offsets, partitions, producers, topics)
+    modules = (api_versions, cluster, commits, configs, groups, group_admin, offsets, partitions, producers, topics)
     return {key: handler for module in modules for key, handler in module.HANDLERS.items()}

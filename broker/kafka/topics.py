@@ -14,7 +14,7 @@ from ottla.client.protocol import (
 from ottla.log.model import BrokerId
 
 from ..replica import Refused
-from .connection import Caller
+from .caller import Caller
 from .entities import Entity, Fields, field, id_of, uuid_of
 from .header import Header
 from .sources import config_source

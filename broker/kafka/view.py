@@ -12,7 +12,7 @@ from ottla.raft.image import KAFKA, MetadataImage
 
 from ..api.dispatch import Api
 from ..replica import Refused
-from .connection import Caller
+from .caller import Caller
 
 ResponseT = TypeVar("ResponseT", bound=Response)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ottla.broker.kafka.connection import Caller, Connection, Hangup, Limits, Parts
+from ottla.broker.kafka.caller import Caller, Hangup, Parts
+from ottla.broker.kafka.connection import Connection, Limits
 from ottla.broker.kafka.header import Header, response_header
 from ottla.broker.kafka.versions import ApiKey
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ottla.broker.kafka.connection import Caller
+from ottla.broker.kafka.caller import Caller
 from ottla.broker.kafka.metadata import MetadataAnswers
 from ottla.broker.kafka.versions import ApiKey
 from ottla.broker.kafka.view import Address

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from ottla.broker.kafka.caller import Caller
 from ottla.broker.kafka.configs import describe_configs
-from ottla.broker.kafka.connection import Caller
 from ottla.broker.kafka.header import read_header
 from ottla.broker.kafka.router import answer_cold, read_body
 from ottla.broker.kafka.versions import ApiKey
