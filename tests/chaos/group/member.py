@@ -24,6 +24,7 @@ from ottla.client.group_protocol import (
     OffsetCommitResponse,
     OffsetFetchRequest,
 )
+from ottla.client.in_hand import InHand
 from ottla.log.model import TopicPartition
 
 from .told import BEATS, COMMITS, FETCHES, HANDLER, Order, Told
@@ -181,14 +182,20 @@ class _Member:
     def _listen_to(self, consumer: GroupConsumer[bytes, bytes]) -> None:
         """Every attempt of its commits, fetches of offsets and heartbeats is an operation; and a record is handled from
         when it is handed out: a partition may be lost before the handler has begun with it."""
-        take = consumer._hand.take
 
-        def taken(record: Any) -> None:
-            take(record)
+        def handed_out(record: Any) -> None:
             value = {"p": record.partition, "o": record.offset, "v": int(record.value), **self._who()}
             self._note(HANDLER, "invoke", "handle", value)
 
-        consumer._hand.take = taken  # type: ignore[method-assign]
+        class Heard(InHand):
+            """Tells of every record that the handler gets: it is set, and nothing is called."""
+
+            def __setattr__(self, name: str, value: Any) -> None:
+                super().__setattr__(name, value)
+                if name == "record" and value is not None:
+                    handed_out(value)
+
+        consumer._hand.__class__ = Heard
         coordinator = consumer._commits._coordinator
         ask = self._ask = coordinator.ask
 
