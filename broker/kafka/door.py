@@ -14,6 +14,7 @@ from ottla.log.errors import LogError
 from ..config import Settings
 from ..http.streams import InflightBudget
 from ..metrics import Metrics
+from .api_versions import answer_api_versions
 from .caller import Caller, Parts
 from .connection import Connection, Limits
 from .fetch import fetch
@@ -182,15 +183,13 @@ class KafkaDoor:
             # Who takes answers slowly leaves the others less: at the end one batch each.
             room = max(1, self._unsent_bytes_max - self._unsent_bytes)
             return await fetch(self._served.view, caller, header, frame, room, self._run_aside)
+        if header.key is ApiKey.METADATA:
+            body = await self._metadata.answer(caller, header.version, frame, header.body_at, self._run_aside)
+            return (response_header(header.key, header.version, header.correlation_id), body)
+        if header.key is ApiKey.API_VERSIONS:
+            return answer_api_versions(self._served.view, caller, header, frame)
         request = await read_body(header, frame, self._run_aside)
-        match header.key:
-            case ApiKey.METADATA:
-                body = await self._metadata.answer(
-                    caller, header.version, request, frame[header.body_at :], self._run_aside
-                )
-                return (response_header(header.key, header.version, header.correlation_id), body)
-            case _:
-                return await answer_cold(self._served.view, caller, header, request, self._run_aside)
+        return await answer_cold(self._served.view, caller, header, request, self._run_aside)
 
     def _run_aside(self, call: Callable[[], T]) -> Awaitable[T]:
         """In a thread of this door's own: what is large must hold up neither the event loop nor the disks' threads."""

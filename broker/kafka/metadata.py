@@ -20,9 +20,9 @@ from ottla.client.protocol import MetadataRequest, MetadataResponse, PartitionMe
 from ottla.log.model import BrokerId
 
 from ..replica import Refused
-from .aside import LARGE_ANSWER_ELEMENTS, RunAside
+from .aside import LARGE_ANSWER_ELEMENTS, LARGE_REQUEST_BYTES, RunAside
 from .caller import Caller
-from .entities import Entity, field, id_of
+from .metadata_request import AskedMetadata, decode_metadata
 from .versions import ApiKey, is_flexible
 from .view import Address, BrokerView
 from .wire import INT16, INT32, NO_TAGS, NO_TOPIC_ID, count, int32s, nullable_string, string, topic_id_bytes
@@ -57,15 +57,15 @@ class MetadataAnswers:
         self._remembered: dict[_Key, tuple[_State, bytes]] = {}
         self._bytes = 0
 
-    async def answer(
-        self, caller: Caller, version: int, request: Entity, asked: memoryview, run_aside: RunAside
-    ) -> bytes:
-        """The response's body. ``asked``: the request's bytes, by which its answer is remembered."""
-        key = _Key(version, caller.local_host, bytes(asked))
+    async def answer(self, caller: Caller, version: int, frame: memoryview, body_at: int, run_aside: RunAside) -> bytes:
+        """The response's body. The request's bytes are what its answer is remembered by. Raises Malformed."""
+        key = _Key(version, caller.local_host, bytes(frame[body_at:]))
         remembered = self._remembered.get(key)
         if remembered is not None and remembered[0] == _State(self._view.image.index, self._view.quorum_leader):
             return remembered[1]
-        body, state = await self._make(caller, version, request, run_aside)
+        read = partial(decode_metadata, frame, body_at, version)
+        asked = read() if len(frame) <= LARGE_REQUEST_BYTES else await run_aside(read)
+        body, state = await self._make(caller, version, asked, run_aside)
         if state is not None:
             self._remember(key, state, body)
         return body
@@ -81,20 +81,15 @@ class MetadataAnswers:
         self._remembered[key] = (state, body)
 
     async def _make(
-        self, caller: Caller, version: int, request: Entity, run_aside: RunAside
+        self, caller: Caller, version: int, asked: AskedMetadata, run_aside: RunAside
     ) -> tuple[bytes, _State | None]:
-        names, unknown = _topics(self._view, version, request)
+        names, unknown = _topics(self._view, asked)
         try:
-            response = await self._view.ask(
-                MetadataRequest(names, bool(field(request, "allow_auto_topic_creation", True))), MetadataResponse
-            )
+            response = await self._view.ask(MetadataRequest(names, asked.allow_auto_creation), MetadataResponse)
         except Refused as refused:
             return _encode_refusal(version, refused), None
         addresses = self._view.addresses(caller)
-        wanted = Operations(
-            bool(field(request, "include_topic_authorized_operations", False)),
-            bool(field(request, "include_cluster_authorized_operations", False)),
-        )
+        wanted = Operations(asked.topic_operations, asked.cluster_operations)
         write = partial(encode_metadata, version, response, addresses, unknown, wanted)
         elements = sum(1 + len(topic.partitions) for topic in response.topics)
         body = await run_aside(write) if elements > LARGE_ANSWER_ELEMENTS else write()
@@ -109,21 +104,20 @@ class Operations(NamedTuple):
     cluster: bool
 
 
-def _topics(view: BrokerView, version: int, request: Entity) -> tuple[tuple[str, ...] | None, list[bytes]]:
+def _topics(view: BrokerView, asked: AskedMetadata) -> tuple[tuple[str, ...] | None, list[bytes]]:
     """Names asked for, None for all; and the ids that no topic has."""
-    if request.topics is None or (version == 0 and not request.topics):
+    if asked.topics is None:
         return None, []
     names: list[str] = []
     unknown: list[bytes] = []
-    for topic in request.topics:
-        if topic.name is not None:
-            names.append(topic.name)
-            continue
-        known = view.image.topic_by_id(id_of(topic.topic_id) or "")  # type: ignore[arg-type]
-        if known is not None:
+    for name, topic_id in asked.topics:
+        known = None if topic_id is None else view.image.topic_by_id(topic_id)
+        if name is not None:
+            names.append(name)
+        elif known is not None:
             names.append(known.name)
         else:
-            unknown.append(topic.topic_id.bytes if topic.topic_id is not None else NO_TOPIC_ID)
+            unknown.append(NO_TOPIC_ID if topic_id is None else topic_id_bytes(topic_id))
     return tuple(dict.fromkeys(names)), unknown
 
 

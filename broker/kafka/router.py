@@ -15,18 +15,11 @@ Handler = Callable[[BrokerView, Caller, Header, Entity], Awaitable[Fields]]
 """Answers with every field of the response's newest version, but for the throttle time, which is always none."""
 
 
-UNKNOWN_VERSION = 0
-"""In which a client is answered that asks for ApiVersions in a version that is not served: anybody can read it."""
-
-
 async def read_body(header: Header, frame: memoryview, run_aside: RunAside) -> Entity:
-    """The request behind the header; None for one in a version that is not served. Raises Malformed."""
-    version = header.version if header.served else UNKNOWN_VERSION
-    if not is_loaded(header.key, version):
-        await run_aside(partial(_prepare, header.key, version))
-    if not header.served:
-        return None
-    read = partial(decode, header.key, version, frame[header.body_at :])
+    """The request behind the header. Raises Malformed."""
+    if not is_loaded(header.key, header.version):
+        await run_aside(partial(_prepare, header.key, header.version))
+    read = partial(decode, header.key, header.version, frame[header.body_at :])
     return read() if len(frame) <= LARGE_REQUEST_BYTES else await run_aside(read)
 
 
@@ -42,16 +35,15 @@ async def answer_cold(view: BrokerView, caller: Caller, header: Header, request:
         answer = await _handlers()[header.key](view, caller, header, request)
     except Refused as refused:  # as a whole, where the response has no place for it
         raise Hangup(f"{header.key.name}: {refused}") from refused
-    version = header.version if header.served else UNKNOWN_VERSION
-    write = partial(encode, header.key, version, {"throttle_time": NOT_THROTTLED, **answer})
+    write = partial(encode, header.key, header.version, {"throttle_time": NOT_THROTTLED, **answer})
     body = await run_aside(write) if is_large(answer) else write()
-    return (response_header(header.key, version, header.correlation_id), body)
+    return (response_header(header.key, header.version, header.correlation_id), body)
 
 
 @cache
 def _handlers() -> dict[ApiKey, Handler]:
     """Loaded when the first such request comes: a node that no Kafka client talks to needs none of it."""
-    from . import api_versions, cluster, commits, configs, group_admin, groups, offsets, partitions, producers, topics
+    from . import cluster, commits, configs, group_admin, groups, offsets, partitions, producers, topics
 
-    modules = (api_versions, cluster, commits, configs, groups, group_admin, offsets, partitions, producers, topics)
+    modules = (cluster, commits, configs, groups, group_admin, offsets, partitions, producers, topics)
     return {key: handler for module in modules for key, handler in module.HANDLERS.items()}

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from kio.schema.errors import ErrorCode as KioError
 
+from ottla.broker.kafka.api_versions import FEATURES, encode_api_versions
 from ottla.broker.kafka.entities import decode, duration, milliseconds
 from ottla.broker.kafka.fetch import encode_fetch
 from ottla.broker.kafka.fetch_request import decode_fetch
 from ottla.broker.kafka.metadata import Operations, encode_metadata
+from ottla.broker.kafka.metadata_request import decode_metadata
 from ottla.broker.kafka.produce import decode_produce, encode_produce
 from ottla.broker.kafka.versions import SERVED, ApiKey, is_flexible
 from ottla.broker.kafka.view import Address
@@ -205,6 +207,46 @@ def test_fetch_responses_are_written_as_kio_reads_them(version: int, data: st.Da
             assert partition.diverging_epoch.end_offset == (-1 if end is None else end.end_offset)
         if version >= 11:
             assert partition.preferred_read_replica == (-1 if result.leader is None else result.leader)
+
+
+@pytest.mark.parametrize("version", versions(ApiKey.API_VERSIONS))
+@pytest.mark.parametrize("error", [ErrorCode.NONE, ErrorCode.UNSUPPORTED_VERSION])
+def test_api_versions_responses_are_written_as_kio_reads_them(version: int, error: ErrorCode) -> None:
+    found = read_response(ApiKey.API_VERSIONS, version, encode_api_versions(version, error, 77))
+    assert found.error_code == error
+    assert [(each.api_key, each.min_version, each.max_version) for each in found.api_keys] == [
+        (key, served.oldest, served.newest) for key, served in SERVED.items()
+    ]
+    if version >= 3:
+        assert found.finalized_features_epoch == 77
+        named = {each.name: (each.min_version, each.max_version) for each in found.supported_features}
+        assert named == {name: each for name, each in FEATURES.items() if each[0] or version >= 4}
+        assert {each.name: each.max_version_level for each in found.finalized_features} == {
+            name: high for name, (_, high) in FEATURES.items()
+        }
+
+
+@pytest.mark.parametrize("version", versions(ApiKey.METADATA))
+@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_metadata_requests_are_read_as_kio_writes_them(version: int, data: st.DataObject) -> None:
+    entity = data.draw(values_for(request_class(ApiKey.METADATA, version)))
+    written = body_of(entity)
+    found = decode_metadata(memoryview(b"head" + written), 4, version)
+    assert found.allow_auto_creation == getattr(entity, "allow_auto_topic_creation", True)
+    assert found.topic_operations == getattr(entity, "include_topic_authorized_operations", False)
+    assert found.cluster_operations == getattr(entity, "include_cluster_authorized_operations", False)
+    if entity.topics is None or (version == 0 and not entity.topics):
+        assert found.topics is None
+    else:
+        ids = [getattr(topic, "topic_id", None) for topic in entity.topics]
+        assert found.topics == [
+            (topic.name, None if raw is None else topic_id_of(raw.bytes))
+            for topic, raw in zip(entity.topics, ids, strict=True)
+        ]
+    for cut in range(len(written)):
+        with contextlib.suppress(Malformed):
+            decode_metadata(memoryview(written[:cut]), 0, version)
 
 
 @pytest.mark.parametrize("version", versions(ApiKey.METADATA))

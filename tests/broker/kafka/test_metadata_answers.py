@@ -45,7 +45,7 @@ async def test_an_answer_holds_until_the_image_or_the_controller_is_another() ->
     )
 
     async def controller() -> int:
-        body = await answers.answer(Caller("", ""), 8, request, memoryview(body_of(request)), aside)
+        body = await answers.answer(Caller("", ""), 8, memoryview(body_of(request)), 0, aside)
         return int(read_response(ApiKey.METADATA, 8, body).controller_id)
 
     assert [await controller(), await controller(), view.asked] == [-1, -1, 1]

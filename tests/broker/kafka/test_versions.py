@@ -7,7 +7,7 @@ from ottla.broker.kafka.versions import SERVED, ApiKey, is_flexible
 
 from .kio_bytes import every_version, request_class
 
-BY_HAND = {ApiKey.PRODUCE, ApiKey.FETCH, ApiKey.METADATA}
+BY_HAND = {ApiKey.PRODUCE, ApiKey.FETCH, ApiKey.METADATA, ApiKey.API_VERSIONS}
 
 
 @pytest.mark.parametrize(("key", "version"), every_version())
