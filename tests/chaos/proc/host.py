@@ -93,7 +93,7 @@ class Host:
             self._begins = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "tests.chaos.proc.node"),
-                *("--data", str(self.data), "--http", self.address, *self._arguments),
+                *("--data", str(self.data), "--http", self.address, "--kafka", "off", *self._arguments),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
