@@ -127,9 +127,12 @@ def _snappy_block(block: memoryview, room: int, max_bytes: int) -> bytes:
 
 
 def _compress_lz4(data: Buffer, level: int | None) -> bytes:
+    """In blocks that stand alone: Kafka's Java reader takes no others."""
     import lz4.frame
 
-    return lz4.frame.compress(data, compression_level=level or 0, store_size=False)  # type: ignore[no-any-return]
+    return lz4.frame.compress(  # type: ignore[no-any-return]
+        data, compression_level=level or 0, store_size=False, block_linked=False
+    )
 
 
 def _decompress_lz4(data: Buffer, max_bytes: int) -> bytes:

@@ -66,6 +66,13 @@ def test_formats_are_the_common_ones() -> None:
     assert compress(Compression.SNAPPY, content).startswith(b"\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01")
 
 
+@pytest.mark.parametrize("size", [100, 300_000])
+def test_lz4_blocks_stand_alone(size: int) -> None:
+    """Java's Lz4BlockInputStream refuses blocks that refer to earlier ones."""
+    header = lz4.frame.get_frame_info(compress(Compression.LZ4, bytes(range(100)) * (size // 100)))
+    assert not header["block_linked"]
+
+
 def test_what_other_clients_write_is_read() -> None:
     content = b"hello " * 20000
     raw_snappy = bytes(cramjam.snappy.compress_raw(content))
