@@ -129,6 +129,7 @@ class Parts:
             doors.clock,
             doors.chance,
             reserve_bytes=settings.disk_reserve_bytes,
+            producer_expiration_ms=settings.producer_id_expiration_ms,
         )
         self.logs.on_failed = lambda failed: self._directory_failed(failed)
         self.manager = ReplicaManager(

@@ -96,6 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_dirs: str | None = None  # directories of logs, comma-separated; None: DATA/logs
     disk_reserve_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 50)] = 128 << 20  # appends leave this much free
 
+    producer_id_expiration_ms: _LongMilliseconds = 86_400_000  # an idempotent producer silent for so long is forgotten
     log_retention_check_interval_ms: _Milliseconds = 300_000  # how often is looked for segments that may go
     log_scrub_interval_ms: _LongMilliseconds = 7 * 86_400_000  # how often every log is read to find damage
     log_cleaner_backoff_ms: _Milliseconds = 15_000  # how often is looked for compacted logs that are dirty

@@ -19,6 +19,7 @@ from .errors import LogError, StorageFailed
 from .manager import RESERVE_BYTES, LogManager, Quarantined, RunInExecutor
 from .model import BrokerEpoch, Offset, TopicId, TopicPartition
 from .partition_log import PartitionLog
+from .producer_state import EXPIRATION_MS
 from .storage import Storage
 
 
@@ -56,6 +57,7 @@ class LogDirectories:
         clock: Clock,
         chance: Chance,
         reserve_bytes: int = RESERVE_BYTES,
+        producer_expiration_ms: int = EXPIRATION_MS,
     ) -> "LogDirectories":
         """Open each, making it if need be. Blocks. Raises ForeignDirectory, CorruptCheckpoint, and StorageFailed where
         none can be opened."""
@@ -64,7 +66,9 @@ class LogDirectories:
         broken: dict[Path, str] = {}
         for path in paths:
             try:
-                manager = LogManager(storage, path, clock, chance, reserve_bytes)
+                manager = LogManager(
+                    storage, path, clock, chance, reserve_bytes, producer_expiration_ms=producer_expiration_ms
+                )
                 directory_id = claim(storage, path, owner, clock.now_ms())
             except OSError as error:
                 broken[path] = error.strerror or str(error)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .clock import Clock
 from .errors import CorruptLog, LogError, StorageFailed, StorageFull
+from .producer_state import EXPIRATION_MS
 from .storage import Storage
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -25,8 +26,16 @@ class DataDirectory:
     ``unsynced_bytes``: appended and not yet known to be durable, all logs together.
     """
 
-    def __init__(self, storage: Storage, path: Path, clock: Clock, reserve_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        path: Path,
+        clock: Clock,
+        reserve_bytes: int = 0,
+        producer_expiration_ms: int = EXPIRATION_MS,
+    ) -> None:
         self.path = path
+        self.producer_expiration_ms = producer_expiration_ms
         self.failed: LogError | None = None
         self.unsynced_bytes = 0
         self.reserve_bytes = reserve_bytes

@@ -25,6 +25,7 @@ from .errors import CorruptCheckpoint, CorruptLog, InconsistentTopicId, LogError
 from .failpoints import failpoint
 from .model import BrokerEpoch, Offset, TopicId, TopicPartition
 from .partition_log import LogConfig, PartitionLog
+from .producer_state import EXPIRATION_MS
 from .storage import Storage
 
 RESERVE_BYTES = 128 << 20
@@ -65,6 +66,7 @@ class LogManager:
         chance: Chance,
         reserve_bytes: int = RESERVE_BYTES,
         unsynced_bytes_max: int = UNSYNCED_BYTES_MAX,
+        producer_expiration_ms: int = EXPIRATION_MS,
     ) -> None:
         """Makes the directory if need be and reads its checkpoints. Raises CorruptCheckpoint."""
         if not storage.exists(data_directory):
@@ -75,7 +77,7 @@ class LogManager:
         self._clock = clock
         self._chance = chance
         self._unsynced_bytes_max = unsynced_bytes_max
-        self._shared = DataDirectory(storage, data_directory, clock, reserve_bytes)
+        self._shared = DataDirectory(storage, data_directory, clock, reserve_bytes, producer_expiration_ms)
         self._shared.on_flush_wanted = self._want_flush
         self._shared.before_recovery_point_falls = self._checkpoint_recovery_points
         self._logs: dict[TopicPartition, PartitionLog] = {}

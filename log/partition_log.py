@@ -127,6 +127,7 @@ class PartitionLog:
         self._swap: Segment | None = None  # about to replace others: named so on disk, not yet in the log
         self._epochs = recovered.epochs
         self._producers: ProducerStateManager = recovered.producers
+        self._producers.expiration_ms = data_directory.producer_expiration_ms
         self._snapshots = recovered.snapshots
         self._is_settled = recovered.is_settled  # nothing has changed since it was stopped cleanly
         unsynced = sum(s.size_bytes for s in recovered.segments if s.next_offset > recovery_point)

@@ -49,7 +49,7 @@ class ProducerStateManager:
     """The producers of one partition. ``check`` before the leader appends, ``update`` after any append."""
 
     def __init__(self, expiration_ms: int = EXPIRATION_MS, producers_max: int = PRODUCERS_MAX) -> None:
-        self._expiration_ms = expiration_ms
+        self.expiration_ms = expiration_ms
         self._producers_max = producers_max
         self._producers: dict[ProducerId, _Producer] = {}  # the longest silent first
 
@@ -97,7 +97,7 @@ class ProducerStateManager:
         """Forget the producers that have been silent too long, or are too many."""
         while self._producers:
             oldest = next(iter(self._producers))
-            silent = now_ms - self._producers[oldest].seen_ms > self._expiration_ms
+            silent = now_ms - self._producers[oldest].seen_ms > self.expiration_ms
             if not silent and len(self._producers) <= self._producers_max:
                 return
             del self._producers[oldest]

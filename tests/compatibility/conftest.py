@@ -1,83 +1,66 @@
 """A cluster of three real nodes, and each client that is installed, for every case."""
 
-import asyncio
-import itertools
 import json
 import os
-import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
-from tests.processes.harness import Cluster
-
-from .registry import Known, installed
+from .registry import EVERYTHING, Known, installed
+from .target import Target, running
 from .worker import Worker
 
-T = TypeVar("T")
-_numbers = itertools.count()
 RESULTS = Path(os.environ["OTTLA_COMPATIBILITY_RESULTS"]) if "OTTLA_COMPATIBILITY_RESULTS" in os.environ else None
 """A file to which every case's outcome is added, for the table."""
+KAFKA = Path(os.environ["OTTLA_COMPATIBILITY_KAFKA"]) if "OTTLA_COMPATIBILITY_KAFKA" in os.environ else None
+"""Jars of Apache Kafka, which is the target then."""
 
 
-class Target:
-    """What the clients talk to."""
-
-    def __init__(self, cluster: Cluster | None, servers: str, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        self.cluster = cluster
-        self.servers = servers
-        self._loop = loop
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Have the loop do it that started the nodes, which alone hears of their ends."""
-        assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def topic(self, what: str = "t") -> str:
-        """A name that nobody else uses."""
-        return f"{what}-{os.getpid()}-{next(_numbers)}"
-
-
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """Three nodes, or what OTTLA_COMPATIBILITY_SERVERS names: Apache Kafka."""
-    other = os.environ.get("OTTLA_COMPATIBILITY_SERVERS")
-    if other:
-        yield Target(None, other)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is slow is left to ``python -m tests.compatibility``."""
+    if EVERYTHING:
         return
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), 3, kafka=True)
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    target = Target(cluster, cluster.kafka_servers, loop)
-    try:
-        target.run(cluster.start())
+    here = Path(__file__).parent
+    slow = [item for item in items if here in item.path.parents and item.get_closest_marker("slow")]
+    items[:] = [item for item in items if item not in slow]
+    config.hook.pytest_deselected(items=slow)
+
+
+@pytest.fixture(scope="session")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    with running(tmp_path_factory.mktemp("cluster"), KAFKA) as target:
         yield target
-    finally:
-        target.run(cluster.__aexit__())
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
-@pytest.fixture(scope="module", params=[client.name for client in installed()] or [None])
+@pytest.fixture(scope="session", params=[client.name for client in installed()] or [None])
 def client(
     request: pytest.FixtureRequest, target: Target, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Worker]:
     if request.param is None:
         pytest.skip("no Kafka client is installed")
-    [known] = [each for each in installed() if each.name == request.param]
-    directory = tmp_path_factory.mktemp(known.name)
-    worker = start(known, target, directory)
+    worker = start(request.param, target, tmp_path_factory.mktemp(request.param))
     yield worker
     worker.close()
 
 
-def start(known: Known, target: Target, directory: Path) -> Worker:
+def start(name: str, target: Target, directory: Path) -> Worker:
+    """Another process of that client."""
+    [known] = [each for each in installed() if each.name == name]
+    return start_known(known, target, directory)
+
+
+def start_known(known: Known, target: Target, directory: Path) -> Worker:
     assert known.command is not None
     return Worker(known.name, known.command, target.servers, directory / "client.log", directory)
+
+
+def note(**row: Any) -> None:
+    """For the table."""
+    if RESULTS is not None:
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(row) + "\n")
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -85,16 +68,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     client = getattr(item, "callspec", None) and item.callspec.params.get("client")  # type: ignore[attr-defined]
-    if RESULTS is None or client is None or not (report.when == "call" or report.outcome != "passed"):
+    if client is None or not (report.when == "call" or report.outcome != "passed"):
         return
     worker = item.funcargs.get("client")  # type: ignore[attr-defined]
-    row = {
-        "client": client,
-        "version": getattr(worker, "version", ""),
-        "case": item.originalname,  # type: ignore[attr-defined]
-        "with": {k: str(v) for k, v in item.callspec.params.items() if k != "client"},  # type: ignore[attr-defined]
-        "outcome": report.outcome,
-        "why": str(report.longrepr)[-500:] if report.outcome != "passed" else "",
-    }
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(row) + "\n")
+    note(
+        client=client,
+        version=getattr(worker, "version", ""),
+        case=item.originalname,  # type: ignore[attr-defined]
+        params={k: str(v) for k, v in item.callspec.params.items() if k != "client"},  # type: ignore[attr-defined]
+        outcome=report.outcome,
+        why=str(report.longrepr)[-500:] if report.outcome != "passed" else "",
+    )

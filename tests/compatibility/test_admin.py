@@ -2,7 +2,7 @@
 
 import pytest
 
-from .conftest import Target
+from .target import Target
 from .test_records import not_offered_is_a_skip
 from .worker import ClientFailed, Sent, Worker
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.processes
 
 
 def create(client: Worker, target: Target, partitions: int = 2, replicas: int = 3, **configs: str) -> str:
-    topic = target.topic()
+    topic = target.name()
     client.admin("create_topic", topic=topic, partitions=partitions, replicas=replicas, configs=configs)
     return topic
 
@@ -92,15 +92,15 @@ def refusal(client: Worker, target: Target, what: str) -> None:
         case "exists":
             client.admin("create_topic", topic=create(client, target), **make)
         case "partitions":
-            client.admin("create_topic", topic=target.topic(), **(make | {"partitions": 0}))
+            client.admin("create_topic", topic=target.name(), **(make | {"partitions": 0}))
         case "replicas":
-            client.admin("create_topic", topic=target.topic(), **(make | {"replicas": 9}))
+            client.admin("create_topic", topic=target.name(), **(make | {"replicas": 9}))
         case "name":
             client.admin("create_topic", topic="no spaces", **make)
         case "config":
-            client.admin("create_topic", topic=target.topic(), **(make | {"configs": {"retention.ms": "soon"}}))
+            client.admin("create_topic", topic=target.name(), **(make | {"configs": {"retention.ms": "soon"}}))
         case "unknown":
-            client.admin("delete_topic", topic=target.topic("none"))
+            client.admin("delete_topic", topic=target.name("none"))
         case "shrink":
             client.admin("grow", topic=create(client, target), partitions=1)
         case "too large":

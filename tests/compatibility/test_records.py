@@ -8,8 +8,8 @@ import pytest
 
 from ottla.client import sync
 
-from .conftest import Target
-from .worker import NotOffered, Sent, Worker
+from .target import OurTarget, Target
+from .worker import ClientFailed, NotOffered, Sent, Worker
 
 pytestmark = pytest.mark.processes
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -43,30 +43,23 @@ def various() -> list[Sent]:
     ]
 
 
-def make_topic(target: Target, partitions: int = 2, **configs: Any) -> str:
-    """By the SDK, or on another target by whichever client there is."""
-    topic = target.topic()
-    if target.cluster is not None:
-        with sync.connect(target.cluster.servers) as client:
-            client.admin.create_topic(topic, partitions=partitions, replication=3, config=configs)
-    return topic
-
-
 @pytest.mark.parametrize("codec", CODECS)
 @not_offered_is_a_skip
 def test_produce_and_consume_with_every_codec(client: Worker, target: Target, codec: str) -> None:
-    topic = make_topic(target)
-    records = various()
+    topic = target.topic()
+    records = client.writable(various())
     places = client.produce(topic, records, codec=codec)
     found = client.consume(topic, len(records))
     expected = sorted(zip(places, records, strict=True), key=lambda each: each[0])
-    assert [((r.partition, r.offset), r.content) for r in found] == expected
+    assert [(r.partition, r.offset) for r in found] == [place for place, _ in expected]
+    for read, (_, written) in zip(found, expected, strict=True):
+        assert client.sees(read, written)
 
 
 @pytest.mark.parametrize("acks", ["all", "1", "0"])
 @not_offered_is_a_skip
 def test_produce_with_every_kind_of_acknowledgement(client: Worker, target: Target, acks: str) -> None:
-    topic = make_topic(target)
+    topic = target.topic()
     # What wants no answer is lost where a leader has not heard of its election: first something that waits for it.
     first = [Sent(b"first", partition=number) for number in range(2)]
     client.produce(topic, first, acks="1", idempotent=False)
@@ -78,7 +71,7 @@ def test_produce_with_every_kind_of_acknowledgement(client: Worker, target: Targ
 
 @not_offered_is_a_skip
 def test_idempotent_batches_are_stored_once_and_in_order(client: Worker, target: Target) -> None:
-    topic = make_topic(target, partitions=1)
+    topic = target.topic(partitions=1)
     records = [Sent(b"%d" % number, partition=0) for number in range(2_000)]
     places = client.produce(topic, records, idempotent=True, linger_ms=0)
     assert places == [(0, offset) for offset in range(2_000)]
@@ -87,16 +80,52 @@ def test_idempotent_batches_are_stored_once_and_in_order(client: Worker, target:
 
 @not_offered_is_a_skip
 def test_a_topic_that_is_missing_is_made_by_producing_to_it(client: Worker, target: Target) -> None:
-    topic = target.topic("auto")
+    topic = target.name("auto")
     client.produce(topic, [Sent(b"first")])
     assert [record.value for record in client.consume(topic, 1)] == [b"first"]
 
 
+@pytest.mark.slow
+@not_offered_is_a_skip
+def test_who_reads_what_is_committed_reads_all_that_is_no_transaction(client: Worker, target: Target) -> None:
+    topic = target.topic(partitions=1)
+    records = [Sent(b"%d" % number, partition=0) for number in range(100)]
+    client.produce(topic, records)
+    found = client.consume(topic, 100, isolation="read_committed")
+    assert [record.value for record in found] == [record.value for record in records]
+
+
+FRAME = 72
+"""Bytes of a batch of one record without key and headers, beside its value of about a million bytes."""
+
+
+@pytest.mark.slow
+@not_offered_is_a_skip
+def test_a_batch_may_be_as_large_as_the_topic_says(client: Worker, target: Target) -> None:
+    topic = target.topic(partitions=1, max_message_bytes=1_048_588)
+    largest = Sent(bytes(1_048_588 - FRAME), partition=0)
+    client.produce(topic, [largest])
+    with pytest.raises(ClientFailed) as failed:
+        client.produce(topic, [Sent(bytes(1_048_588 - FRAME + 1), partition=0)])
+    assert failed.value.code in (10, None)
+    assert [record.value for record in client.consume(topic, 1)] == [largest.value]
+
+
+@pytest.mark.slow
+@not_offered_is_a_skip
+def test_records_larger_than_what_a_consumer_asks_for_are_read(client: Worker, target: Target) -> None:
+    topic = target.topic(partitions=1, max_message_bytes=8_000_000)
+    records = [Sent(bytes([number]) * 5_000_000, partition=0) for number in range(3)]
+    for each in records:
+        client.produce(topic, [each])
+    assert [record.value for record in client.consume(topic, 3)] == [record.value for record in records]
+
+
 @pytest.mark.parametrize("codec", CODECS)
 def test_what_the_sdk_writes_the_client_reads(client: Worker, target: Target, codec: str) -> None:
-    if target.cluster is None:
+    if not isinstance(target, OurTarget):
         pytest.skip("the SDK speaks to Ottla")
-    topic = make_topic(target)
+    topic = target.topic()
     records = various()
     with sync.connect(target.cluster.servers) as sdk, sdk.producer(compression=codec) as producer:
         for record in records:
@@ -108,16 +137,17 @@ def test_what_the_sdk_writes_the_client_reads(client: Worker, target: Target, co
                 partition=record.partition,
                 timestamp_ms=record.timestamp,
             )
-    assert [each.content for each in client.consume(topic, len(records))] == records
+    for read, written in zip(client.consume(topic, len(records)), records, strict=True):
+        assert client.sees(read, written)
 
 
 @pytest.mark.parametrize("codec", CODECS)
 @not_offered_is_a_skip
 def test_what_the_client_writes_the_sdk_reads(client: Worker, target: Target, codec: str) -> None:
-    if target.cluster is None:
+    if not isinstance(target, OurTarget):
         pytest.skip("the SDK speaks to Ottla")
-    topic = make_topic(target)
-    records = various()
+    topic = target.topic()
+    records = client.writable(various())
     places = client.produce(topic, records, codec=codec)
     found = []
     with sync.connect(target.cluster.servers) as sdk, sdk.consumer(topic, start="earliest") as consumer:
@@ -129,5 +159,5 @@ def test_what_the_client_writes_the_sdk_reads(client: Worker, target: Target, co
     expected = sorted(zip(places, records, strict=True), key=lambda each: each[0])
     assert [place for place, _ in found] == [place for place, _ in expected]
     for (_, read), (_, written) in zip(found, expected, strict=True):
-        assert (read.key, read.value, read.timestamp_ms) == (written.key, written.value, written.timestamp)
-        assert tuple(read.headers) == written.headers
+        assert (read.key, read.value, tuple(read.headers)) == (written.key, written.value, written.headers)
+        assert written.timestamp in (read.timestamp_ms, None)

@@ -57,23 +57,45 @@ class Worker:
 
     def __init__(self, name: str, command: Sequence[str], servers: str, log: Path, directory: Path) -> None:
         self.name = name
+        self._command, self._servers, self._directory = command, servers, directory
         self._log = log.open("ab")
+        self._start()
+
+    def _start(self) -> None:
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, cwd=directory
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, cwd=self._directory
         )
         self._answers: Queue[bytes] = Queue()
-        threading.Thread(target=self._read, daemon=True).start()
-        hello = self.do("hello", servers=servers)
+        threading.Thread(target=self._read, args=(self._process, self._answers), daemon=True).start()
+        hello = self._ask("hello", servers=self._servers)["ok"]
         self.version = str(hello["version"])
+        self.lacks = frozenset(hello.get("lacks", ()))
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._answers.put(line)
-        self._answers.put(b"")
+    @staticmethod
+    def _read(process: subprocess.Popen[bytes], answers: Queue[bytes]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            answers.put(line)
+        answers.put(b"")
 
     def do(self, what: str, **fields: Any) -> Any:
-        """The answer. Raises ClientFailed, NotOffered, or AssertionError where it hangs or dies."""
+        """The answer. Raises ClientFailed, NotOffered, or AssertionError where it hangs or dies; the next case has a
+        new process then."""
+        if self._process.poll() is not None:
+            self._start()
+        try:
+            answer = self._ask(what, **fields)
+        except AssertionError:
+            self._process.kill()
+            self._process.wait()
+            raise
+        if "unsupported" in answer:
+            raise NotOffered(answer["unsupported"])
+        if "error" in answer:
+            raise ClientFailed(answer["error"])
+        return answer["ok"]
+
+    def _ask(self, what: str, **fields: Any) -> Any:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": what, **fields}).encode() + b"\n")
         self._process.stdin.flush()
@@ -82,12 +104,7 @@ class Worker:
         except Empty:
             raise AssertionError(f"{self.name} did not answer {what} within {ANSWER_S:g} s") from None
         assert line, f"{self.name} ended in {what}; see {self._log.name}"
-        answer = json.loads(line)
-        if "unsupported" in answer:
-            raise NotOffered(answer["unsupported"])
-        if "error" in answer:
-            raise ClientFailed(answer["error"])
-        return answer["ok"]
+        return json.loads(line)
 
     def close(self) -> None:
         """End it: by its input's end, or else by its id."""
@@ -99,6 +116,24 @@ class Worker:
             self._process.kill()
             self._process.wait()
         self._log.close()
+
+    # --- what it can say ----------------------------------------------------------------------------------------------
+
+    def writable(self, records: Iterable[Sent]) -> list[Sent]:
+        """Those of the records that it has the words for, without the timestamps if it has none for them."""
+        kept = [each for each in records if not ("empty key" in self.lacks and each.key == b"")]
+        kept = [each for each in kept if not ("empty value" in self.lacks and each.value == b"")]
+        if "zero byte in header" in self.lacks:
+            kept = [each for each in kept if not any(b"\0" in value for _, value in each.headers)]
+        return [each._replace(timestamp=None) for each in kept] if "timestamp" in self.lacks else kept
+
+    def sees(self, read: "Got", written: Sent) -> bool:
+        """Whether ``read`` is what this client shows of what was written."""
+        headers = written.headers
+        if "zero byte in header" in self.lacks:
+            headers = tuple((name, value.split(b"\0")[0]) for name, value in headers)
+        expected = (written.key, written.value, headers)
+        return (read.key, read.value, read.headers) == expected and written.timestamp in (read.timestamp, None)
 
     # --- what it does ------------------------------------------------------------------------------------------------
 
@@ -116,9 +151,10 @@ class Worker:
         ]
         return [(p, o) for p, o in self.do("produce", topic=topic, records=encoded, **options)]
 
-    def consume(self, topic: str, count: int, timeout_s: float = 30.0) -> list[Got]:
+    def consume(self, topic: str, count: int, timeout_s: float = 30.0, **options: Any) -> list[Got]:
         """So many records of the topic's start, by partition and offset."""
-        return sorted(records(self.do("consume", topic=topic, count=count, timeout_s=timeout_s)), key=_place)
+        found = self.do("consume", topic=topic, count=count, timeout_s=timeout_s, **options)
+        return sorted(records(found), key=_place)
 
     def poll(self, member: str, count: int, timeout_s: float = 30.0) -> list[Got]:
         return records(self.do("poll", member=member, count=count, timeout_s=timeout_s))

@@ -10,7 +10,13 @@ import pytest
 
 from ottla.log.checkpoint import OffsetCheckpoint
 from ottla.log.checksum import crc32c
-from ottla.log.errors import CorruptCheckpoint, InconsistentTopicId, StorageFailed, StorageFull
+from ottla.log.errors import (
+    CorruptCheckpoint,
+    InconsistentTopicId,
+    StorageFailed,
+    StorageFull,
+    UnknownProducerId,
+)
 from ottla.log.manager import LogManager
 from ottla.log.model import BrokerEpoch, LeaderEpoch, Offset, TopicPartition
 from tests.log.builders import DATA, OTHER_TOPIC_ID, PARTITION, TOPIC_ID, HandClock, batch, whole
@@ -318,3 +324,13 @@ async def test_a_large_log_wakes_the_flusher(storage: CrashingStorage) -> None:
         assert not manager._flush_wanted.is_set()
         log.append_as_leader(batch(1, value=bytes(1_000_000)), E0)
     assert manager._flush_wanted.is_set()
+
+
+def test_logs_forget_producers_after_the_managers_time(storage: CrashingStorage) -> None:
+    clock = HandClock()
+    log = manager_of(storage, clock, producer_expiration_ms=1_000).get_or_create(PARTITION, TOPIC_ID)
+    log.append_as_leader(batch(1, producer=(1, 0, 0)), E0)
+    clock.seconds += 1.1
+    log.append_as_leader(batch(1, producer=(2, 0, 0)), E0)
+    with pytest.raises(UnknownProducerId):
+        log.append_as_leader(batch(1, producer=(1, 0, 1)), E0)

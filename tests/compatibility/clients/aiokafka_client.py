@@ -25,6 +25,7 @@ class Client:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.members: dict[str, AIOKafkaConsumer] = {}
+        self.producers: dict[str | None, AIOKafkaProducer] = {}
         self._admin: AIOKafkaAdminClient | None = None
 
     def run(self, work: Any) -> Any:
@@ -48,20 +49,26 @@ class Client:
         acks: str = "all",
         idempotent: bool = True,
         linger_ms: int = 5,
+        keep: str | None = None,
     ) -> Any:
-        return self.run(self._produce(topic, records, codec, acks, idempotent, linger_ms))
+        return self.run(self._produce(topic, records, keep, codec, acks, idempotent, linger_ms))
 
-    async def _produce(
-        self, topic: str, records: list[dict[str, Any]], codec: str, acks: str, idempotent: bool, linger_ms: int
-    ) -> Any:
+    async def _producer(self, codec: str, acks: str, idempotent: bool, linger_ms: int) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
             bootstrap_servers=self.servers,
             compression_type=None if codec == "none" else codec,
             acks="all" if acks == "all" else int(acks),
             enable_idempotence=idempotent and acks == "all",
             linger_ms=linger_ms,
+            max_request_size=20_000_000,
         )
         await producer.start()
+        return producer
+
+    async def _produce(self, topic: str, records: list[dict[str, Any]], keep: str | None, *how: Any) -> Any:
+        producer = self.producers.get(keep) or await self._producer(*how)
+        if keep is not None:
+            self.producers[keep] = producer
         try:
             futures = [
                 await producer.send(
@@ -77,13 +84,16 @@ class Client:
             metas = await asyncio.wait_for(asyncio.gather(*futures), 60)
             return [[-1, -1] if meta is None else [meta.partition, meta.offset] for meta in metas]
         finally:
-            await producer.stop()
+            if keep is None:
+                await producer.stop()
 
-    def consume(self, topic: str, count: int, timeout_s: float) -> Any:
-        return self.run(self._consume(topic, count, timeout_s))
+    def consume(self, topic: str, count: int, timeout_s: float, isolation: str = "read_uncommitted") -> Any:
+        return self.run(self._consume(topic, count, timeout_s, isolation))
 
-    async def _consume(self, topic: str, count: int, timeout_s: float) -> Any:
-        consumer = AIOKafkaConsumer(topic, bootstrap_servers=self.servers, auto_offset_reset="earliest")
+    async def _consume(self, topic: str, count: int, timeout_s: float, isolation: str) -> Any:
+        consumer = AIOKafkaConsumer(
+            topic, bootstrap_servers=self.servers, auto_offset_reset="earliest", isolation_level=isolation
+        )
         await consumer.start()
         try:
             return await self._read(consumer, count, timeout_s)
@@ -110,6 +120,9 @@ class Client:
         protocol: str = "classic",
         instance: str | None = None,
         session_ms: int = 10_000,
+        auto_commit: bool = False,
+        pattern: str | None = None,
+        later: bool = False,
     ) -> Any:
         from aiokafka.coordinator.assignors.range import RangePartitionAssignor
         from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -120,16 +133,19 @@ class Client:
 
         async def start() -> None:
             consumer = self.members[member] = AIOKafkaConsumer(
-                *topics,
+                *(topics if pattern is None else ()),
                 bootstrap_servers=self.servers,
                 group_id=group,
                 auto_offset_reset="earliest",
-                enable_auto_commit=False,
+                enable_auto_commit=auto_commit,
                 partition_assignment_strategy=[chosen[assignor]],
                 group_instance_id=instance,
                 session_timeout_ms=session_ms,
                 heartbeat_interval_ms=session_ms // 5,
+                metadata_max_age_ms=1_000,
             )
+            if pattern is not None:
+                consumer.subscribe(pattern=pattern)
             await consumer.start()
 
         self.run(start())

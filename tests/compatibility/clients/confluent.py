@@ -17,7 +17,7 @@ from confluent_kafka.admin import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
-from python_worker import Failed, decode, record, serve
+from python_worker import Failed, Unsupported, decode, record, serve
 
 WAIT_S = 30.0
 ASSIGNORS = {"range": "range", "roundrobin": "roundrobin", "cooperative-sticky": "cooperative-sticky"}
@@ -38,6 +38,7 @@ class Client:
     def hello(self, servers: str) -> Any:
         self.servers = servers
         self.members: dict[str, ck.Consumer] = {}
+        self.producers: dict[str | None, ck.Producer] = {}
         self.kafka = AdminClient({"bootstrap.servers": servers})
         return {"client": "confluent-kafka", "version": f"{ck.__version__} (librdkafka {ck.libversion()[0]})"}
 
@@ -49,6 +50,7 @@ class Client:
         acks: str = "all",
         idempotent: bool = True,
         linger_ms: int = 5,
+        keep: str | None = None,
     ) -> Any:
         settings = {
             "bootstrap.servers": self.servers,
@@ -57,8 +59,11 @@ class Client:
             "enable.idempotence": idempotent and acks == "all",
             "linger.ms": linger_ms,
             "message.timeout.ms": 60_000,
+            "message.max.bytes": 20_000_000,
         }
-        producer = ck.Producer(settings)
+        producer = self.producers.get(keep) or ck.Producer(settings)
+        if keep is not None:
+            self.producers[keep] = producer
         reports: list[Any] = [None] * len(records)
 
         def delivered(index: int) -> Any:
@@ -87,8 +92,13 @@ class Client:
                 raise failed(report) if report is not None else Failed(None, "TIMED_OUT", "no report")
         return reports
 
-    def consume(self, topic: str, count: int, timeout_s: float) -> Any:
-        settings = {"bootstrap.servers": self.servers, "group.id": "unused", "enable.auto.commit": False}
+    def consume(self, topic: str, count: int, timeout_s: float, isolation: str = "read_uncommitted") -> Any:
+        settings = {
+            "bootstrap.servers": self.servers,
+            "group.id": "unused",
+            "enable.auto.commit": False,
+            "isolation.level": isolation,
+        }
         consumer = ck.Consumer({**settings, "auto.offset.reset": "earliest"})
         try:
             partitions = consumer.list_topics(topic, timeout=WAIT_S).topics[topic].partitions
@@ -132,12 +142,15 @@ class Client:
         protocol: str = "classic",
         instance: str | None = None,
         session_ms: int = 10_000,
+        auto_commit: bool = False,
+        pattern: str | None = None,
+        later: bool = False,
     ) -> Any:
         settings: dict[str, Any] = {
             "bootstrap.servers": self.servers,
             "group.id": group,
             "auto.offset.reset": "earliest",
-            "enable.auto.commit": False,
+            "enable.auto.commit": auto_commit,
         }
         if protocol == "consumer":
             settings["group.protocol"] = "consumer"
@@ -146,11 +159,12 @@ class Client:
                 "partition.assignment.strategy": assignor,
                 "session.timeout.ms": session_ms,
                 "heartbeat.interval.ms": session_ms // 5,
+                "topic.metadata.refresh.interval.ms": 1_000,
             }
         if instance is not None:
             settings["group.instance.id"] = instance
         consumer = self.members[member] = ck.Consumer(settings)
-        consumer.subscribe(topics)
+        consumer.subscribe(topics if pattern is None else [f"^{pattern}"])
         return {}
 
     def poll(self, member: str, count: int, timeout_s: float) -> Any:
@@ -171,8 +185,6 @@ class Client:
 
     def leave(self, member: str, silent: bool = False) -> Any:
         if silent:
-            from python_worker import Unsupported
-
             raise Unsupported("a consumer of librdkafka always leaves")
         self.members.pop(member).close()
         return {}

@@ -27,6 +27,7 @@ class Client:
     def hello(self, servers: str) -> Any:
         self.servers = servers.split(",")
         self.members: dict[str, KafkaConsumer] = {}
+        self.producers: dict[str | None, KafkaProducer] = {}
         self._admin: KafkaAdminClient | None = None
         return {"client": "kafka-python", "version": kafka.__version__}
 
@@ -44,14 +45,11 @@ class Client:
         acks: str = "all",
         idempotent: bool = True,
         linger_ms: int = 5,
+        keep: str | None = None,
     ) -> Any:
-        producer = KafkaProducer(
-            bootstrap_servers=self.servers,
-            compression_type=None if codec == "none" else codec,
-            acks="all" if acks == "all" else int(acks),
-            enable_idempotence=idempotent and acks == "all",
-            linger_ms=linger_ms,
-        )
+        producer = self.producers.get(keep) or self._producer(codec, acks, idempotent, linger_ms)
+        if keep is not None:
+            self.producers[keep] = producer
         try:
             futures = [
                 producer.send(
@@ -68,10 +66,23 @@ class Client:
             metas = [check(lambda future=future: future.get(60)) for future in futures]
             return [[meta.partition, meta.offset] for meta in metas]
         finally:
-            producer.close()
+            if keep is None:
+                producer.close()
 
-    def consume(self, topic: str, count: int, timeout_s: float) -> Any:
-        consumer = KafkaConsumer(bootstrap_servers=self.servers, enable_auto_commit=False)
+    def _producer(self, codec: str, acks: str, idempotent: bool, linger_ms: int) -> KafkaProducer:
+        return KafkaProducer(
+            bootstrap_servers=self.servers,
+            compression_type=None if codec == "none" else codec,
+            acks="all" if acks == "all" else int(acks),
+            enable_idempotence=idempotent and acks == "all",
+            linger_ms=linger_ms,
+            max_request_size=20_000_000,
+        )
+
+    def consume(self, topic: str, count: int, timeout_s: float, isolation: str = "read_uncommitted") -> Any:
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.servers, enable_auto_commit=False, isolation_level=isolation
+        )
         try:
             where = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
             consumer.assign(where)
@@ -100,6 +111,9 @@ class Client:
         protocol: str = "classic",
         instance: str | None = None,
         session_ms: int = 10_000,
+        auto_commit: bool = False,
+        pattern: str | None = None,
+        later: bool = False,
     ) -> Any:
         from kafka.coordinator.assignors.range import RangePartitionAssignor
         from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -108,17 +122,20 @@ class Client:
         if protocol != "classic" or assignor not in chosen:
             raise Unsupported(f"{protocol} with {assignor}")
         settings = {} if instance is None else {"group_instance_id": instance}
-        self.members[member] = KafkaConsumer(
-            *topics,
+        consumer = self.members[member] = KafkaConsumer(
+            *(topics if pattern is None else ()),
             bootstrap_servers=self.servers,
             group_id=group,
             auto_offset_reset="earliest",
-            enable_auto_commit=False,
+            enable_auto_commit=auto_commit,
+            metadata_max_age_ms=1_000,
             partition_assignment_strategy=[chosen[assignor]],
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=session_ms // 5,
             **settings,
         )
+        if pattern is not None:
+            consumer.subscribe(pattern=pattern)
         return {}
 
     def poll(self, member: str, count: int, timeout_s: float) -> Any:
@@ -139,7 +156,7 @@ class Client:
     def leave(self, member: str, silent: bool = False) -> Any:
         if silent:
             raise Unsupported("its consumers leave when they close")
-        self.members.pop(member).close(autocommit=False)
+        self.members.pop(member).close()
         return {}
 
     # --- admin -------------------------------------------------------------------------------------------------------
