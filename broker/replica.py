@@ -160,7 +160,7 @@ class Replica:
         return self.leader
 
     @failpoint("leader.append")
-    def append(self, batch: memoryview, *, need_all: bool) -> AppendResult:
+    def append(self, batch: memoryview, *, need_all: bool, may_be_forgotten: bool = False) -> AppendResult:
         """Append one producer's batch. Raises Refused; then nothing was written."""
         leader = self.require_leader()
         if need_all and not leader.enough_replicas:
@@ -170,7 +170,7 @@ class Replica:
                 f"{leader.min_insync}",
             )
         try:
-            result = self.log.append_as_leader(batch, leader.leader_epoch)
+            result = self.log.append_as_leader(batch, leader.leader_epoch, may_be_forgotten=may_be_forgotten)
         except LogError as error:
             raise Refused(ErrorCode.named(error.code), str(error)) from error
         if not result.is_duplicate:

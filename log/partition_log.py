@@ -206,15 +206,18 @@ class PartitionLog:
         """Appended and not yet known to be durable."""
         return self._sync_point.unsynced_bytes
 
-    def append_as_leader(self, data: Buffer, leader_epoch: LeaderEpoch) -> AppendResult:
-        """Append the one batch that ``data`` is at the log's end, under ``leader_epoch``.
+    def append_as_leader(
+        self, data: Buffer, leader_epoch: LeaderEpoch, *, may_be_forgotten: bool = False
+    ) -> AppendResult:
+        """Append the one batch that ``data`` is at the log's end, under ``leader_epoch``. ``may_be_forgotten``: see
+        ``ProducerStateManager.check``.
 
         Raises CorruptBatch, InvalidBatch, RecordTooLarge, OutOfOrderSequence, InvalidProducerEpoch,
         UnknownProducerId, StorageFull or StorageFailed; the log is then what it was.
         """
         assert self.latest_epoch is None or leader_epoch >= self.latest_epoch
         batch = self._validated(data)
-        duplicate = self._producers.check(batch)
+        duplicate = self._producers.check(batch, may_be_forgotten=may_be_forgotten)
         by_broker = self.config.message_timestamp_type == "LogAppendTime"
         if duplicate is not None:
             time_ms = duplicate.timestamp if by_broker else None

@@ -56,16 +56,18 @@ class ProducerStateManager:
     def __len__(self) -> int:
         return len(self._producers)
 
-    def check(self, batch: RecordBatch) -> Duplicate | None:
+    def check(self, batch: RecordBatch, *, may_be_forgotten: bool = False) -> Duplicate | None:
         """Where ``batch`` is stored already; None if it may be appended. Raises InvalidProducerEpoch,
-        OutOfOrderSequence or UnknownProducerId if it may not."""
+        OutOfOrderSequence or UnknownProducerId if it may not. ``may_be_forgotten``: a producer that is not known goes
+        on where it is, because it would not know how to begin again (decision 18)."""
         if batch.producer_id is None:
             return None
         assert batch.producer_epoch is not None
         assert batch.base_sequence is not None
         producer = self._producers.get(batch.producer_id)
         if producer is None:
-            _check_first(batch)
+            if not may_be_forgotten:
+                _check_first(batch)
             return None
         if batch.producer_epoch < producer.epoch:
             raise InvalidProducerEpoch(

@@ -93,10 +93,12 @@ class Api:
 
     # --- the hot paths, for a door that has its own frames -----------------------------------------------------------
 
-    def begin_produce(self, request: ProduceRequest, batches: list[memoryview]) -> PendingProduce:
+    def begin_produce(
+        self, request: ProduceRequest, batches: list[memoryview], *, may_be_forgotten: bool = False
+    ) -> PendingProduce:
         """Append all that can be, at once and in order. ``batches``: one for each partition."""
         self._metrics.bytes_in.inc(sum(map(len, batches)))
-        pending = PendingProduce(self._manager, self._gate, request)
+        pending = PendingProduce(self._manager, self._gate, request, may_be_forgotten=may_be_forgotten)
         pending.append(batches)
         return pending
 

@@ -25,12 +25,18 @@ WAIT_S_MAX = 300.0
 
 
 class PendingProduce:
-    """One produce request whose batches are appended; results are filled in as partitions commit."""
+    """One produce request whose batches are appended; results are filled in as partitions commit.
 
-    def __init__(self, manager: ReplicaManager, gate: KeyGate, request: ProduceRequest) -> None:
+    ``may_be_forgotten``: its producer does not know how to begin again where it is not known (decision 18).
+    """
+
+    def __init__(
+        self, manager: ReplicaManager, gate: KeyGate, request: ProduceRequest, *, may_be_forgotten: bool = False
+    ) -> None:
         self._manager = manager
         self._gate = gate
         self._request = request
+        self._may_be_forgotten = may_be_forgotten
         self._deferred = 0  # batches that wait at the gate
         self._over = False
         self._results: list[ProduceResult | None] = [None] * len(request.partitions)
@@ -82,7 +88,7 @@ class PendingProduce:
 
     def _append_one(self, index: int, target: ProducePartition, batch: memoryview, replica: Replica) -> None:
         need_all = self._request.acks == ACKS_ALL
-        appended = replica.append(batch, need_all=need_all)
+        appended = replica.append(batch, need_all=need_all, may_be_forgotten=self._may_be_forgotten)
         result = ProduceResult(
             topic_id=target.topic_id,
             partition=target.partition,

@@ -77,7 +77,8 @@ def begin_produce(view: BrokerView, caller: Caller, header: Header, frame: memor
         timeout_ms=max(0, asked.timeout_ms),
         partitions=tuple(_target(topics, asked.partitions[index]) for index in wanted),
     )
-    pending = view.api.begin_produce(request, [_records(asked.partitions[index]) for index in wanted])
+    batches = [_records(asked.partitions[index]) for index in wanted]
+    pending = view.api.begin_produce(request, batches, may_be_forgotten=True)
     if asked.acks == ACKS_NONE:
         if refused or pending.failed:
             raise Hangup("a produce that wants no answer failed")

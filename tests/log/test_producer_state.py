@@ -94,6 +94,16 @@ def test_silent_producers_are_forgotten() -> None:
     assert state.check(of(2, 0, 1)) is None
 
 
+def test_who_may_be_forgotten_goes_on_where_it_is() -> None:
+    state = ProducerStateManager()
+    assert state.check(of(1, 5, 7), may_be_forgotten=True) is None
+    state.update(of(1, 5, 7), NOW_MS)
+    with pytest.raises(OutOfOrderSequence):
+        state.check(of(1, 5, 9), may_be_forgotten=True)
+    with pytest.raises(OutOfOrderSequence):
+        state.check(of(1, 6, 1), may_be_forgotten=True)
+
+
 def test_producers_are_bounded_and_the_longest_silent_goes() -> None:
     state = ProducerStateManager(producers_max=3)
     for producer in (1, 2, 3):

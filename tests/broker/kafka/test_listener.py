@@ -18,6 +18,7 @@ from ottla.broker.kafka.versions import ApiKey
 from ottla.broker.metrics import Metrics
 from ottla.client import sync
 from ottla.client.testing import LocalCluster, cluster
+from ottla.log.model import ProducerEpoch, ProducerId
 from ottla.log.records import BatchBuilder
 
 from .kio_bytes import request_class
@@ -131,6 +132,18 @@ def test_a_bad_batch_is_refused_with_kafkas_code_and_the_connection_goes_on(
         assert result.error_message
         [result] = connection.ask(produce(8)).responses[0].partition_responses
         assert result.error_code == 0
+
+
+def test_a_producer_that_nobody_knows_any_more_goes_on_where_it_is(three: LocalCluster) -> None:
+    """Most clients cannot begin again (decision 18)."""
+    leader, _ = leader_and_other(three)
+    with Raw(three.kafka_servers[leader - 1]) as connection:
+        for sequence, code in ((20, 0), (21, 0), (20, 0), (23, 45)):
+            builder = BatchBuilder()
+            builder.append(None, b"%d" % sequence, timestamp_ms=1)
+            batch = builder.build(ProducerId(987_654), ProducerEpoch(0), sequence)
+            [result] = connection.ask(produce(8, records=batch)).responses[0].partition_responses
+            assert result.error_code == code
 
 
 def test_zstd_needs_a_version_of_produce_that_knows_it(three: LocalCluster) -> None:
