@@ -18,11 +18,16 @@ KAFKA = Path(os.environ["OTTLA_COMPATIBILITY_KAFKA"]) if "OTTLA_COMPATIBILITY_KA
 """Jars of Apache Kafka, which is the target then."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What is slow is left to ``python -m tests.compatibility``."""
+    here = Path(__file__).parent
+    for item in items:  # each client's cases in one process
+        name = item.callspec.params.get("client") if hasattr(item, "callspec") else None
+        if name and here in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group(name))
     if EVERYTHING:
         return
-    here = Path(__file__).parent
     slow = [item for item in items if here in item.path.parents and item.get_closest_marker("slow")]
     items[:] = [item for item in items if item not in slow]
     config.hook.pytest_deselected(items=slow)

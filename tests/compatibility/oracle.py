@@ -55,7 +55,12 @@ class Broker:
     async def start(self) -> None:
         with (self.directory / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self._java, "kafka.Kafka", str(self._settings), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+                *self._java,
+                "kafka.Kafka",
+                str(self._settings),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
 
     async def until_ready(self) -> None:

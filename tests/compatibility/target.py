@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import threading
+import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,9 @@ class Target:
         name = name or self.name()
         self._make(name, partitions, replicas, {key.replace("_", "."): str(value) for key, value in configs.items()})
         return name
+
+    def until_known(self, topic: str) -> None:
+        """Wait until every broker knows of a topic that was made."""
 
     def leader(self, topic: str) -> int:
         """Of its first partition."""
@@ -99,7 +103,15 @@ class KafkaTarget(Target):
         super().__init__(loop)
         self.cluster = cluster
         self.servers = cluster.kafka_servers
-        self._admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
+        quiet = {"log_level": 0}
+        self._admin = AdminClient({"bootstrap.servers": self.servers, **quiet})
+        self._each = [AdminClient({"bootstrap.servers": server, **quiet}) for server in self.servers.split(",")]
+
+    def until_known(self, topic: str) -> None:
+        """Kafka answers when its controller has it."""
+        for admin in self._each:
+            while admin.list_topics(topic, timeout=30).topics[topic].error is not None:
+                time.sleep(0.05)
 
     def leader(self, topic: str) -> int:
         return int(self._admin.list_topics(topic, timeout=30).topics[topic].partitions[0].leader)
@@ -116,6 +128,7 @@ class KafkaTarget(Target):
 
         [made] = self._admin.create_topics([NewTopic(topic, partitions, replicas, config=configs)]).values()
         made.result(60)
+        self.until_known(topic)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.processes
 def create(client: Worker, target: Target, partitions: int = 2, replicas: int = 3, **configs: str) -> str:
     topic = target.name()
     client.admin("create_topic", topic=topic, partitions=partitions, replicas=replicas, configs=configs)
+    target.until_known(topic)
     return topic
 
 

@@ -122,7 +122,6 @@ class Worker:
     def writable(self, records: Iterable[Sent]) -> list[Sent]:
         """Those of the records that it has the words for, without the timestamps if it has none for them."""
         kept = [each for each in records if not ("empty key" in self.lacks and each.key == b"")]
-        kept = [each for each in kept if not ("empty value" in self.lacks and each.value == b"")]
         if "zero byte in header" in self.lacks:
             kept = [each for each in kept if not any(b"\0" in value for _, value in each.headers)]
         return [each._replace(timestamp=None) for each in kept] if "timestamp" in self.lacks else kept

@@ -80,9 +80,7 @@ class Client:
         )
 
     def consume(self, topic: str, count: int, timeout_s: float, isolation: str = "read_uncommitted") -> Any:
-        consumer = KafkaConsumer(
-            bootstrap_servers=self.servers, enable_auto_commit=False, isolation_level=isolation
-        )
+        consumer = KafkaConsumer(bootstrap_servers=self.servers, enable_auto_commit=False, isolation_level=isolation)
         try:
             where = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
             consumer.assign(where)

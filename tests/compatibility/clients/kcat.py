@@ -16,6 +16,7 @@ FORMAT = r"%t %p %o %T %K %S %h\n%k%s\n"
 """The lengths first: keys and values may be any bytes. Headers are told in one line, so their values may not."""
 DELIVERED = re.compile(rb"delivered to partition (\d+) \(offset (-?\d+)\)")
 REBALANCED = re.compile(rb"^% Group .* rebalanced \(memberid .*\): (assigned|revoked): ?(.*)$")
+SEPARATOR = b"\x1f"
 PLACE = re.compile(rb"(\S+) \[(\d+)\]")
 
 
@@ -78,7 +79,7 @@ class Client:
         said = subprocess.run(["kcat", "-V"], capture_output=True, text=True).stdout
         [version] = re.findall(r"Version (\S+)", said)
         [library] = re.findall(r"librdkafka (\S+)", said)
-        lacks = ["timestamp", "empty key", "empty value", "zero byte in header"]
+        lacks = ["timestamp", "empty key", "zero byte in header"]
         return {"client": "kcat", "version": f"{version} (librdkafka {library})", "lacks": lacks}
 
     def _command(self, *arguments: str, **settings: Any) -> list[str]:
@@ -117,14 +118,19 @@ class Client:
         first = records[0]
         arguments = ["-P", "-t", topic, "-vvv", *(("-Z",) if first["value"] is None else ())]
         arguments += [] if first["partition"] is None else ["-p", str(first["partition"])]
-        if first["key"] is not None:
+        if first["key"] is not None and first["value"]:
             arguments += ["-k", (decode(first["key"]) or b"").decode()]
         for name, value in first["headers"]:
             arguments += ["-H", f"{name}={(decode(value) or b'').decode()}"]
-        files = [directory / str(number) for number in range(len(records))]
-        for file, each in zip(files, records, strict=True):
-            file.write_bytes(decode(each["value"]) or b"")
-        ran = subprocess.run([*self._command(*arguments, **settings), *map(str, files)], capture_output=True)
+        if not first["value"]:  # files without content it skips, lines not
+            arguments += ["-K", SEPARATOR.decode()]
+            line = (decode(first["key"]) or b"") + SEPARATOR + b"\n"
+            ran = subprocess.run(self._command(*arguments, **settings), input=line * len(records), capture_output=True)
+        else:
+            files = [directory / str(number) for number in range(len(records))]
+            for file, each in zip(files, records, strict=True):
+                file.write_bytes(decode(each["value"]) or b"")
+            ran = subprocess.run([*self._command(*arguments, **settings), *map(str, files)], capture_output=True)
         places = [[int(partition), int(offset)] for partition, offset in DELIVERED.findall(ran.stderr)]
         if ran.returncode or len(places) != len(records):
             raise Failed(None, "kcat", ran.stderr.decode(errors="replace")[-500:])
@@ -226,7 +232,7 @@ def alike(records: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def kind(each: dict[str, Any]) -> Any:
-    return each["partition"], each["key"], each["headers"], each["value"] is None
+    return each["partition"], each["key"], each["headers"], not each["value"], each["value"] is None
 
 
 def numbers(text: str) -> list[int]:

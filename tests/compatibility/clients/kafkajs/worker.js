@@ -9,7 +9,7 @@ const load = (name) => require(path.join(modules, name));
 const kafkajs = load('kafkajs');
 const { version } = load('kafkajs/package.json');
 const snappy = load('kafkajs-snappy');
-const lz4 = load('lz4js');
+const lz4 = load('lz4-napi');
 const zstd = load('@bokuweb/zstd-wasm');
 
 const { CompressionTypes, CompressionCodecs, Kafka, PartitionAssigners, logLevel } = kafkajs;
@@ -18,8 +18,8 @@ class Unsupported extends Error {}
 
 CompressionCodecs[CompressionTypes.Snappy] = snappy;
 CompressionCodecs[CompressionTypes.LZ4] = () => ({
-  compress: async (encoder) => Buffer.from(lz4.compress(encoder.buffer)),
-  decompress: async (buffer) => Buffer.from(lz4.decompress(buffer)),
+  compress: async (encoder) => lz4.compressFrame(encoder.buffer),
+  decompress: async (buffer) => lz4.decompressFrame(buffer),
 });
 CompressionCodecs[CompressionTypes.ZSTD] = () => ({
   compress: async (encoder) => Buffer.from(zstd.compress(encoder.buffer)),
@@ -78,12 +78,25 @@ async function producer(keep, idempotent) {
   return made;
 }
 
+// Its send gives up where a broker is lost, and leaves it to the program to try again. An idempotent producer may: it
+// counts no sequence on until a send has succeeded.
+async function send(used, what) {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await used.send(what);
+    } catch (error) {
+      if (attempt === 60 || typeof error.code === 'number' || !/Connect|Timeout|NumberOfRetries|Broker/.test(error.name)) throw error;
+      await soon(500);
+    }
+  }
+}
+
 async function produce({ topic, records, codec = 'none', acks = 'all', idempotent = true, keep = null }) {
   const used = await producer(keep, idempotent && acks === 'all');
   // The partition of each is told only for a whole batch: it is chosen here, so that each record's place is known.
   const sent = records.map((record) => ({ ...messageOf(record), partition: record.partition ?? 0 }));
   try {
-    const answers = await used.send({
+    const answers = await send(used, {
       topic,
       messages: sent,
       acks: acks === 'all' ? -1 : Number(acks),
@@ -122,7 +135,8 @@ async function take(member, count, timeoutS) {
 }
 
 async function start(settings, topics, autoCommit) {
-  const consumer = kafka.consumer({ retry: { retries: 20, maxRetryTime: 2000 }, ...settings });
+  const retry = { retries: 20, maxRetryTime: 2000, restartOnFailure: async () => true };
+  const consumer = kafka.consumer({ retry, ...settings });
   const member = { consumer, queue: [], positions: new Map(), assigned: [], group: settings.groupId };
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     member.assigned = Object.entries(payload.memberAssignment).flatMap(([topic, numbers]) =>
