@@ -43,8 +43,8 @@ class CommittedPartition(Message):
 
 class OffsetCommitResponse(Message, tag="offset_commit"):
     """``error``: of the request as a whole (nothing was stored): ILLEGAL_GENERATION, STALE_MEMBER_EPOCH,
-    UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID, REBALANCE_IN_PROGRESS, INVALID_GROUP_ID, NOT_COORDINATOR ...; Kafka's wire
-    repeats it in every partition. ``partitions``: in the request's order."""
+    UNKNOWN_MEMBER_ID, GROUP_ID_NOT_FOUND, FENCED_INSTANCE_ID, REBALANCE_IN_PROGRESS, INVALID_GROUP_ID,
+    NOT_COORDINATOR ...; Kafka's wire repeats it in every partition. ``partitions``: in the request's order."""
 
     error: ErrorCode
     partitions: tuple[CommittedPartition, ...] = ()

@@ -12,6 +12,7 @@ from ottla.client.protocol import (
     TopicMetadata,
 )
 from ottla.raft.image import KAFKA, Broker, MetadataImage, Topic
+from ottla.raft.topic_rules import why_illegal_name
 
 from ..controller_channel import ControllerUnavailable
 from ..replica import Refused
@@ -95,6 +96,8 @@ class MetadataApi:
             return describe_topic(topic)
         if failure is not None:
             return TopicMetadata(failure.error, name, None, message=str(failure))
+        if (reason := why_illegal_name(name)) is not None:
+            return TopicMetadata(ErrorCode.INVALID_TOPIC_EXCEPTION, name, None, message=reason)
         return TopicMetadata(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, name, None, message=f"there is no topic {name}")
 
 

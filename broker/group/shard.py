@@ -254,7 +254,7 @@ class Shard(GroupTable):
             self.classic.check_commit(group, request.member_id, request.group_instance_id, epoch, now_s)
         elif group is None:
             if epoch is not None or request.member_id:
-                raise GroupRefused(ErrorCode.ILLEGAL_GENERATION, f"there is no group {request.group_id}")
+                raise GroupRefused(ErrorCode.GROUP_ID_NOT_FOUND, f"there is no group {request.group_id}")
         elif group.members or epoch is not None or request.member_id:
             consumer_group.check_epoch(group, request.member_id, epoch, request.group_instance_id)
             if group.members[request.member_id].classic:

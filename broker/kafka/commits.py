@@ -25,6 +25,9 @@ from .header import Header
 from .versions import ApiKey
 from .view import BrokerView
 
+NO_GROUP_SINCE = 9
+"""Of OffsetCommit: GROUP_ID_NOT_FOUND is known."""
+
 
 class _Place(NamedTuple):
     """A topic of the request, by the name it has now; None where its id is nobody's."""
@@ -61,7 +64,14 @@ async def offset_commit(view: BrokerView, caller: Caller, header: Header, reques
         response = await view.ask(commit, OffsetCommitResponse, checked=True)
     except Refused as refused:
         response = OffsetCommitResponse(refused.error)
-    return {"topics": _outcomes(request.topics, places, response.error, response.partitions)}
+    error = _known_to_commits(response.error, header.version)
+    return {"topics": _outcomes(request.topics, places, error, response.partitions)}
+
+
+def _known_to_commits(error: ErrorCode, version: int) -> ErrorCode:
+    """The clients of older versions know only that they are no members any more."""
+    missing = error is ErrorCode.GROUP_ID_NOT_FOUND and version < NO_GROUP_SINCE
+    return ErrorCode.ILLEGAL_GENERATION if missing else error
 
 
 def _commit(name: str, topic: Entity, asked: Entity) -> CommitPartition:

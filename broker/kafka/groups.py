@@ -30,6 +30,8 @@ from .view import BrokerView, failed
 _OF_GROUPS = 0
 MEMBER_ID_REQUIRED_SINCE = 4
 NULL_PROTOCOL_SINCE = 7
+PROTOCOL_SAID_SINCE = 5
+"""Of SyncGroup (KIP-559)."""
 
 
 async def find_coordinator(view: BrokerView, caller: Caller, header: Header, request: Entity) -> Fields:
@@ -115,6 +117,8 @@ async def sync_group(view: BrokerView, caller: Caller, header: Header, request: 
         assignments=tuple(MemberAssignment(each.member_id, bytes(each.assignment)) for each in request.assignments),
     )
     try:
+        if header.version >= PROTOCOL_SAID_SINCE and None in (sync.protocol_type, sync.protocol_name):
+            raise Refused(ErrorCode.INCONSISTENT_GROUP_PROTOCOL, "a sync says its protocol")
         synced = await view.ask(sync, SyncGroupResponse, checked=True)
     except Refused as refused:
         synced = SyncGroupResponse(refused.error, message=str(refused))

@@ -49,8 +49,8 @@ FEATURES: Mapping[str, Mapping[str, str]] = {
 
 HEAD = """# Kafka clients that were tried
 
-Unmodified clients against a cluster of three nodes, by `python -m tests.compatibility`, which also writes this page. *yes*: the
-cases pass. *not offered*: the client has no such call. [kafka.md](kafka.md) says what is served.
+Unmodified clients against a cluster of three nodes, by `python -m tests.compatibility`, which also writes this page.
+*yes*: the cases pass. *not offered*: the client has no such call. [kafka.md](kafka.md) says what is served.
 """
 
 
@@ -121,8 +121,8 @@ def _oracle() -> str:
     known = json.loads(ORACLE.read_text())
     failed = f"; there these fail: {', '.join(known['failed'])}" if known["failed"] else ", and all pass there"
     return (
-        f"The same cases were run against Apache Kafka {known['version']} (`--target kafka`: three brokers, the same clients), "
-        f"{known['passed']} of them{failed}.\n"
+        f"The same cases were run against Apache Kafka {known['version']} with the same clients "
+        f"(`--target kafka`, three brokers), {known['passed']} of them{failed}.\n"
     )
 
 

@@ -14,7 +14,7 @@ from .registry import APPS, installed
 from .target import Target
 from .worker import Sent, Worker
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.xdist_group("apps")]
 HERE = Path(__file__).parent / "apps"
 
 

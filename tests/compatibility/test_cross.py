@@ -161,7 +161,7 @@ def _read(reader: Party, topic: str, written: dict[tuple[int, int], tuple[str, S
     try:
         found = {(r.partition, r.offset): r for r in reader.consume(topic, len(written))}
     except ClientFailed as failed:
-        wrong = {writer: f"{reader.name} reads {topic}: {failed}" for writer in writers}
+        wrong = dict.fromkeys(writers, f"{reader.name} reads {topic}: {failed}")
     else:
         for place, (writer, record) in written.items():
             if place not in found:
