@@ -111,13 +111,14 @@ def _topics(view: BrokerView, asked: AskedMetadata) -> tuple[tuple[str, ...] | N
     names: list[str] = []
     unknown: list[bytes] = []
     for name, topic_id in asked.topics:
-        known = None if topic_id is None else view.image.topic_by_id(topic_id)
-        if name is not None:
-            names.append(name)
-        elif known is not None:
+        if topic_id is None:
+            names.append(name or "")
+            continue
+        known = view.image.topic_by_id(topic_id)  # whatever the name: the Java client's is empty
+        if known is not None:
             names.append(known.name)
         else:
-            unknown.append(NO_TOPIC_ID if topic_id is None else topic_id_bytes(topic_id))
+            unknown.append(topic_id_bytes(topic_id))
     return tuple(dict.fromkeys(names)), unknown
 
 

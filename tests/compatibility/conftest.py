@@ -14,13 +14,15 @@ from .worker import Worker
 
 RESULTS = Path(os.environ["OTTLA_COMPATIBILITY_RESULTS"]) if "OTTLA_COMPATIBILITY_RESULTS" in os.environ else None
 """A file to which every case's outcome is added, for the table."""
+ALWAYS = "confluent-kafka"
+"""Its cases are in ``make test``; of other clients only what is marked ``every_client``."""
 KAFKA = Path(os.environ["OTTLA_COMPATIBILITY_KAFKA"]) if "OTTLA_COMPATIBILITY_KAFKA" in os.environ else None
 """Jars of Apache Kafka, which is the target then."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is slow is left to ``python -m tests.compatibility``."""
+    """What is slow, and most of what another Python client does as well, is left to ``python -m tests.compatibility``."""
     here = Path(__file__).parent
     for item in items:  # each client's cases in one process
         name = item.callspec.params.get("client") if hasattr(item, "callspec") else None
@@ -28,9 +30,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group(name))
     if EVERYTHING:
         return
-    slow = [item for item in items if here in item.path.parents and item.get_closest_marker("slow")]
-    items[:] = [item for item in items if item not in slow]
-    config.hook.pytest_deselected(items=slow)
+    left = [item for item in items if here in item.path.parents and _is_left_out(item)]
+    items[:] = [item for item in items if item not in left]
+    config.hook.pytest_deselected(items=left)
+
+
+def _is_left_out(item: pytest.Item) -> bool:
+    name = item.callspec.params.get("client") if hasattr(item, "callspec") else None
+    other = name is not None and name != ALWAYS and not item.get_closest_marker("every_client")
+    return other or item.get_closest_marker("slow") is not None
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,9 @@ class Where:
             return connection.ask(entity(request_class(key, version), given))
 
     def leader(self, key: ApiKey, version: int, /, **given: Any) -> Any:
-        return self.ask(self._target.leader(self.topic), key, version, **given)
+        while _loads(answer := self.ask(self._target.leader(self.topic), key, version, **given)):
+            pass
+        return answer
 
     def coordinator(self, key: ApiKey, version: int, /, **given: Any) -> Any:
         while (found := self.ask(1, ApiKey.FIND_COORDINATOR, 2, key=self.group)).error_code:
@@ -89,12 +91,12 @@ class Where:
 
 
 def _loads(answer: Any) -> bool:
-    """A coordinator that was just elected says so, wherever its answer has room for it."""
+    """A coordinator or leader that was just elected, wherever its answer has room to say so."""
     if isinstance(answer, tuple):
         return any(map(_loads, answer))
     if not is_dataclass(answer):
         return False
-    return getattr(answer, "error_code", 0) in (14, 16) or any(_loads(getattr(answer, f.name)) for f in fields(answer))
+    return getattr(answer, "error_code", 0) in (6, 14, 16) or any(_loads(getattr(answer, f.name)) for f in fields(answer))
 
 
 @pytest.fixture(scope="module")

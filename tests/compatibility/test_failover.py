@@ -39,6 +39,7 @@ def test_producing_goes_on_when_the_leader_dies(
         other.close()
 
 
+@pytest.mark.slow
 @not_offered_is_a_skip
 def test_a_group_goes_on_when_its_coordinator_and_leader_die(client: Worker, target: Target) -> None:
     topic, group = target.topic(partitions=1), target.name("g")

@@ -99,6 +99,7 @@ def test_a_static_member_finds_its_place_again(client: Worker, target: Target, p
     client.do("leave", member="c")
 
 
+@pytest.mark.every_client
 @not_offered_is_a_skip
 def test_a_group_is_listed_described_and_deleted(client: Worker, target: Target) -> None:
     topic, group = target.topic(partitions=2), target.name("g")

@@ -43,6 +43,7 @@ def various() -> list[Sent]:
     ]
 
 
+@pytest.mark.every_client
 @pytest.mark.parametrize("codec", CODECS)
 @not_offered_is_a_skip
 def test_produce_and_consume_with_every_codec(client: Worker, target: Target, codec: str) -> None:
@@ -129,7 +130,7 @@ def test_what_the_sdk_writes_the_client_reads(client: Worker, target: Target, co
     records = various()
     with sync.connect(target.cluster.servers) as sdk, sdk.producer(compression=codec) as producer:
         for record in records:
-            producer.send(
+            producer.send_nowait(
                 topic,
                 record.value,
                 key=record.key,

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from structlog.testing import capture_logs
@@ -144,6 +145,29 @@ def test_a_producer_that_nobody_knows_any_more_goes_on_where_it_is(three: LocalC
             batch = builder.build(ProducerId(987_654), ProducerEpoch(0), sequence)
             [result] = connection.ask(produce(8, records=batch)).responses[0].partition_responses
             assert result.error_code == code
+
+
+@pytest.mark.parametrize("name", ["", None])
+def test_metadata_by_id_is_found_whatever_stands_for_the_name(three: LocalCluster, name: str | None) -> None:
+    """The Java client, which subscribed to a pattern, asks by id with an empty name."""
+    schema = request_class(ApiKey.METADATA, 12)
+    topic = schema.__dataclass_fields__["topics"].type.__args__[0].__args__[0]
+
+    def ask(connection: Raw, **asked: Any) -> Any:
+        [found] = connection.ask(
+            schema(
+                topics=(topic(**asked),),
+                allow_auto_topic_creation=False,
+                include_topic_authorized_operations=False,
+            )
+        ).topics
+        return found
+
+    with Raw(three.kafka_servers[0]) as connection:
+        by_name = ask(connection, topic_id=None, name="t")
+        by_id = ask(connection, topic_id=by_name.topic_id, name=name)
+        assert (by_id.error_code, by_id.name, by_id.topic_id) == (0, "t", by_name.topic_id)
+        assert ask(connection, topic_id=UUID(int=7), name=name).error_code == 100
 
 
 def test_zstd_needs_a_version_of_produce_that_knows_it(three: LocalCluster) -> None:

@@ -85,7 +85,8 @@ async function send(used, what) {
     try {
       return await used.send(what);
     } catch (error) {
-      if (attempt === 60 || typeof error.code === 'number' || !/Connect|Timeout|NumberOfRetries|Broker/.test(error.name)) throw error;
+      const lost = error.retriable || /Connect|Timeout|NumberOfRetries|Broker/.test(error.name);
+      if (attempt === 60 || !lost) throw error;
       await soon(500);
     }
   }
