@@ -22,7 +22,7 @@ KAFKA = Path(os.environ["OTTLA_COMPATIBILITY_KAFKA"]) if "OTTLA_COMPATIBILITY_KA
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is slow, and most of what another Python client does as well, is left to ``python -m tests.compatibility``."""
+    """What is slow, and most of what other Python clients do too, is left to ``python -m tests.compatibility``."""
     here = Path(__file__).parent
     for item in items:  # each client's cases in one process
         name = item.callspec.params.get("client") if hasattr(item, "callspec") else None

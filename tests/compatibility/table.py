@@ -88,6 +88,8 @@ def cell(rows: Iterable[Row], case: str, client: str) -> str:
     }
     if not found:
         return "not tried"
+    if by["failed"] and f"{case} {client}" in _failed_with_kafka():
+        return "no, nor with Kafka" + (f": {', '.join(by['failed'])}" if any(by["failed"]) else "")
     if by["failed"]:
         return "**fails**" + (f": {', '.join(by['failed'])}" if any(by["failed"]) else "")
     if not by["passed"]:
@@ -112,6 +114,10 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 def _clients(versions: Mapping[str, str]) -> str:
     return _table(["client", "version"], [[name, version] for name, version in versions.items()])
+
+
+def _failed_with_kafka() -> list[str]:
+    return list(json.loads(ORACLE.read_text())["failed"]) if ORACLE.exists() else []
 
 
 def _oracle() -> str:

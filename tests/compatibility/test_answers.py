@@ -96,7 +96,9 @@ def _loads(answer: Any) -> bool:
         return any(map(_loads, answer))
     if not is_dataclass(answer):
         return False
-    return getattr(answer, "error_code", 0) in (6, 14, 16) or any(_loads(getattr(answer, f.name)) for f in fields(answer))
+    return getattr(answer, "error_code", 0) in (6, 14, 16) or any(
+        _loads(getattr(answer, f.name)) for f in fields(answer)
+    )
 
 
 @pytest.fixture(scope="module")

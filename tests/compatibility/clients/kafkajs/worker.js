@@ -276,7 +276,8 @@ const does = {
     kafka = new Kafka({
       clientId: 'worker',
       brokers: servers.split(','),
-      logLevel: logLevel.NOTHING,
+      logLevel: logLevel.INFO,
+      logCreator: () => ({ log }) => process.stderr.write(JSON.stringify(log) + '\n'),
       retry: { retries: 8, maxRetryTime: 2000 },
     });
     return { client: 'kafkajs', version };
