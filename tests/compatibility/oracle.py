@@ -38,7 +38,7 @@ class Broker:
         self.number = number
         self.port = port
         self.directory = directory
-        self._java = ("java", "-Xmx256m", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*")
+        self._java = ("java", "-Xmx512m", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*")
         self._settings = directory / "server.properties"
         self._process: asyncio.subprocess.Process | None = None
         directory.mkdir(parents=True)

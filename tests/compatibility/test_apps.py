@@ -32,14 +32,11 @@ def other(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def running(script: str, directory: Path, *arguments: str) -> Iterator[None]:
     assert APPS is not None
     with (directory / "app.log").open("ab") as log:
-        app = subprocess.Popen(
-            (str(APPS), str(HERE / script), *arguments), stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=directory
-        )
+        app = subprocess.Popen((str(APPS), str(HERE / script), *arguments), stdout=log, stderr=log, cwd=directory)
     try:
         yield
     finally:
-        assert app.stdin is not None
-        app.stdin.close()
+        app.terminate()
         try:
             app.wait(30)
         except subprocess.TimeoutExpired:

@@ -1,7 +1,6 @@
-"""Faust: reads one topic, sums in a table and doubles, writes another, until its input ends."""
+"""Faust: reads one topic, sums in a table and doubles, writes another, until it is told to stop."""
 
 import sys
-import threading
 
 import faust
 
@@ -16,6 +15,8 @@ app = faust.App(
     topic_replication_factor=3,
     consumer_auto_offset_reset="earliest",
     broker_commit_interval=0.5,
+    broker_session_timeout=10,
+    broker_heartbeat_interval=2,
     web_enabled=False,
     datadir=".",
 )
@@ -31,11 +32,4 @@ async def double(stream):
         await doubled.send(key=key, value={"n": 2 * value["n"], "total": totals[key]})
 
 
-def stop_at_end(worker: faust.Worker) -> None:
-    sys.stdin.read()
-    worker.loop.call_soon_threadsafe(worker._schedule_shutdown, 15)
-
-
-worker = faust.Worker(app, loglevel="info")
-threading.Thread(target=stop_at_end, args=(worker,), daemon=True).start()
-worker.execute_from_commandline()
+faust.Worker(app, loglevel="info").execute_from_commandline()

@@ -1,7 +1,6 @@
-"""Quix Streams: reads one topic, counts and doubles, writes another, until its input ends."""
+"""Quix Streams: reads one topic, counts and doubles, writes another, until it is told to stop."""
 
 import sys
-import threading
 
 from quixstreams import Application
 
@@ -27,5 +26,4 @@ def running_sum(value: dict, state) -> dict:
 numbers = numbers.apply(running_sum, stateful=True)
 numbers.to_topic(app.topic(sink, value_serializer="json", key_serializer="bytes"))
 
-threading.Thread(target=lambda: (sys.stdin.read(), app.stop()), daemon=True).start()
 app.run()

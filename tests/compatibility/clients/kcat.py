@@ -161,6 +161,8 @@ class Client:
     ) -> Any:
         if protocol != "classic":
             raise Unsupported("the librdkafka it is built with has no such protocol")
+        if assignor == "cooperative-sticky":
+            raise Unsupported("it takes over whole assignments")
         if not auto_commit:
             raise Unsupported("it commits by itself, or not at all")
         settings = {
