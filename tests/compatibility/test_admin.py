@@ -19,9 +19,9 @@ def create(client: Worker, target: Target, partitions: int = 2, replicas: int = 
     return topic
 
 
-def eventually(target: Target, holds: Callable[[], bool]) -> None:
-    """At once here; Kafka's brokers hear of a change in their own time."""
-    deadline = time.monotonic() + (0 if target.ours else 10)
+def eventually(holds: Callable[[], bool]) -> None:
+    """Any node may be asked, and hears of a change in its own time."""
+    deadline = time.monotonic() + 30
     while not holds():
         assert time.monotonic() < deadline
 
@@ -34,9 +34,9 @@ def test_a_topic_is_made_described_grown_and_deleted(client: Worker, target: Tar
     assert all(each["leader"] in each["isr"] for each in described)
     assert client.admin("configs", topic=topic)["retention.ms"] == "123456789"
     client.admin("grow", topic=topic, partitions=3)
-    eventually(target, lambda: len(client.admin("describe_topic", topic=topic)["partitions"]) == 3)
+    eventually(lambda: len(client.admin("describe_topic", topic=topic)["partitions"]) == 3)
     client.admin("delete_topic", topic=topic)
-    eventually(target, lambda: topic not in client.admin("topics"))
+    eventually(lambda: topic not in client.admin("topics"))
 
 
 @not_offered_is_a_skip
@@ -44,7 +44,7 @@ def test_a_config_is_changed(client: Worker, target: Target) -> None:
     topic = create(client, target)
     assert client.admin("configs", topic=topic)["cleanup.policy"] == "delete"
     client.admin("set_config", topic=topic, name="max.message.bytes", value="2000000")
-    eventually(target, lambda: client.admin("configs", topic=topic)["max.message.bytes"] == "2000000")
+    eventually(lambda: client.admin("configs", topic=topic)["max.message.bytes"] == "2000000")
 
 
 @not_offered_is_a_skip
