@@ -167,8 +167,9 @@ class Confluent:
 
     name = "confluent"
 
-    def __init__(self, servers: str) -> None:
+    def __init__(self, servers: str, batch_bytes: int = BATCH_BYTES) -> None:
         self._servers = servers
+        self._batch_bytes = batch_bytes
 
     async def produce(self, topic: str, value: bytes, count: int) -> Speed:
         return await asyncio.to_thread(self._produce, topic, value, count)
@@ -182,7 +183,7 @@ class Confluent:
                 "acks": "all",
                 "enable.idempotence": True,
                 "linger.ms": LINGER_MS,
-                "batch.size": BATCH_BYTES,
+                "batch.size": self._batch_bytes,
                 "queue.buffering.max.messages": 1_000_000,
             }
         )
