@@ -27,7 +27,7 @@ from .header import Header
 from .versions import ApiKey
 from .view import BrokerView, failed
 
-_OF_GROUPS = 0
+_OF_GROUPS, _OF_TRANSACTIONS = 0, 1
 MEMBER_ID_REQUIRED_SINCE = 4
 NULL_PROTOCOL_SINCE = 7
 PROTOCOL_SAID_SINCE = 5
@@ -39,10 +39,11 @@ async def find_coordinator(view: BrokerView, caller: Caller, header: Header, req
     many = field(request, "coordinator_keys")
     keys = (request.key,) if many is None else many
     try:
-        if field(request, "key_type", _OF_GROUPS) != _OF_GROUPS:
-            raise Refused(
-                ErrorCode.INVALID_REQUEST, "only groups have coordinators here; there are no transactions yet"
-            )
+        key_type = field(request, "key_type", _OF_GROUPS)
+        if key_type == _OF_TRANSACTIONS:  # by a code that clients take for final: librdkafka asks again for others
+            raise Refused(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "transactions are not there yet")
+        if key_type != _OF_GROUPS:
+            raise Refused(ErrorCode.INVALID_REQUEST, "only groups have coordinators here")
         response = await view.ask(FindCoordinatorRequest(keys), FindCoordinatorResponse, checked=True)
         found = [
             _coordinator(view, caller, c.group_id, c.error, c.message or None, c.node_id) for c in response.coordinators

@@ -1,6 +1,6 @@
 """Kafka's numbers for where a config comes from, of what type it is, and whose it is. Pure."""
 
-TOPIC, BROKER, BROKER_LOGGER, GROUP = 2, 4, 8, 32
+TOPIC, BROKER = 2, 4
 """Kinds of resources that have configs."""
 
 _UNKNOWN_TYPE = 0
