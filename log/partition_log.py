@@ -28,7 +28,9 @@ from .producer_state import ProducerStateManager
 from .records import HEADER_SIZE, RecordBatch
 from .recovery import OFFSET_MAX, Recovered, recover
 from .retention import SegmentFacts
-from .segment import SWAP, Extent, Segment
+from .segment import Segment
+from .segment_names import SWAP
+from .segment_reader import Extent
 from .segments import SegmentList
 from .storage import Buffer, Storage
 from .swap import finish_swaps, is_compacted, mark_compacted

@@ -8,7 +8,8 @@ from pathlib import Path
 from .config import LogConfig
 from .failpoints import failpoint
 from .model import Offset
-from .segment import DELETED, Segment
+from .segment import Segment
+from .segment_names import DELETED
 from .storage import Storage
 
 
