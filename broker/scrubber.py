@@ -14,7 +14,7 @@ from ottla.log.chance import Chance
 from ottla.log.cleaner import Source
 from ottla.log.clock import Clock
 from ottla.log.errors import CorruptBatch, CorruptLog, LogError
-from ottla.log.manager import RunInExecutor
+from ottla.log.flusher import RunInExecutor
 from ottla.log.model import Offset, TopicPartition
 from ottla.log.scrub import check_read, scrub
 from ottla.log.segment import Segment

@@ -16,7 +16,8 @@ from .clock import Clock
 from .config import LogConfig
 from .directory_identity import Owner, claim, read_known, write_known
 from .errors import LogError, StorageFailed
-from .manager import RESERVE_BYTES, LogManager, Quarantined, RunInExecutor
+from .flusher import RunInExecutor
+from .manager import RESERVE_BYTES, LogManager, Quarantined
 from .model import BrokerEpoch, Offset, TopicId, TopicPartition
 from .partition_log import PartitionLog
 from .producer_state import EXPIRATION_MS
