@@ -59,7 +59,7 @@ class Producer(Generic[K, V]):
             self._placement,
             self._tally,
             self._progress,
-            lambda: self._started().wake(),
+            self._wake,
         )
         self._room_turn = asyncio.Lock()
         self._sender: Sender | None = None
@@ -86,6 +86,9 @@ class Producer(Generic[K, V]):
                 on_failed=self._on_failed,
             )
         return self._sender
+
+    def _wake(self) -> None:
+        self._started().wake()
 
     async def __aenter__(self) -> Self:
         await self.start()
