@@ -1,24 +1,16 @@
 """The flushing of a data directory in the background, and the bound on what it has not synced yet."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Protocol, TypeVar
 
 from .chance import Chance
 from .directory import DataDirectory
 from .errors import StorageFailed
 from .partition_log import PartitionLog
+from .run_blocking import RunBlocking
 
 FLUSH_SECONDS = 1.0
-
-T = TypeVar("T")
-
-
-class RunInExecutor(Protocol):
-    """Runs a blocking call beside the event loop."""
-
-    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
 
 
 class Flusher:
@@ -41,7 +33,7 @@ class Flusher:
         self.wanted = asyncio.Event()
         self._flushed = asyncio.Event()
 
-    async def run(self, run_in_executor: RunInExecutor) -> None:
+    async def run(self, run_in_executor: RunBlocking) -> None:
         """See ``LogManager.run_flusher``."""
         while self._shared.failed is None:
             # Not to the second, so that the nodes of one machine do not all sync in the same moment.
@@ -52,7 +44,7 @@ class Flusher:
             self.wanted.clear()
             await self.flush(run_in_executor)
 
-    async def flush(self, run_in_executor: RunInExecutor) -> None:
+    async def flush(self, run_in_executor: RunBlocking) -> None:
         """Sync every log that has unsynced bytes, then checkpoint the recovery points."""
         dirty = [log for log in self._logs() if log.unsynced_bytes]
         with suppress(StorageFailed):  # it is in ``failed``

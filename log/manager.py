@@ -13,10 +13,11 @@ from .directory import UNSYNCED_BYTES_MAX, DataDirectory
 from .directory_checkpoints import DirectoryCheckpoints
 from .errors import CorruptCheckpoint, CorruptLog, InconsistentTopicId, LogError, StorageFailed
 from .failpoints import failpoint
-from .flusher import Flusher, RunInExecutor
+from .flusher import Flusher
 from .model import BrokerEpoch, Offset, TopicId, TopicPartition
 from .partition_log import LogConfig, PartitionLog
 from .producer_state import EXPIRATION_MS
+from .run_blocking import RunBlocking
 from .storage import Storage
 
 RESERVE_BYTES = 128 << 20
@@ -271,12 +272,12 @@ class LogManager:
 
     # Flushing
 
-    async def run_flusher(self, run_in_executor: RunInExecutor) -> None:
+    async def run_flusher(self, run_in_executor: RunBlocking) -> None:
         """Sync what is unsynced, each second or once a log has 16 MiB, until cancelled. A failed sync marks the
         directory failed; it is not tried again, because the kernel has forgotten what it could not write."""
         await self._flusher.run(run_in_executor)
 
-    async def flush(self, run_in_executor: RunInExecutor) -> None:
+    async def flush(self, run_in_executor: RunBlocking) -> None:
         """Sync every log that has unsynced bytes, then checkpoint the recovery points."""
         await self._flusher.flush(run_in_executor)
 
