@@ -124,10 +124,6 @@ class LogDirectories:
         """All open logs that can be written."""
         return [log for manager in self.healthy for log in manager.logs()]
 
-    def home_of(self, topic_partition: TopicPartition) -> LogManager | None:
-        """The directory that holds it."""
-        return self._homes.get(topic_partition)
-
     def get(self, topic_partition: TopicPartition) -> PartitionLog | None:
         """The log if it is open."""
         home = self._homes.get(topic_partition)
