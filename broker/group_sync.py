@@ -5,24 +5,16 @@ Group commit: a log has one sync at a time, and what is appended meanwhile waits
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable
 
 import structlog
 
 from ottla.log.errors import LogError
+from ottla.log.run_blocking import RunBlocking
 
 from .replica import Replica
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
-
-
-class RunBlocking(Protocol):
-    """Runs a blocking call in an executor."""
-
-    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
 
 
 class GroupSync:

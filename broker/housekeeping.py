@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 import structlog
 
@@ -24,22 +23,15 @@ from ottla.log.key_map import KeyMap
 from ottla.log.model import Offset, TopicPartition
 from ottla.log.partition_log import PartitionLog
 from ottla.log.retention import expired_count
+from ottla.log.run_blocking import RunBlocking
 from ottla.log.segment import Segment
 from ottla.log.storage import Storage
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
-
 SEGMENTS_AT_ONCE = 64
 """No more are taken out of a log in one step."""
 _END = object()
-
-
-class RunBlocking(Protocol):
-    """Runs a blocking call in an executor."""
-
-    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
 
 
 @dataclass(frozen=True, slots=True)

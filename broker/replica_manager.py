@@ -19,9 +19,10 @@ from ottla.log.directory import NO_SPACE
 from ottla.log.errors import LogError, StorageFailed, StorageFull
 from ottla.log.model import BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicId, TopicIdPartition, TopicPartition
 from ottla.log.partition_log import PartitionLog
+from ottla.log.run_blocking import RunBlocking
 from ottla.raft.image import MetadataImage, Partition, Topic, empty_image
 
-from .group_sync import GroupSync, RunBlocking as RunBlocking
+from .group_sync import GroupSync
 from .log_configs import log_config
 from .partition_leader import PartitionLeader
 from .replica import Refused, Replica

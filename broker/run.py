@@ -13,7 +13,8 @@ import structlog
 from ottla.client.errors import OttlaError
 
 from .config import Settings
-from .node import Node, NodeStopped
+from .node import Node
+from .startup import NodeStopped
 from .structured_logs import configure_logs, set_log_level
 
 log = structlog.get_logger(__name__)

@@ -14,8 +14,8 @@ from ottla.log.chance import Chance
 from ottla.log.cleaner import Source
 from ottla.log.clock import Clock
 from ottla.log.errors import CorruptBatch, CorruptLog, LogError
-from ottla.log.manager import RunInExecutor
 from ottla.log.model import Offset, TopicPartition
+from ottla.log.run_blocking import RunBlocking
 from ottla.log.scrub import check_read, scrub
 from ottla.log.segment import Segment
 from ottla.log.storage import Storage
@@ -43,7 +43,7 @@ class Scrubber:
         storage: Storage,
         clock: Clock,
         chance: Chance,
-        run_blocking: RunInExecutor,
+        run_blocking: RunBlocking,
         interval_s: float,
     ) -> None:
         self.scrubbed_bytes = 0

@@ -10,7 +10,6 @@ SCRAPED = {
     'ottla_fetch_bytes_total{to="consumer"}': "bytes_out",
     'ottla_fetch_bytes_total{to="replica"}': "bytes_to_replicas",
 }
-NODE_FIELDS = ("node", "address", "state", "quorum", "leads", "holds", "log_bytes", "problem")
 REQUESTS = "ottla_request_seconds_count{"
 
 

@@ -46,3 +46,20 @@ def header_list(headers: HeadersLike) -> tuple[Header, ...]:
     if not headers:
         return ()
     return tuple(headers.items() if isinstance(headers, Mapping) else headers)
+
+
+def content_size(content: bytes | None, what: str) -> int:
+    """Bytes. Raises TypeError: a wrong type must not get as far as a batch that holds other records, too."""
+    if content is None:
+        return 0
+    if isinstance(content, bytes):
+        return len(content)
+    hint = f" Encode it: {what.rpartition(' ')[2]}.encode()" if isinstance(content, str) else ""
+    raise TypeError(f"{what} is {type(content).__name__}, not bytes.{hint}")
+
+
+def header_size(name: str, content: bytes | None) -> int:
+    """Bytes, with what is beside it. Raises TypeError."""
+    if not isinstance(name, str):
+        raise TypeError(f"a header's name is {type(name).__name__}, not str.")
+    return len(name.encode()) + 16 + content_size(content, "header value")

@@ -1,29 +1,25 @@
 """The producer: batches, keeps order, stores each record once, and says when it is safe."""
 
 import asyncio
-from collections import deque
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self
 
-from ottla.log.model import TopicIdPartition
 from ottla.log.records import Header
 
 from .accumulator import Accumulator
-from .batch import RECORD_OVERHEAD_BYTES, smallest_batch_bytes
 from .cluster import Cluster
 from .error_codes import ErrorCode
-from .errors import BufferFull, DeliveryTimeout, OttlaError, RecordTooLarge, RequestFailed, TopicNotFound
+from .errors import BufferFull, DeliveryTimeout, OttlaError, RequestFailed
 from .metrics import ProducerMetrics, Tally
-from .outgoing import Encoding, HeadersLike, OutgoingRecord, header_list
+from .outgoing import Encoding, HeadersLike, OutgoingRecord, content_size, header_list, header_size
 from .partitioner import StickyChoice
+from .placement import Placement, Record, Topic
 from .producer_options import ProducerOptions
-from .protocol import TopicMetadata
 from .records import K, V
-from .sender import ProducerBatch, Sender, unsent
+from .sender import ProducerBatch, Sender
+from .staging import Staging
 
-MAX_MESSAGE_BYTES = 1_048_588
-"""Kafka's default max.message.bytes: 1 MiB and a batch's overhead."""
 HURRIED_FLUSH_S = 5.0
 """How long leaving the block by cancellation goes on delivering."""
 
@@ -41,42 +37,6 @@ class RecordMetadata(NamedTuple):
 RecordFuture = asyncio.Future[RecordMetadata]
 
 
-class _Record(NamedTuple):
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[Header, ...]
-    partition: int | None
-    timestamp_ms: int
-    size: int
-    future: RecordFuture
-
-
-class _Topic:
-    """A topic that records were sent to. ``staged``: records that came before its metadata, in order. ``open``: the
-    batch that records without a key join while it is not closed and the metadata is still this."""
-
-    __slots__ = ("metadata", "name", "open", "opening", "seen", "staged", "sticky")
-
-    def __init__(self, name: str, sticky: StickyChoice) -> None:
-        self.name = name
-        self.sticky = sticky
-        self.metadata: TopicMetadata | None = None
-        self.open: ProducerBatch | None = None
-        self.seen: _Layout | None = None
-        self.staged: deque[_Record] = deque()
-        self.opening: asyncio.Task[None] | None = None
-
-
-class _Layout(NamedTuple):
-    """What is needed per record, taken from the metadata once. ``targets``: by partition number. ``batch_bytes``: at
-    most in a batch that is not of one record."""
-
-    targets: tuple[TopicIdPartition, ...]
-    available: tuple[int, ...]
-    max_message_bytes: int
-    batch_bytes: int
-
-
 class Producer(Generic[K, V]):
     """Made by ``Client.producer``. Use it as a context manager: leaving flushes. Safe for any number of tasks of one
     loop; the order of calls is the order in each partition."""
@@ -89,10 +49,18 @@ class Producer(Generic[K, V]):
         self._clock = cluster.clock
         self._options = options
         self._accumulator: Accumulator[asyncio.Future[Any]] = Accumulator(options.limits())
-        self._topics: dict[str, _Topic] = {}
-        self._names: dict[str, str] = {}
-        self._staged_bytes = 0
+        self._topics: dict[str, Topic] = {}
+        self._placement = Placement(cluster, options, self._accumulator)
         self._progress = asyncio.Event()  # set at every resolution: room and flushes look again
+        self._staging = Staging(
+            cluster,
+            options,
+            self._accumulator,
+            self._placement,
+            self._tally,
+            self._progress,
+            self._wake,
+        )
         self._room_turn = asyncio.Lock()
         self._sender: Sender | None = None
         self._closing = False
@@ -113,11 +81,14 @@ class Producer(Generic[K, V]):
                 acks=self._options.acks_number,
                 request_timeout_s=self._options.request_timeout_s,
                 max_in_flight=self._options.max_in_flight,
-                topic_name=lambda target: self._names.get(target.topic_id, target.topic_id),
+                topic_name=lambda target: self._placement.names.get(target.topic_id, target.topic_id),
                 on_stored=self._on_stored,
                 on_failed=self._on_failed,
             )
         return self._sender
+
+    def _wake(self) -> None:
+        self._started().wake()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -150,7 +121,7 @@ class Producer(Generic[K, V]):
                 if topic.opening is not None:
                     topic.opening.cancel()
                 topic.open = None
-                self._fail_staged(topic, error)
+                self._staging.fail(topic, error)
             sender, self._sender = self._sender, None
             if sender is not None:
                 await sender.close(error)
@@ -219,13 +190,13 @@ class Producer(Generic[K, V]):
         self, topic: str, value: Any, key: Any, headers: HeadersLike, partition: int | None, timestamp_ms: int | None
     ) -> RecordFuture:
         sender = self._sender or self._started()
-        size = len(value) if type(value) is bytes else _size(value, "value")
+        size = len(value) if type(value) is bytes else content_size(value, "value")
         if key is not None:
-            size += _size(key, "key")
+            size += content_size(key, "key")
         fields: tuple[Header, ...] = ()
         if headers:
             fields = header_list(headers)
-            size += sum(_header_size(name, content) for name, content in fields)
+            size += sum(header_size(name, content) for name, content in fields)
         if timestamp_ms is None:
             timestamp_ms = self._clock.now_ms()
         elif not 0 <= timestamp_ms < 1 << 63:  # in a batch it would fail the records beside it, too
@@ -233,14 +204,14 @@ class Producer(Generic[K, V]):
             raise RequestFailed(ErrorCode.INVALID_TIMESTAMP, message)
         known = self._topics.get(topic)
         if known is None:
-            known = self._topics[topic] = _Topic(topic, StickyChoice(self._cluster.chance.randbelow))
+            known = self._topics[topic] = Topic(topic, StickyChoice(self._cluster.chance.randbelow))
         future: RecordFuture = asyncio.get_running_loop().create_future()
-        layout = None if known.staged else self._layout(known)
-        record = _Record(key, value, fields, partition, timestamp_ms, size, future)
+        layout = None if known.staged else self._placement.layout(known)
+        record = Record(key, value, fields, partition, timestamp_ms, size, future)
         if layout is None:
-            self._stage(known, record)
+            self._staging.stage(known, record)
         else:
-            if self._append(known, layout, record):
+            if self._placement.append(known, layout, record):
                 sender.wake()
             chosen = known.sticky.partition
             if chosen is not None and key is None and partition is None:
@@ -249,104 +220,7 @@ class Producer(Generic[K, V]):
         self._tally.sent_bytes += size
         return future
 
-    def _append(self, topic: _Topic, layout: _Layout, record: _Record) -> bool:
-        key, value, headers, chosen, timestamp_ms, size, future = record
-        count = len(layout.targets)
-        if smallest_batch_bytes(size) > layout.max_message_bytes:
-            raise RecordTooLarge(size, layout.max_message_bytes)
-        if chosen is None:
-            if key is None:
-                chosen = topic.sticky.choose(
-                    layout.available,
-                    lambda number: self._accumulator.has_room(layout.targets[number], size, layout.max_message_bytes),
-                )
-            else:
-                chosen = self._options.partitioner(key, count)
-        if not 0 <= chosen < count:
-            raise TopicNotFound(f"{topic.name} has partitions 0 to {count - 1}, not {chosen}.")
-        return self._accumulator.append(
-            layout.targets[chosen],
-            key,
-            value,
-            headers,
-            timestamp_ms,
-            future,
-            size=size,
-            now_s=self._cluster.clock.monotonic(),
-            batch_bytes_max=layout.max_message_bytes,
-        )
-
-    def _layout(self, topic: _Topic) -> _Layout | None:
-        """The topic's shape as of the newest metadata; None where it is not known."""
-        metadata = self._cluster.known_topic(topic.name)
-        if metadata is topic.metadata:
-            return topic.seen
-        topic.metadata, topic.seen, topic.open = metadata, None, None
-        if metadata is None or metadata.topic_id is None:
-            return None
-        numbers = [state.partition for state in metadata.partitions]
-        configured = metadata.configs.get("max.message.bytes", "")
-        max_bytes = int(configured) if configured.isascii() and configured.isdigit() else MAX_MESSAGE_BYTES
-        led = tuple(state.partition for state in metadata.partitions if state.leader is not None)
-        topic.seen = _Layout(
-            tuple(TopicIdPartition(metadata.topic_id, number) for number in numbers),
-            led or tuple(numbers),
-            max_bytes,
-            min(max_bytes, self._options.batch_size),
-        )
-        self._names[metadata.topic_id] = topic.name
-        return topic.seen
-
-    # --- records that wait: for metadata, for room -------------------------------------------------------------------
-
-    def _stage(self, topic: _Topic, record: _Record) -> None:
-        cost = record.size + RECORD_OVERHEAD_BYTES
-        held = self._staged_bytes + self._accumulator.buffered_bytes
-        if held and held + cost > self._options.buffer_bytes:
-            raise BufferFull(f"{held} bytes wait for {topic.name}'s metadata.", hint="Await send() instead.")
-        topic.staged.append(record)
-        self._staged_bytes += cost
-        if topic.opening is None:
-            topic.opening = asyncio.create_task(self._open_topic(topic), name=f"open-{topic.name}")
-
-    async def _open_topic(self, topic: _Topic) -> None:
-        try:
-            await self._cluster.topic(topic.name, auto_create=True, timeout_s=self._options.delivery_timeout_s)
-            await self._append_staged(topic)
-        except OttlaError as error:
-            self._fail_staged(topic, error)
-        except Exception as error:  # a bug of ours: whoever waits must be told
-            self._fail_staged(topic, unsent(topic.name, error))
-            raise
-        finally:
-            topic.opening = None
-
-    async def _append_staged(self, topic: _Topic) -> None:
-        while topic.staged:
-            layout = self._layout(topic)
-            if layout is None:
-                raise TopicNotFound(f"there is no topic {topic.name}.")
-            record = topic.staged[0]
-            try:
-                self._append(topic, layout, record)
-            except BufferFull:
-                await self._wait_for_progress()
-                continue
-            except Exception as error:  # the record's own fault, or a partitioner's: the next ones may do
-                if not record.future.done():
-                    record.future.set_exception(error)
-            topic.staged.popleft()
-            self._staged_bytes -= record.size + RECORD_OVERHEAD_BYTES
-        self._started().wake()
-
-    def _fail_staged(self, topic: _Topic, error: OttlaError) -> None:
-        while topic.staged:
-            record = topic.staged.popleft()
-            self._staged_bytes -= record.size + RECORD_OVERHEAD_BYTES
-            self._tally.failed += 1
-            if not record.future.done():
-                record.future.set_exception(error)
-        self._progress.set()
+    # --- when there is no room ---------------------------------------------------------------------------------------
 
     async def _send_when_room(
         self,
@@ -377,13 +251,13 @@ class Producer(Generic[K, V]):
 
     def metrics(self) -> ProducerMetrics:
         """What it has done so far."""
-        buffered = self._staged_bytes + self._accumulator.buffered_bytes
+        buffered = self._staging.held_bytes + self._accumulator.buffered_bytes
         return self._tally.snapshot(self._cluster.clock.monotonic(), buffered)
 
     # --- outcomes ----------------------------------------------------------------------------------------------------
 
     def _on_stored(self, batch: ProducerBatch, base_offset: int | None, log_append_time_ms: int | None) -> None:
-        topic, partition = self._names[batch.target.topic_id], batch.target.partition
+        topic, partition = self._placement.names[batch.target.topic_id], batch.target.partition
         offset = base_offset
         self._tally.stored(len(batch.waiters), self._cluster.clock.monotonic() - batch.begun_s)
         new, kind = tuple.__new__, RecordMetadata  # twice as fast as calling it, and this is once a record
@@ -414,19 +288,3 @@ class Producer(Generic[K, V]):
         self._started().wake()
         while not self._accumulator.is_flushed(number):
             await self._wait_for_progress()
-
-
-def _size(content: bytes | None, what: str) -> int:
-    """Bytes. Raises TypeError: a wrong type must not get as far as a batch that holds other records, too."""
-    if content is None:
-        return 0
-    if isinstance(content, bytes):
-        return len(content)
-    hint = f" Encode it: {what.rpartition(' ')[2]}.encode()" if isinstance(content, str) else ""
-    raise TypeError(f"{what} is {type(content).__name__}, not bytes.{hint}")
-
-
-def _header_size(name: str, content: bytes | None) -> int:
-    if not isinstance(name, str):
-        raise TypeError(f"a header's name is {type(name).__name__}, not str.")
-    return len(name.encode()) + 16 + _size(content, "header value")

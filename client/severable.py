@@ -1,7 +1,8 @@
-"""An event loop whose outgoing connections can be frozen: what a network partition looks like to a node, silent in both
+"""An event loop whose connections can be frozen: what a network partition looks like to a node, silent in both
 directions, and mended with nothing lost, as TCP mends it."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -10,12 +11,16 @@ WRITE_BUFFER_MAX = 1 << 20
 
 
 class SeverableLoop(asyncio.SelectorEventLoop):
-    """``sever`` and ``heal`` name the ports of the other side. Both ends of a partition sever each other's ports: each
-    connection is frozen by whoever opened it."""
+    """``sever`` names the ports of other nodes. Both ends of a partition sever each other's ports: a connection between
+    nodes is frozen by whoever opened it, one of a client by the node."""
 
-    def __init__(self) -> None:
+    def __init__(self, nodes_own: set[int]) -> None:
+        """``nodes_own``: the local ports of what nodes have opened, shared by their loops: all else is of clients."""
         super().__init__()
+        self._nodes_own = nodes_own
         self._severed: set[int] = set()
+        self._clients_severed = False
+        self._accepted: set[_Gate] = set()
         self._healed = asyncio.Event()
         self._gates: set[_Gate] = set()
 
@@ -25,10 +30,17 @@ class SeverableLoop(asyncio.SelectorEventLoop):
         for gate in self._gates:
             gate.set_frozen(gate.port in self._severed)
 
+    def sever_clients(self) -> None:
+        """From now on clients are neither heard nor told anything; they may connect, and nothing comes of it."""
+        self._clients_severed = True
+        for gate in self._accepted:
+            self._freeze_client(gate)
+
     def heal(self) -> None:
         """Let everything go on."""
         self._severed.clear()
-        for gate in list(self._gates):
+        self._clients_severed = False
+        for gate in [*self._gates, *self._accepted]:
             gate.set_frozen(False)
         self._healed.set()
         self._healed = asyncio.Event()
@@ -37,25 +49,57 @@ class SeverableLoop(asyncio.SelectorEventLoop):
         """As the loop's own, once the port is not severed."""
         while address[1] in self._severed:
             await self._healed.wait()
-        await super().sock_connect(sock, address)
+        if sock.family == socket.AF_INET and not sock.getsockname()[1]:
+            sock.bind(("127.0.0.1", 0))  # before the other side sees it: it must be known for a node's
+        port = sock.getsockname()[1]
+        self._nodes_own.add(port)
+        try:
+            await super().sock_connect(sock, address)
+        except BaseException:
+            self._nodes_own.discard(port)
+            raise
 
     async def create_connection(self, protocol_factory: Callable[[], Any], *args: Any, **options: Any) -> Any:
         """As the loop's own, with a gate between the transport and the protocol."""
-        gate = _Gate(protocol_factory(), self._gates.discard)
+        gate = _Gate(protocol_factory(), self._dropped)
         await super().create_connection(lambda: gate, *args, **options)
         self._gates.add(gate)
         gate.set_frozen(gate.port in self._severed)
         return gate, gate.protocol
 
+    async def create_server(self, protocol_factory: Callable[[], Any], *args: Any, **options: Any) -> Any:
+        """As the loop's own, with such a gate for each connection."""
+        return await super().create_server(
+            lambda: _Gate(protocol_factory(), self._accepted.discard, self._took), *args, **options
+        )
+
+    def _took(self, gate: "_Gate") -> None:
+        self._accepted.add(gate)
+        self._freeze_client(gate)
+
+    def _freeze_client(self, gate: "_Gate") -> None:
+        if self._clients_severed and gate.port not in self._nodes_own:
+            gate.set_frozen(True)
+
+    def _dropped(self, gate: "_Gate") -> None:
+        self._gates.discard(gate)
+        self._nodes_own.discard(gate.own_port)
+
 
 class _Gate(asyncio.Transport, asyncio.Protocol):
     """A protocol to the real transport, a transport to the real protocol."""
 
-    def __init__(self, protocol: asyncio.Protocol, on_lost: Callable[["_Gate"], None]) -> None:
+    def __init__(
+        self,
+        protocol: asyncio.Protocol | asyncio.BufferedProtocol,
+        on_lost: Callable[["_Gate"], None],
+        on_made: Callable[["_Gate"], None] = lambda gate: None,
+    ) -> None:
         super().__init__()
         self.protocol = protocol
-        self.port = 0
+        self.port = self.own_port = 0  # of the other side, and of this one
         self._on_lost = on_lost
+        self._on_made = on_made
         self._transport = cast("asyncio.Transport", None)
         self._frozen = False
         self._wants_pause = False
@@ -81,11 +125,21 @@ class _Gate(asyncio.Transport, asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        self.port = transport.get_extra_info("peername")[1]
+        self.port = (transport.get_extra_info("peername") or ("", 0))[1]  # none where it is gone already
+        self.own_port = (transport.get_extra_info("sockname") or ("", 0))[1]
         self.protocol.connection_made(self)
+        self._on_made(self)
 
     def data_received(self, data: bytes) -> None:
-        self.protocol.data_received(data)
+        if isinstance(self.protocol, asyncio.Protocol):
+            self.protocol.data_received(data)
+            return
+        rest = memoryview(data)
+        while rest and not self._transport.is_closing():
+            buffer = memoryview(self.protocol.get_buffer(len(rest)))
+            size = min(len(buffer), len(rest))
+            buffer[:size], rest = rest[:size], rest[size:]
+            self.protocol.buffer_updated(size)
 
     def eof_received(self) -> bool | None:
         return self.protocol.eof_received()
@@ -158,4 +212,4 @@ class _Gate(asyncio.Transport, asyncio.Protocol):
         return self.protocol
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self.protocol = cast("asyncio.Protocol", protocol)
+        self.protocol = cast("asyncio.Protocol | asyncio.BufferedProtocol", protocol)

@@ -64,6 +64,7 @@ class LocalCluster:
         self._settings = settings
         self._directory: Path | None = None
         self._nodes: dict[int, _NodeThread] = {}
+        self._nodes_own: set[int] = set()  # see SeverableLoop
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -80,7 +81,9 @@ class LocalCluster:
             for number, (address, kafka) in enumerate(zip(addresses, doors, strict=True), 1):
                 data = str(self._directory / f"n{number}")
                 own = {"data": data, "http": address, "join": join, "kafka": kafka}
-                self._nodes[number] = _NodeThread(number, load_settings({**QUICK, **self._settings, **own}))
+                self._nodes[number] = _NodeThread(
+                    number, load_settings({**QUICK, **self._settings, **own}), self._nodes_own
+                )
             for node in self._nodes.values():
                 node.begin()
             for node in self._nodes.values():
@@ -151,7 +154,7 @@ class LocalCluster:
 
     def partition(self, *sides: set[int]) -> None:
         """Cut the network between these sets of nodes, silently and in both directions, in addition to what is cut; a
-        set alone is cut off from all others. Clients still reach everybody."""
+        set alone is cut off from all others. Clients still reach everybody (``cut_clients``)."""
         if len(sides) == 1:
             sides = (sides[0], set(self._nodes) - sides[0])
         for side in sides:
@@ -159,6 +162,12 @@ class LocalCluster:
             ports = {self._node(other).port for other in others}
             for number in side:
                 self._node(number).in_loop(partial(_sever, ports))
+
+    def cut_clients(self, *nodes: int) -> None:
+        """Cut all clients off from these nodes, from every one if none is named: silently and in both directions, in
+        addition to what is cut. Nodes still reach each other."""
+        for number in nodes or self._nodes:
+            self._node(number).in_loop(lambda loop: loop.sever_clients())
 
     def heal(self) -> None:
         """Mend the network, and let paused nodes go on."""
@@ -180,8 +189,9 @@ def _sever(ports: set[int], loop: SeverableLoop) -> None:
 class _NodeThread:
     """One node, its loop and its thread; the latter two are new at every start."""
 
-    def __init__(self, number: int, settings: "Settings") -> None:
+    def __init__(self, number: int, settings: "Settings", nodes_own: set[int]) -> None:
         self.number = number
+        self._nodes_own = nodes_own
         self.address = settings.http
         self.kafka_address = settings.kafka
         self.port = settings.http_address[1]
@@ -200,7 +210,7 @@ class _NodeThread:
     def begin(self) -> None:
         self._ready = Future()
         self._end = asyncio.Event()
-        self._loop = SeverableLoop()
+        self._loop = SeverableLoop(self._nodes_own)
         self._thread = threading.Thread(target=self._run, args=(self._loop,), name=f"ottla-n{self.number}", daemon=True)
         self._thread.start()
 

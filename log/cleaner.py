@@ -15,7 +15,9 @@ from .errors import CorruptBatch
 from .key_map import KeyMap
 from .model import Offset
 from .records import HEADER_SIZE, RecordBatch
-from .segment import CLEANED, Extent, Segment
+from .segment import Segment
+from .segment_names import CLEANED
+from .segment_reader import Extent
 from .storage import Buffer, File, Storage
 
 PIECE_BYTES = 1 << 20

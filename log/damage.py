@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from .errors import CorruptBatch
 from .model import Offset
 from .records import HEADER_SIZE, MAGIC, RecordBatch
-from .segment import VERIFY_BYTES, Segment
+from .segment import Segment
+from .segment_reader import VERIFY_BYTES
 
 MAGIC_POSITION = 16
 OFFSETS_AHEAD_MAX = 1 << 31

@@ -16,10 +16,11 @@ from .clock import Clock
 from .config import LogConfig
 from .directory_identity import Owner, claim, read_known, write_known
 from .errors import LogError, StorageFailed
-from .manager import RESERVE_BYTES, LogManager, Quarantined, RunInExecutor
+from .manager import RESERVE_BYTES, LogManager, Quarantined
 from .model import BrokerEpoch, Offset, TopicId, TopicPartition
 from .partition_log import PartitionLog
 from .producer_state import EXPIRATION_MS
+from .run_blocking import RunBlocking
 from .storage import Storage
 
 
@@ -123,10 +124,6 @@ class LogDirectories:
         """All open logs that can be written."""
         return [log for manager in self.healthy for log in manager.logs()]
 
-    def home_of(self, topic_partition: TopicPartition) -> LogManager | None:
-        """The directory that holds it."""
-        return self._homes.get(topic_partition)
-
     def get(self, topic_partition: TopicPartition) -> PartitionLog | None:
         """The log if it is open."""
         home = self._homes.get(topic_partition)
@@ -221,7 +218,7 @@ class LogDirectories:
 
     # Flushing
 
-    async def run_flusher(self, run_in_executor: RunInExecutor) -> None:
+    async def run_flusher(self, run_in_executor: RunBlocking) -> None:
         """As LogManager's, each directory by itself, until cancelled or none is left; ``on_failed`` is told of each
         that fails while others go on."""
         tasks = {asyncio.ensure_future(manager.run_flusher(run_in_executor)): manager for manager in self.managers}

@@ -1,48 +1,31 @@
 """A data directory: the partition logs in it, its checkpoints, and the flushing in the background."""
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
 from .chance import Chance
-from .checkpoint import (
-    CLEAN_SHUTDOWN_FILE,
-    CLEANED_FILE,
-    HIGH_WATERMARK_FILE,
-    LOG_START_FILE,
-    RECOVERY_POINT_FILE,
-    OffsetCheckpoint,
-    read_clean_shutdown,
-    read_partition_metadata,
-    write_clean_shutdown,
-)
+from .checkpoint import CLEAN_SHUTDOWN_FILE, read_clean_shutdown, read_partition_metadata, write_clean_shutdown
 from .clock import Clock
 from .directory import UNSYNCED_BYTES_MAX, DataDirectory
+from .directory_checkpoints import DirectoryCheckpoints
 from .errors import CorruptCheckpoint, CorruptLog, InconsistentTopicId, LogError, StorageFailed
 from .failpoints import failpoint
+from .flusher import Flusher
 from .model import BrokerEpoch, Offset, TopicId, TopicPartition
 from .partition_log import LogConfig, PartitionLog
 from .producer_state import EXPIRATION_MS
+from .run_blocking import RunBlocking
 from .storage import Storage
 
 RESERVE_BYTES = 128 << 20
 """Free space that appends leave alone: the quorum's journal, snapshots and checkpoints need it most when it is gone."""
-FLUSH_SECONDS = 1.0
 NAME_BYTES_MAX = 255
 STRAY_SUFFIX = "-stray"
 QUARANTINE_SUFFIX = "-quarantined"
 PARTITION_NAME = re.compile(r"(?P<topic>[a-zA-Z0-9._-]+)-(?P<partition>\d+)")
-
-T = TypeVar("T")
-
-
-class RunInExecutor(Protocol):
-    """Runs a blocking call beside the event loop."""
-
-    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
 
 
 class Quarantined(NamedTuple):
@@ -76,25 +59,17 @@ class LogManager:
         self._storage = storage
         self._clock = clock
         self._chance = chance
-        self._unsynced_bytes_max = unsynced_bytes_max
         self._shared = DataDirectory(storage, data_directory, clock, reserve_bytes, producer_expiration_ms)
-        self._shared.on_flush_wanted = self._want_flush
-        self._shared.before_recovery_point_falls = self._checkpoint_recovery_points
         self._logs: dict[TopicPartition, PartitionLog] = {}
-        self._high_watermark_file = OffsetCheckpoint(storage, data_directory / HIGH_WATERMARK_FILE)
-        self._recovery_point_file = OffsetCheckpoint(storage, data_directory / RECOVERY_POINT_FILE)
-        self._log_start_file = OffsetCheckpoint(storage, data_directory / LOG_START_FILE)
-        self._cleaned_file = OffsetCheckpoint(storage, data_directory / CLEANED_FILE)
-        self._log_starts = self._log_start_file.read()  # of logs not opened yet too, as the others
-        self._first_dirty = self._cleaned_file.read()
-        self._high_watermarks = self._high_watermark_file.read()
-        self._recovery_points = self._recovery_point_file.read()  # of logs not opened yet too
+        self._checkpoints = DirectoryCheckpoints(storage, data_directory, self.logs)
+        self._flusher = Flusher(
+            self._shared, chance, self.logs, self._checkpoints.write_recovery_points, unsynced_bytes_max
+        )
+        self._shared.on_flush_wanted = self._flusher.wanted.set
+        self._shared.before_recovery_point_falls = self._checkpoints.write_recovery_points
         self._closed_cleanly: set[TopicPartition] = set()
         self.power_was_lost = True  # since the last run, for all that is known; to be set before logs are opened
         self.quarantined: list[Quarantined] = []  # in this run
-        self._unreported: dict[TopicPartition, Offset] = {}  # what these had been durable up to
-        self._flush_wanted = asyncio.Event()
-        self._flushed = asyncio.Event()
 
     @property
     def failed(self) -> LogError | None:
@@ -135,9 +110,9 @@ class LogManager:
     def _open(self, topic_partition: TopicPartition, topic_id: TopicId, config: LogConfig) -> PartitionLog:
         directory = self.path / str(topic_partition)
         if not self._storage.exists(directory):
-            if self._recovery_points.get(topic_partition):
+            if self._checkpoints.recovery_points.get(topic_partition):
                 self._note_loss(Quarantined(topic_partition, topic_id, directory, f"{directory} is gone"))
-            elif topic_partition not in self._unreported:
+            elif topic_partition not in self._checkpoints.unreported:
                 self._forget(topic_partition)
         try:
             log = self._open_as_it_is(directory, topic_partition, topic_id, config)
@@ -157,10 +132,10 @@ class LogManager:
             topic_id=topic_id,
             config=config,
             clock=self._clock,
-            recovery_point=self._recovery_point(topic_partition),
+            recovery_point=self._checkpoints.recovery_point(topic_partition),
             clean=topic_partition in self._closed_cleanly,
-            log_start_offset=self._log_starts.get(topic_partition, Offset(0)),
-            first_dirty_offset=self._first_dirty.get(topic_partition, Offset(0)),
+            log_start_offset=self._checkpoints.log_starts.get(topic_partition, Offset(0)),
+            first_dirty_offset=self._checkpoints.first_dirty.get(topic_partition, Offset(0)),
             data_directory=self._shared,
             power_was_lost=self.power_was_lost,
         )
@@ -215,15 +190,9 @@ class LogManager:
         self._storage.sync_directory(self.path)
 
     def _note_loss(self, lost: Quarantined) -> None:
-        """An empty log is to take the place of one that is lost. A recovery point stays in the checkpoint until that
-        has been reported: else a node that dies before would come back as a replica that has everything."""
-        name = lost.topic_partition
         self.quarantined.append(lost)
-        self._unreported[name] = self._recovery_points.get(name) or Offset(1)
-        self._closed_cleanly.discard(name)
-        if self._high_watermarks.pop(name, None) is not None:
-            self.checkpoint_high_watermarks({})
-        self._checkpoint_recovery_points()
+        self._closed_cleanly.discard(lost.topic_partition)
+        self._checkpoints.note_loss(lost.topic_partition)
 
     def note_missing(self, topic_partition: TopicPartition, topic_id: TopicId, reason: str) -> None:
         """It should be somewhere and is nowhere: the empty log that is about to be made here takes its place."""
@@ -231,13 +200,7 @@ class LogManager:
 
     def damage_reported(self) -> None:
         """The quorum knows what was ``quarantined``: the logs that took their places may be believed. Blocks."""
-        if self._unreported:
-            self._unreported.clear()
-            self._checkpoint_recovery_points()
-
-    def _recovery_point(self, topic_partition: TopicPartition) -> Offset:
-        begun_anew = topic_partition in self._unreported
-        return Offset(0) if begun_anew else self._recovery_points.get(topic_partition, Offset(0))
+        self._checkpoints.losses_reported()
 
     def _free_path(self, topic_partition: TopicPartition, mark: str, kind: str) -> Path:
         number = 1
@@ -250,53 +213,25 @@ class LogManager:
             number += 1
 
     def _forget(self, topic_partition: TopicPartition) -> None:
-        """A later log of this name starts anew: the checkpoints of the one before must not speak of it."""
         self._closed_cleanly.discard(topic_partition)
-        self._unreported.pop(topic_partition, None)
-        if self._recovery_points.pop(topic_partition, None) is not None:
-            self._checkpoint_recovery_points()
-        if self._high_watermarks.pop(topic_partition, None) is not None:
-            self.checkpoint_high_watermarks({})
-        if self._log_starts.pop(topic_partition, None) is not None:
-            self._log_start_file.write(lambda: dict(self._log_starts))
-        if self._first_dirty.pop(topic_partition, None) is not None:
-            self._cleaned_file.write(lambda: dict(self._first_dirty))
+        self._checkpoints.forget(topic_partition)
 
     # Checkpoints
 
     def high_watermark(self, topic_partition: TopicPartition) -> Offset:
         """As last checkpointed; 0 if never."""
-        return self._high_watermarks.get(topic_partition, Offset(0))
+        return self._checkpoints.high_watermarks.get(topic_partition, Offset(0))
 
     @failpoint("log.checkpoint")
     def checkpoint_high_watermarks(self, high_watermarks: Mapping[TopicPartition, Offset]) -> None:
         """Note these and write all. For executors."""
-        self._high_watermarks.update(high_watermarks)
-        self._high_watermark_file.write(lambda: dict(self._high_watermarks))
+        self._checkpoints.write_high_watermarks(high_watermarks)
 
     @failpoint("log.checkpoint_starts")
     def checkpoint_log_starts(self) -> None:
         """Write where logs start, and from where on compacted ones are dirty, if any has moved. For executors. On
         OSError the old files stand, and the next call tries again."""
-        self._write_moved(self._log_start_file, self._log_starts, lambda log: log.log_start_offset)
-        self._write_moved(self._cleaned_file, self._first_dirty, _first_dirty)
-
-    def _write_moved(
-        self,
-        file: OffsetCheckpoint,
-        known: dict[TopicPartition, Offset],
-        offset_of: Callable[[PartitionLog], Offset],
-    ) -> None:
-        def capture() -> dict[TopicPartition, Offset]:
-            now = known | {log.topic_partition: offset_of(log) for log in self.logs()}
-            return {name: offset for name, offset in now.items() if offset}
-
-        now = capture()
-        if now != known:
-            file.write(capture)
-            known.update(now)
-            for name in known.keys() - now.keys():
-                known.pop(name, None)
+        self._checkpoints.write_log_starts()
 
     def room_bytes(self) -> int:
         """What may be written before the reserve is touched."""
@@ -305,14 +240,6 @@ class LogManager:
     def free_bytes(self) -> int:
         """What the file system has left, the reserve included. Blocks. Raises OSError."""
         return self._storage.free_bytes(self.path)
-
-    def _checkpoint_recovery_points(self) -> None:
-        self._recovery_point_file.write(self._capture_recovery_points)
-
-    def _capture_recovery_points(self) -> dict[TopicPartition, Offset]:
-        for log in self.logs():
-            self._recovery_points[log.topic_partition] = log.recovery_point
-        return {**self._recovery_points, **self._unreported}
 
     def read_clean_shutdown(self) -> BrokerEpoch | None:
         """At start, before any log is opened: the broker epoch of the run that stopped cleanly, or None. The marker
@@ -332,7 +259,7 @@ class LogManager:
             log.settle()
         if self.failed is not None:
             raise StorageFailed(f"{self.path}: not a clean stop: {self.failed}")
-        self._checkpoint_recovery_points()
+        self._checkpoints.write_recovery_points()
         self.checkpoint_log_starts()
         self.close()
         write_clean_shutdown(self._storage, self.path, broker_epoch)
@@ -345,56 +272,25 @@ class LogManager:
 
     # Flushing
 
-    async def run_flusher(self, run_in_executor: RunInExecutor) -> None:
+    async def run_flusher(self, run_in_executor: RunBlocking) -> None:
         """Sync what is unsynced, each second or once a log has 16 MiB, until cancelled. A failed sync marks the
         directory failed; it is not tried again, because the kernel has forgotten what it could not write."""
-        while self.failed is None:
-            # Not to the second, so that the nodes of one machine do not all sync in the same moment.
-            pause = FLUSH_SECONDS * (0.9 + 0.2 * self._chance.random())
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._flush_wanted.wait()
-            self._flush_wanted.clear()
-            await self.flush(run_in_executor)
+        await self._flusher.run(run_in_executor)
 
-    async def flush(self, run_in_executor: RunInExecutor) -> None:
+    async def flush(self, run_in_executor: RunBlocking) -> None:
         """Sync every log that has unsynced bytes, then checkpoint the recovery points."""
-        dirty = [log for log in self.logs() if log.unsynced_bytes]
-        with suppress(StorageFailed):  # it is in ``failed``
-            for log in dirty:
-                await run_in_executor(log.sync)
-            if dirty:
-                await run_in_executor(self._try_to_checkpoint_recovery_points)
-        self._shared.unsynced_bytes = sum(log.unsynced_bytes for log in self.logs())
-        self._flushed.set()
+        await self._flusher.flush(run_in_executor)
 
     @property
     def has_room(self) -> bool:
         """Whether ``wait_for_room`` would return at once."""
-        return self._shared.unsynced_bytes < self._unsynced_bytes_max and self.failed is None
+        return self._flusher.has_room
 
     async def wait_for_room(self) -> None:
         """Return once the directory has less than its bound of unsynced bytes. Raises StorageFailed if it has
         failed: there will be no room."""
-        while self._shared.unsynced_bytes >= self._unsynced_bytes_max and self.failed is None:
-            self._want_flush()
-            self._flushed.clear()
-            await self._flushed.wait()
-        if self.failed is not None:
-            raise StorageFailed(f"{self.path}: {self.failed}")
+        await self._flusher.wait_for_room()
 
     def look_now(self) -> None:
         """Have the flusher look at once: somebody else's sync has failed."""
-        self._want_flush()
-
-    def _want_flush(self) -> None:
-        self._flush_wanted.set()
-
-    def _try_to_checkpoint_recovery_points(self) -> None:
-        """An old recovery point costs time at the next start, no records: a full disk here is no failure."""
-        with suppress(OSError):
-            self._checkpoint_recovery_points()
-
-
-def _first_dirty(log: PartitionLog) -> Offset:
-    return log.first_dirty_offset if log.config.compacts else Offset(0)
+        self._flusher.wanted.set()

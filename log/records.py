@@ -136,10 +136,6 @@ class RecordBatch:
             raise CorruptBatch(f"there is no compression codec {self.attributes & CODEC_MASK}") from None
 
     @property
-    def is_transactional(self) -> bool:
-        return bool(self.attributes & TRANSACTIONAL_BIT)
-
-    @property
     def is_control(self) -> bool:
         return bool(self.attributes & CONTROL_BIT)
 

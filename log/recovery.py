@@ -22,7 +22,9 @@ from .model import Offset
 from .producer_snapshot import SNAPSHOT_SUFFIX, UNWRITTEN_SUFFIX, ProducerSnapshots
 from .producer_state import ProducerStateManager
 from .records import RecordBatch
-from .segment import INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX, Extent, Segment, follows
+from .segment import Segment, follows
+from .segment_names import INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX
+from .segment_reader import Extent
 from .storage import Storage
 from .validation import check_stored
 

@@ -1,60 +1,19 @@
 """A segment: batches in one ``.log`` file named by its base offset, sparse indexes of offsets and times beside it."""
 
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing, nullcontext, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from .errors import CorruptBatch, CorruptLog
-from .index import INT32_MAX, IndexedBatch, OffsetIndex
+from .index import INT32_MAX
 from .model import Offset
 from .producer_snapshot import SNAPSHOT_SUFFIX
-from .records import HEADER_SIZE, RecordBatch
-from .storage import Buffer, File, Storage
+from .records import RecordBatch
+from .segment_names import INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX
+from .segment_reader import Extent, ScannedBatch, SegmentReader
+from .storage import Buffer, Storage
 from .time_index import TimedOffset, TimeIndex
 from .validation import check_stored
-
-LOG_SUFFIX = ".log"
-INDEX_SUFFIX = ".index"
-TIME_INDEX_SUFFIX = ".timeindex"
-TXN_INDEX_SUFFIX = ".txnindex"
-CLEANED, SWAP, DELETED = ".cleaned", ".swap", ".deleted"
-"""What ends the name of a file that is being made, that replaces others, or that is out of the log (as Kafka's)."""
-SCAN_BYTES = 4096
-"""A header scan reads this much at once: small batches share a read, large ones waste little of it."""
-VERIFY_BYTES = 1 << 20
-ALIGNED_READ_BYTES_MIN = 64 << 10
-"""Below it, a copy of what was read costs less than looking for where a batch ends."""
-KNOWN_STARTS_MAX = 64
-
-# What a read must know of a batch: | base_offset: i64 | length: i32 | 11 bytes | last_offset_delta: i32 |
-EXTENT = struct.Struct(">qi11xi")
-
-
-class Extent(NamedTuple):
-    """A batch about to be appended: its last offset, its size in bytes, and its largest timestamp (-1: none)."""
-
-    last_offset: Offset
-    size_bytes: int
-    max_timestamp_ms: int
-
-    @classmethod
-    def of(cls, batch: RecordBatch) -> "Extent":
-        """That of ``batch``."""
-        return cls(batch.last_offset, batch.size_bytes, batch.max_timestamp)
-
-
-class ScannedBatch(NamedTuple):
-    """A batch found on disk. ``batch.buffer`` is empty unless its content was asked for."""
-
-    position: int
-    batch: RecordBatch
-
-
-def segment_name(base_offset: Offset, suffix: str = LOG_SUFFIX) -> str:
-    """20 digits, so that names sort as offsets do."""
-    return f"{base_offset:020d}{suffix}"
 
 
 def follows(expected: Offset, base_offset: Offset, cleaned_to: Offset) -> bool:
@@ -63,13 +22,8 @@ def follows(expected: Offset, base_offset: Offset, cleaned_to: Offset) -> bool:
     return base_offset == expected or expected < base_offset <= cleaned_to
 
 
-class Segment:
-    """Batches from ``base_offset``. Their bytes are the file's; the indexes and a few known starts find them.
-
-    Invariant: the file holds ``size_bytes`` bytes of whole batches in the order of their offsets, up to
-    ``next_offset``; compaction leaves gaps. What an index says of a batch is checked against the batch; where it is
-    wrong, the search begins at the segment's start: a bad index costs time, never a record.
-    """
+class Segment(SegmentReader):
+    """A segment as it grows, is cut, synced, sealed, renamed and deleted; and the times of its records."""
 
     def __init__(
         self,
@@ -81,22 +35,15 @@ class Segment:
         create: bool,
         state: str = "",
     ) -> None:
-        """Open the file, or make it. ``next_offset`` is to be set by whoever scans an old one. ``state``: what is
-        appended to the files' names while they are not, or not any more, part of the log."""
-        self.base_offset = base_offset
-        self.next_offset = base_offset
-        self._state = state
-        self.path = directory / segment_name(base_offset, LOG_SUFFIX + state)
-        self.index = OffsetIndex(storage, self._named(INDEX_SUFFIX), base_offset)
+        """As ``SegmentReader``."""
+        super().__init__(
+            storage, directory, base_offset, index_interval_bytes=index_interval_bytes, create=create, state=state
+        )
         self.time_index = TimeIndex(storage, self._named(TIME_INDEX_SUFFIX), base_offset)
         self.first_append_ms: int | None = None  # when this process first appended: the age that rolls a segment
         self.closed = False
         self._storage = storage
-        self._file: File = storage.open(self.path, create=create)
-        self.size_bytes = self._file.size()
-        self._index_interval_bytes = index_interval_bytes
         self._unindexed_bytes = 0
-        self._starts: dict[Offset, int] = {}  # offsets known to start a batch: where readers at the tail come back to
         self._largest: TimedOffset | None = None
         self._largest_is_known = True
         self.last_batch: RecordBatch | None = None  # its header, as ``ends_soundly`` found it; None in an empty file
@@ -164,64 +111,6 @@ class Segment:
         self.time_index.start_anew()
         self._largest, self._largest_is_known = None, True
         self._unindexed_bytes = self.index_bytes = 0
-
-    def read(self, offset: Offset, max_bytes: int, upper_bound: Offset) -> bytes:
-        """Whole batches from the one that contains ``offset``, all below ``upper_bound``: up to ``max_bytes``, or
-        one batch that is larger. Empty if there is none. Raises CorruptLog on impossible lengths."""
-        start = self._find(offset)
-        if start is None:
-            return b""
-        data = self._file.read(start, self._bytes_to_read(start, max(max_bytes, HEADER_SIZE)))
-        end, next_offset = self._whole_batches(data, start, upper_bound)
-        if end == 0:
-            return self._read_one(data, start, upper_bound)
-        self._remember_start(next_offset, start + end)
-        return data if end == len(data) else data[:end]
-
-    def scan(self, position: int = 0, *, content: bool = False) -> Iterator[ScannedBatch]:
-        """Batches from ``position`` (where one starts) in order, without their records unless ``content``.
-
-        Raises CorruptBatch at the first place that does not hold a whole batch; the CRC is not looked at.
-        """
-        window, window_start = b"", 0
-        while position < self.size_bytes:
-            if position + HEADER_SIZE > window_start + len(window):
-                window, window_start = self._file.read(position, VERIFY_BYTES if content else SCAN_BYTES), position
-            batch = RecordBatch.parse_header(window, position - window_start)
-            end = position + batch.size_bytes
-            if end > self.size_bytes:
-                raise CorruptBatch(
-                    f"{self.path}: the batch at byte {position} has {batch.size_bytes} bytes, the file ends before"
-                )
-            if content:
-                if end > window_start + len(window):
-                    size = max(batch.size_bytes, VERIFY_BYTES)
-                    window, window_start = self._file.read(position, size), position
-                batch = RecordBatch.parse(window, position - window_start)
-            yield ScannedBatch(position, batch)
-            position = end
-
-    def read_range(self, position: int, size: int) -> bytes:
-        """Bytes of the file, for recovery."""
-        return self._file.read(position, size)
-
-    def position_of(self, offset: Offset) -> int:
-        """Where the batch that contains ``offset`` starts; the end of the file if all are below it."""
-        start = self._find(offset)
-        return self.size_bytes if start is None else start
-
-    def batch_start(self, offset: Offset) -> Offset:
-        """Where the batches that end at or below ``offset`` end: the first offset of the batch that contains it, or
-        where the gap begins that compaction left there. ``offset`` itself above the last batch."""
-        position = self.position_of(offset)
-        if position == self.size_bytes:
-            return offset
-        start = self.base_offset
-        for at, batch in self.scan(self._indexed_position(self.index.lookup(Offset(offset - 1))) or 0):
-            if at >= position:
-                break
-            start = batch.next_offset
-        return start
 
     def find_time(self, timestamp_ms: int) -> ScannedBatch | None:
         """The first batch that has a record of ``timestamp_ms`` or later; None if there is none. Reads headers from
@@ -335,9 +224,6 @@ class Segment:
         """Its files, as they are called now, that of the records first."""
         return tuple(map(self._named, (LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX)))
 
-    def _named(self, suffix: str) -> Path:
-        return self.path.with_name(segment_name(self.base_offset, suffix + self._state))
-
     def delete(self) -> None:
         """Close and remove its files; durable once the directory is synced."""
         self.close()
@@ -406,83 +292,3 @@ class Segment:
         if batch is None or batch.last_offset != entry.offset or batch.max_timestamp != entry.timestamp_ms:
             return None
         return position
-
-    def _indexed_position(self, entry: IndexedBatch | None) -> int | None:
-        """The position of an entry of the offset index, 0 if there is no entry; None if it is not true."""
-        if entry is None:
-            return 0
-        batch = self._header_at(entry.position) if 0 <= entry.position < self.size_bytes else None
-        return entry.position if batch is not None and batch.last_offset == entry.last_offset else None
-
-    def _header_at(self, position: int) -> RecordBatch | None:
-        try:
-            return RecordBatch.parse_header(self._file.read(position, HEADER_SIZE))
-        except CorruptBatch:
-            return None
-
-    def _find(self, offset: Offset) -> int | None:
-        """Where the batch with the first last offset >= ``offset`` starts."""
-        if offset >= self.next_offset:
-            return None
-        if (known := self._starts.get(offset)) is not None:
-            return known
-        position = self._indexed_position(self.index.lookup(offset)) or 0
-        while position < self.size_bytes:
-            window = self._file.read(position, max(self._index_interval_bytes, EXTENT.size))
-            cursor = 0
-            while cursor + EXTENT.size <= len(window):
-                base_offset, length, last_delta = EXTENT.unpack_from(window, cursor)
-                if base_offset + last_delta >= offset:
-                    return position + cursor
-                cursor += self._checked_size(length, position + cursor)
-            position += cursor
-        raise CorruptLog(f"{self.path}: no batch holds offset {offset}; restart the node to check the log")
-
-    def _bytes_to_read(self, start: int, max_bytes: int) -> int:
-        """How much to read at ``start``: to where a batch ends, if an index entry tells, or the last one would have to
-        be cut off again, which costs a copy of all."""
-        left = self.size_bytes - start
-        if left <= max_bytes or max_bytes < ALIGNED_READ_BYTES_MIN:
-            return min(left, max_bytes)
-        boundary = self.index.position_not_above(start + max_bytes)
-        return boundary - start if boundary > start else max_bytes
-
-    def _whole_batches(self, data: bytes, start: int, upper_bound: Offset) -> tuple[int, Offset]:
-        """How many bytes of ``data`` are whole batches below the bound, and the offset after them."""
-        position, next_offset = 0, Offset(0)
-        limit = len(data)
-        if upper_bound >= self.next_offset:
-            upper_bound = self.next_offset
-        while position + HEADER_SIZE <= limit:
-            base_offset, length, last_delta = EXTENT.unpack_from(data, position)
-            end = position + self._checked_size(length, start + position)
-            if end > limit or base_offset + last_delta >= upper_bound:
-                break
-            position, next_offset = end, Offset(base_offset + last_delta + 1)
-        return position, next_offset
-
-    def _read_one(self, data: bytes, start: int, upper_bound: Offset) -> bytes:
-        """The batch at ``start``, larger than what was asked for."""
-        base_offset, length, last_delta = EXTENT.unpack_from(data)
-        if base_offset + last_delta >= self.next_offset:  # else whoever reads here would wait for ever
-            raise CorruptLog(f"{self.path}: impossible offsets at byte {start}; restart the node to check the log")
-        if base_offset + last_delta >= upper_bound:
-            return b""
-        size = self._checked_size(length, start)
-        whole = self._file.read(start, size)
-        if len(whole) < size:
-            raise CorruptLog(f"{self.path}: the batch at byte {start} is cut short; restart the node to check the log")
-        return whole
-
-    def _checked_size(self, length: int, position: int) -> int:
-        size = length + 12
-        if size < HEADER_SIZE:
-            raise CorruptLog(f"{self.path}: impossible batch length {length} at byte {position}; restart the node")
-        return size
-
-    def _remember_start(self, offset: Offset, position: int) -> None:
-        starts = self._starts
-        starts.pop(offset, None)
-        starts[offset] = position
-        if len(starts) > KNOWN_STARTS_MAX:
-            del starts[next(iter(starts))]

@@ -8,7 +8,9 @@ from pathlib import Path
 from .config import LogConfig
 from .failpoints import failpoint
 from .model import Offset
-from .segment import DELETED, Segment
+from .records import RecordBatch
+from .segment import Segment
+from .segment_names import DELETED
 from .storage import Storage
 
 
@@ -66,6 +68,21 @@ class SegmentList:
             active.sync()
         self.roll()
         return True
+
+    def runs(self, batches: Sequence[RecordBatch]) -> Iterator[list[RecordBatch]]:
+        """``batches`` in runs that fit one segment each, as they will be rolled. Each is to be appended before the
+        next is asked for."""
+        run: list[RecordBatch] = []
+        run_bytes = 0
+        for batch in batches:
+            size = run_bytes + batch.size_bytes
+            if run and not self.active.has_room_for(size, batch.last_offset, self.config.segment_bytes):
+                yield run  # its append rolls if need be: what is active afterwards decides over the rest
+                run, size = [], batch.size_bytes
+            run.append(batch)
+            run_bytes = size
+        if run:
+            yield run
 
     def truncate_to(self, offset: Offset) -> None:
         """Drop what starts at ``offset``, where a batch starts, and above; at least one segment stays."""

@@ -14,7 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from .model import Offset
-from .segment import CLEANED, DELETED, LOG_SUFFIX, SWAP, Extent, Segment
+from .segment import Segment
+from .segment_names import CLEANED, DELETED, LOG_SUFFIX, SWAP
+from .segment_reader import Extent
 from .storage import Storage
 
 COMPACTED_FILE = "compacted"

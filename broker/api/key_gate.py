@@ -13,9 +13,9 @@ from weakref import WeakKeyDictionary
 from ottla.client.error_codes import ErrorCode
 from ottla.log.errors import CorruptBatch, InvalidBatch
 from ottla.log.records import RecordBatch
+from ottla.log.run_blocking import RunBlocking
 from ottla.log.validation import check_keys
 
-from ..group_sync import RunBlocking
 from ..replica import Refused, Replica
 
 ON_LOOP_BYTES_MAX = 8 << 10

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from ottla.log.model import Offset
 from ottla.log.records import Record, RecordBatch, batches_in
+from ottla.log.run_blocking import RunBlocking
 
 from ..replica import Replica
-from ..replica_manager import RunBlocking
 
 READ_BYTES = 64 << 10
 DECODE_INLINE_BYTES = 64 << 10

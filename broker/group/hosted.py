@@ -17,8 +17,8 @@ from ottla.log.clock import Clock
 from ottla.log.compression import Compression
 from ottla.log.model import LeaderEpoch, Offset
 from ottla.log.records import BatchBuilder, batches_in
+from ottla.log.run_blocking import RunBlocking
 
-from ..group_sync import RunBlocking
 from ..replica import Refused, Replica
 from .outcome import GroupRefused, Outcome, Reply
 from .record_codec import decode_record, encode_key, encode_value

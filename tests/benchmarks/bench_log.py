@@ -18,6 +18,7 @@ from ottla.log.storage import SystemStorage
 
 TOTAL_BYTES = 128 << 20
 APPENDS_MAX = 20_000
+RECORD_OVERHEAD_BYTES = 10
 EPOCH = LeaderEpoch(1)
 
 
@@ -25,7 +26,7 @@ def make_batch(size_bytes: int) -> bytes:
     builder = BatchBuilder()
     now_ms = SystemClock().now_ms()
     value = bytes(min(1000, size_bytes - 80))
-    while builder.size_bytes + len(value) < size_bytes or not builder.record_count:
+    for _ in range(max(1, size_bytes // (len(value) + RECORD_OVERHEAD_BYTES))):
         builder.append(None, value, timestamp_ms=now_ms)
     return builder.build()
 

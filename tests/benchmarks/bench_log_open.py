@@ -20,7 +20,7 @@ from ottla.log.config import LogConfig
 from ottla.log.model import LeaderEpoch, Offset, TopicId, TopicPartition
 from ottla.log.partition_log import PartitionLog
 from ottla.log.records import HEADER_SIZE, RecordBatch
-from ottla.log.segment import segment_name
+from ottla.log.segment_names import segment_name
 from ottla.log.storage import SystemFile, SystemStorage
 from tests.benchmarks.bench_log import make_batch
 

@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol
 
 Pair = tuple[str, str]
 """From the first host to the second."""
+CLIENTS = "client"
+"""The host of all that writes, watches and administers. A cut may name it."""
 
 
 class Place(NamedTuple):
@@ -73,6 +75,10 @@ class Arena(Protocol):
     async def slow_link(self, first: str, second: str, seconds: float) -> None: ...
 
     async def lose_packets(self, share: float) -> None: ...
+
+    def members(self) -> list[str]:
+        """The hosts of those who read in a group now, each its own. A cut may name them."""
+        ...
 
     async def heal(self) -> int:
         """Mend network and disks; how many messages the cuts had stopped."""

@@ -140,7 +140,7 @@ HUNTS: dict[str, Hunt] = {
     ),
     "commit_acked_early": Hunt("coordinator", workload="group", seed=0, found_by="lost-commit, two-owners"),
     "deposed_coordinator_acks": Hunt("coordinator", workload="group", seed=0, found_by="lost-commit"),
-    "deposed_coordinator_tells": Hunt("coordinator", workload="group"),
+    "deposed_coordinator_tells": Hunt("lone-coordinator", workload="group", seed=2, found_by="lost-commit"),
     "coordinator_loads_too_little": Hunt("coordinator", workload="group", seed=1, found_by="lost-commit"),
     "coordinator_answers_unloaded": Hunt("slow-load", workload="group", seed=11, found_by="lost-commit, two-owners"),
     "sessions_end_with_their_coordinator": Hunt(
@@ -162,10 +162,6 @@ WHY_NOT: dict[str, str] = {
     "segment, which is not cleaned. A unit test holds it (20 seeds).",
     "cut_and_swapped_back": "A truncation must come between a cleaned segment's new name and its taking the place of "
     "others, and reach below what is cleaned, which is committed. A unit test holds it (8 seeds).",
-    "deposed_coordinator_tells": "An answer waits for all that was appended before it, and members that are cut off "
-    "with their coordinator have always appended a commit there that nobody acknowledges: the question to the quorum "
-    "is a second lock. A simulated story of an idle group holds it (tests/simulation/test_groups.py); here 40 "
-    "seeds did not.",
     "epoch_kept_when_a_replica_goes": "A fetch must stay on its way while its sender is taken out and put in "
     "again, and its stream must outlive both: whole nodes open a new one. The metadata's "
     "histories catch it at once (10 seeds).",

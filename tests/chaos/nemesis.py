@@ -13,7 +13,7 @@ from random import Random
 
 import msgspec
 
-from .arena import Arena, Pair, Place
+from .arena import CLIENTS, Arena, Pair, Place
 from .history import Fault
 
 PERIOD_S = 20.0
@@ -157,6 +157,51 @@ class Nemesis:
                     await self._start(host)
             await self._wait(0, 2)
         return done
+
+    async def _client_cut(self) -> bool:
+        """All that writes and watches is cut off."""
+        return await self._cut_off([CLIENTS])
+
+    async def _member_cut(self) -> bool:
+        """Some members of the group are cut off, often for longer than their session, often twice."""
+        done = False
+        for _ in range(self._chance.choice((1, 1, 2))):
+            members = self._arena.members()
+            done |= await self._cut_off(
+                self._chance.sample(members, min(len(members), self._chance.choice((1, 1, 2, 3))))
+            )
+            await self._wait(0, 2)
+        return done
+
+    async def _cut_off(self, guests: list[str]) -> bool:
+        """From all nodes, from the coordinator, or from another one; both ways or one. Meanwhile it may die."""
+        if not guests:
+            return False
+        dice, coordinator = self._chance.random(), await self._arena.coordinator()
+        some = coordinator if dice < 0.8 and coordinator is not None else self._chance.choice(self._arena.hosts)
+        nodes = self._arena.hosts if dice < 0.5 else [some]
+        out, back = self._chance.choice(((True, True), (True, True), (True, False), (False, True)))
+        pairs = {pair for guest in guests for node in nodes for pair in ((guest, node), (node, guest))}
+        await self._cut({pair for pair in pairs if (out if pair[0] in guests else back)})
+        await self._wait(*self._chance.choice(((0.2, 3), (3, 8), (6.5, 14))))
+        if self._chance.random() < 0.2:
+            await self._arena.kill(self._aim(some))
+            await self._wait(0, 4)
+        stopped = await self._arena.heal()
+        await self._start(some)
+        return stopped > 0
+
+    async def _lone_coordinator(self) -> bool:
+        """The coordinator of the group is cut off from its members, and then from the other nodes: another takes its
+        place, and only those who ask seldom still come to it."""
+        host = await self._arena.coordinator()
+        if host is None:
+            return False
+        await self._cut({pair for member in self._arena.members() for pair in _both(self._aim(host), member)})
+        await self._wait(0.2, 1.5)  # what it was asked to write is written
+        await self._cut({pair for other in self._arena.hosts if other != host for pair in _both(host, other)})
+        await self._wait(3, 9)
+        return await self._arena.heal() > 0
 
     async def _slow_load(self) -> bool:
         """The coordinator dies, and the next takes long to read what it has written."""
@@ -792,7 +837,12 @@ ROT_KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {
 GROUP_KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {
     "coordinator": Nemesis._coordinator,
     "slow-load": Nemesis._slow_load,
+    "member-cut": Nemesis._member_cut,
+    "lone-coordinator": Nemesis._lone_coordinator,
 }
 """Those that aim at a consumer group."""
 
-ALL_KINDS = {**KINDS, **DURABLE_KINDS, **ROT_KINDS, **GROUP_KINDS}
+CLIENT_KINDS: dict[str, Callable[[Nemesis], Awaitable[bool]]] = {"client-cut": Nemesis._client_cut}
+"""Those that nodes know nothing of; a group's are among its own, others ask by name."""
+
+ALL_KINDS = {**KINDS, **DURABLE_KINDS, **ROT_KINDS, **GROUP_KINDS, **CLIENT_KINDS}

@@ -43,6 +43,7 @@ class SimulatedStage:
         self.rate = rate
         self.clients = clients
         self.history = History(lambda: int(cluster.loop.now * 1e9))
+        self.members: dict[str, asyncio.Event] = {}  # all that were ever hired, by host, and whether they have ended
         self._loop = cluster.loop
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
@@ -54,7 +55,9 @@ class SimulatedStage:
     members_max = 20
 
     async def hire(self, order: Order, hear: Hear) -> SimulatedHand:
-        return SimulatedHand(self._loop, order, hear)
+        hand = SimulatedHand(self._loop, order, hear)
+        self.members[hand.host] = hand.ended
+        return hand
 
 
 class SimulatedArena:
@@ -62,8 +65,9 @@ class SimulatedArena:
 
     able = frozenset(ALL_KINDS)
 
-    def __init__(self, cluster: SimulatedCluster) -> None:
+    def __init__(self, cluster: SimulatedCluster, stage: SimulatedStage) -> None:
         self.hosts = cluster.hosts
+        self._stage = stage
         self.effects: Counter[str] = Counter()
         self.passed: Counter[str] = Counter()
         self.died_at: Counter[str] = Counter()  # failpoints
@@ -151,6 +155,9 @@ class SimulatedArena:
     async def cut(self, pairs: set[Pair]) -> None:
         self._cuts_open = True
         self._cluster.partition(pairs)
+
+    def members(self) -> list[str]:
+        return [host for host, ended in self._stage.members.items() if not ended.is_set()]
 
     async def reset(self, first: str, second: str) -> bool:
         before = self._cluster.faults

@@ -101,8 +101,8 @@ class _Story:
 
     async def live(self, cluster: SimulatedCluster) -> None:
         config = self._config
-        arena = self._arena = SimulatedArena(cluster)
         stage = self._stage = SimulatedStage(cluster, rate=config.rate, clients=config.clients)
+        arena = self._arena = SimulatedArena(cluster, stage)
         workload = WORKLOADS[config.workload](stage)
         durable = getattr(workload, "durable", False)
         nemesis = Nemesis(arena, names(), stage.history.faults.append, durable=durable)

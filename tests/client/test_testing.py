@@ -55,6 +55,51 @@ async def _until_unfenced(client: object, count: int) -> None:
         await asyncio.sleep(0.05)
 
 
+async def test_clients_are_cut_off_while_nodes_are_not() -> None:
+    async with (
+        asyncio.timeout(90),
+        cluster(nodes=3, broker_session_timeout_ms=1000, kafka=True) as servers,
+        connect(servers) as client,
+        client.producer() as producer,
+    ):
+        await client.admin.create_topic("t", partitions=3, replication=3)
+        for partition in range(3):
+            await producer.send("t", b"before", partition=partition)
+        servers.cut_clients(2)
+        sending = [asyncio.create_task(producer.send("t", b"meanwhile", partition=number)) for number in range(3)]
+        waiting = set(sending)
+        while len(waiting) > 1:  # what the others lead is acknowledged, by the node that is cut off too
+            _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        with pytest.raises(TimeoutError):  # new connections are taken, and nothing comes of them
+            await asyncio.wait_for(_greeted(servers.servers[1]), 0.5)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(_greeted(servers.kafka_servers[1], b"GET "), 0.5)
+        async with connect(servers.servers[0]) as other:
+            assert not [broker for broker in other.cluster.brokers.values() if broker.fenced]
+            [topic] = await other.admin.list_topics(current=True)
+            assert all(sorted(state.isr) == [1, 2, 3] for state in topic.partitions)
+        assert not waiting.pop().done()
+        servers.heal()
+        await asyncio.gather(*sending)
+        servers.cut_clients()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(producer.send("t", b"never"), 0.5)
+        servers.heal()
+        async with client.consumer("t") as consumer:
+            values = [record.value async for record in consumer.read_to_end()]
+        assert (values.count(b"before"), values.count(b"meanwhile")) == (3, 3)
+
+
+async def _greeted(address: str, request: bytes = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n") -> bytes:
+    host, _, port = address.partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(request)
+        return await reader.read(10)
+    finally:
+        writer.close()
+
+
 def test_a_dead_node_answers_nobody_and_keeps_what_it_had() -> None:
     async def send() -> int | None:
         async with connect(servers) as client, client.producer() as producer:

@@ -140,7 +140,7 @@ class CrashPoint:
         assert log.recovery_point == log.log_end_offset
         self.possible, self.synced_to = [whole(log)], log.log_end_offset
         if self.random.random() < 0.8:
-            manager._checkpoint_recovery_points()
+            manager._checkpoints.write_recovery_points()
 
     def _cut(self, log: PartitionLog) -> None:
         offset = Offset(max(log.log_start_offset, log.log_end_offset - self.random.randrange(1, 12)))

@@ -117,12 +117,12 @@ def test_a_truncation_while_a_swap_is_prepared_forgets_the_cleaned_segment() -> 
     third = log.segments[2].base_offset
     keeper = housekeeper_of(manager, storage, lambda log: log.log_end_offset, run_blocking=in_turn)
     work = keeper.clean()
-    while log._swap is None:
+    while log._swap.segment is None:
         work.send(None)
     log.truncate_to(Offset(third))
     content = whole(log)
     drive(work)
-    assert log._swap is None
+    assert log._swap.segment is None
     assert whole(log) == content
     assert log.log_end_offset == third
     again = manager_of(storage.kill()).get_or_create(PARTITION, TOPIC_ID, CONFIG)

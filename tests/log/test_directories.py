@@ -189,7 +189,7 @@ def test_checkpoints_are_each_directorys_own() -> None:
     assert b"orders 0" not in storage.read_bytes(TWO / "replication-offset-checkpoint")
     again.remove(name(0))
     assert held(storage, ONE) != ["orders-0", "orders-2"]
-    assert again.home_of(name(0)) is None
+    assert again.get(name(0)) is None
 
 
 def test_paths() -> None:

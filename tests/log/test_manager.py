@@ -252,7 +252,7 @@ async def test_the_flusher_syncs_and_checkpoints(storage: CrashingStorage) -> No
     log = manager.get_or_create(PARTITION, TOPIC_ID)
     log.append_as_leader(batch(3), E0)
     flusher = asyncio.create_task(manager.run_flusher(executor))
-    manager._want_flush()
+    manager.look_now()
     await synced.wait()
     flusher.cancel()
     assert (log.recovery_point, log.unsynced_bytes) == (3, 0)
@@ -321,9 +321,9 @@ async def test_a_large_log_wakes_the_flusher(storage: CrashingStorage) -> None:
     manager = manager_of(storage)
     log = manager.get_or_create(PARTITION, TOPIC_ID)
     for _ in range(17):
-        assert not manager._flush_wanted.is_set()
+        assert not manager._flusher.wanted.is_set()
         log.append_as_leader(batch(1, value=bytes(1_000_000)), E0)
-    assert manager._flush_wanted.is_set()
+    assert manager._flusher.wanted.is_set()
 
 
 def test_logs_forget_producers_after_the_managers_time(storage: CrashingStorage) -> None:

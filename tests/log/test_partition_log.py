@@ -70,7 +70,7 @@ def test_the_leader_stamps_and_nothing_else_changes(storage: CrashingStorage) ->
     for one in stored:
         one.verify_crc()
         assert bytes(one.buffer)[16:] == data[16:]
-    assert log.last_offset_and_epoch == (5, 2)
+    assert (log.log_end_offset, log.epoch_of(Offset(5))) == (6, 2)
     assert log.unsynced_bytes == log.size_bytes == 2 * len(data)
 
 

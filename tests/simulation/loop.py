@@ -203,11 +203,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return [(2, 1, 6, "", (host, port))]
 
     async def create_server(
-        self, protocol_factory: Any, host: Any = None, port: Any = None, *, start_serving: bool = True, **_: Any
+        self, protocol_factory: Any, host: Any = None, port: Any = None, *, backlog: int = 100
     ) -> Any:
-        listener = self.network.listen(PROCESS.get(), protocol_factory, host, port)
-        listener.serving = start_serving
-        return listener
+        return self.network.listen(PROCESS.get(), protocol_factory, host, port)
 
     async def create_connection(
         self, protocol_factory: Any, host: Any = None, port: Any = None, *, sock: Any = None, **_: Any

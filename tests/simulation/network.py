@@ -64,16 +64,10 @@ class Listener(asyncio.AbstractServer):
         self.process, self.factory, self.address = process, factory, address
         self.sockets = [FakeSocket(address)]
         self._network = network
-        self.serving = True
-
-    async def start_serving(self) -> None:
-        """From now on connections are accepted."""
-        self.serving = True
 
     def close(self) -> None:
         if self._network.listeners.get(self.address) is self:
             del self._network.listeners[self.address]
-        self.serving = False
 
     def is_serving(self) -> bool:
         return self._network.listeners.get(self.address) is self
@@ -286,7 +280,7 @@ class Network:
                 raise OSError(errno.ETIMEDOUT, "connect timed out")
         await asyncio.sleep(self._delay(source, target) + self._delay(target, source))
         listener = self.listeners.get(address)
-        if listener is None or not listener.serving:
+        if listener is None:
             self.loop.trace.record("refused", process, address)
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"connect to {address} refused")
         self.loop.trace.record("connected", process, listener.process)

@@ -44,7 +44,7 @@ class SimulatedHand:
         self.ended = asyncio.Event()
         self.failure: str | None = None
         self._loop = loop
-        self._process = f"m{order.number}"
+        self._process = self.host = f"m{order.number}"
         self._stopping = asyncio.Event()
         loop.trace.record("member", self._process, order.protocol, shown=True)
         self._task = loop.spawn(self._process, live(order, hear, self._stopping))

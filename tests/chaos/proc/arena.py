@@ -1,7 +1,8 @@
 """The real arena: `ottla start` processes on 127.0.1.n, kernel signals, packet filters, small disks, libfaketime.
 
 What the simulation alone can do is not ``able``: a power cut (the kernel keeps its page cache, so ``lose_power`` is
-kill -9 here) and links that are slow (this needs netem, which not every kernel has).
+kill -9 here), links that are slow (this needs netem, which not every kernel has), and cuts between clients and nodes
+(all clients are at 127.0.0.1, and so is whoever watches the run).
 """
 
 import asyncio
@@ -27,7 +28,18 @@ SYNC_S_MAX = 4.0
 END_S_MAX = 3.0
 LOOK_S = 0.1
 SECRET = "only the nodes of one run know this"
-IMPOSSIBLE = frozenset({"power", "delay", "reconnect-reorder", "stale-join", "slow-election"})
+IMPOSSIBLE = frozenset(
+    {
+        "power",
+        "delay",
+        "reconnect-reorder",
+        "stale-join",
+        "slow-election",
+        "client-cut",
+        "member-cut",
+        "lone-coordinator",
+    }
+)
 
 
 class ProcessArena:
@@ -160,6 +172,9 @@ class ProcessArena:
     async def cut(self, pairs: set[Pair]) -> None:
         self._cuts_open = True
         await self._network.cut(pairs)
+
+    def members(self) -> list[str]:
+        return []
 
     async def reset(self, first: str, second: str) -> bool:
         return self._count("reset", await self._network.reset(first, second) > 0)

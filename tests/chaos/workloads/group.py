@@ -45,7 +45,7 @@ class GroupWorkload:
     expected_f = ("put-one", "handle", "own")
     facts: ClassVar[dict[str, object]] = {}
     check_every_s = 0.2
-    kinds = ("coordinator", "slow-load")
+    kinds = ("coordinator", "slow-load", "member-cut", "lone-coordinator", "client-cut")
     read_s_max = 75.0
     settings: ClassVar[dict[str, int]] = {"group_consumer_session_timeout_ms": int(SESSION_S * 1000)}
 

@@ -8,7 +8,7 @@ from ottla.log.key_map import KeyMap, digest_of
 from ottla.log.model import Offset
 from ottla.log.partition_log import PartitionLog
 from ottla.log.records import RecordBatch
-from ottla.log.segment import SWAP
+from ottla.log.segment_names import SWAP
 
 from .base import Bug, put, put_at, together
 

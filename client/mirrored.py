@@ -1,0 +1,52 @@
+"""What every object of the blocking SDK is: the original, and the thread in which it lives."""
+
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from .background import Background
+
+T = TypeVar("T")
+
+AHEAD_MAX = 100
+"""Records that cross from the loop's thread at a time."""
+
+
+class Mirrored:
+    """``_inner``: the original."""
+
+    def __init__(self, inner: Any, background: Background) -> None:
+        self._inner = inner
+        self._background = background
+
+    def __enter__(self) -> Self:
+        self._background.run(self._inner.__aenter__)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._background.run(lambda: self._inner.__aexit__(kind, error, trace))
+
+    def _slices(self, iterator: AsyncIterator[T], count: int) -> Iterator[T]:
+        """What an asynchronous generator brings, some at a time; all of it must be on its way."""
+
+        async def some() -> tuple[list[T], BaseException | None]:
+            found: list[T] = []
+            try:
+                while len(found) < count:
+                    found.append(await anext(iterator))
+            except (StopAsyncIteration, Exception) as error:
+                return found, error
+            return found, None
+
+        try:
+            while True:
+                found, end = self._background.run(some)
+                yield from found
+                if isinstance(end, StopAsyncIteration):
+                    return
+                if end is not None:
+                    raise end
+        finally:
+            self._background.run(iterator.aclose)  # type: ignore[attr-defined]

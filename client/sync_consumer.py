@@ -1,0 +1,103 @@
+"""The consumer of the blocking SDK (sync.py)."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any, Generic, Self
+
+from . import consumer as _consumer
+from .background import Background, blocking, forwarded
+from .mirrored import AHEAD_MAX, Mirrored
+from .records import ConsumerRecord, K, V
+
+
+class Consumer(Mirrored, Generic[K, V]):
+    """Mirrors ``ottla.client.Consumer``."""
+
+    def __init__(self, inner: _consumer.Consumer[K, V], background: Background) -> None:
+        super().__init__(inner, background)
+        self._ahead: deque[ConsumerRecord[K, V]] = deque()
+
+    start = blocking(_consumer.Consumer.start)
+    close = blocking(_consumer.Consumer.close)
+    beginning_offsets = blocking(_consumer.Consumer.beginning_offsets)
+    end_offsets = blocking(_consumer.Consumer.end_offsets)
+    offsets_for_times = blocking(_consumer.Consumer.offsets_for_times)
+    metrics = forwarded(_consumer.Consumer.metrics)
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return bool(self._inner.closed)
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """The partitions being read."""
+        return self._background.call(lambda: tuple(self._inner.partitions))
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> ConsumerRecord[K, V]:
+        """The next record, waited for without end. Raises as the original does."""
+        if not self._ahead:
+            self._ahead.extend(self._background.run(self._some))
+        return self._ahead.popleft()
+
+    async def _some(self) -> list[ConsumerRecord[K, V]]:
+        batches = self._inner.batches(AHEAD_MAX, 0.0)
+        try:
+            found: list[ConsumerRecord[K, V]] = await anext(batches)
+            return found
+        finally:
+            await batches.aclose()
+
+    def _give_back(self) -> None:
+        """What crossed and was not handed out is to be read again."""
+        firsts: dict[int, int] = {}
+        for record in self._ahead:
+            firsts.setdefault(record.partition, record.offset)
+        self._ahead.clear()
+        for partition, offset in firsts.items():
+            self._background.run(lambda p=partition, o=offset: self._inner.seek(self._inner.topic, p, o))  # type: ignore[misc]
+
+    def batches(self, max_records: int = 500, max_wait: float = 0.2) -> Iterator[list[ConsumerRecord[K, V]]]:
+        """Lists of records, as the original's."""
+        self._give_back()
+        return self._slices(self._inner.batches(max_records, max_wait), 1)
+
+    def read_to_end(self, ends: Mapping[int, int] | None = None) -> Iterator[ConsumerRecord[K, V]]:
+        """Every record up to the ends as they are now, as the original's. Do not seek meanwhile."""
+        self._give_back()
+        return self._slices(self._inner.read_to_end(ends), AHEAD_MAX)
+
+    def fetch_batches(self) -> Iterator[Any]:
+        """Partition numbers and batches as stored, as the original's."""
+        self._give_back()
+        return self._slices(self._inner.fetch_batches(), 1)
+
+    def position(self, partition: int) -> int | None:
+        """Offset of the next record that will be handed out; None while it is being looked up."""
+        for record in self._ahead:
+            if record.partition == partition:
+                return record.offset
+        inner: _consumer.Consumer[K, V] = self._inner
+        return self._background.call(lambda: inner.position(partition))
+
+    def seek(self, topic: str, partition: int, offset: int | str) -> None:
+        """Go on from ``offset``, "earliest" or "latest". Raises as the original does."""
+        self._give_back()
+        self._background.run(lambda: self._inner.seek(topic, partition, offset))
+
+    def seek_to_time(self, timestamp_ms: int) -> None:
+        """Go on, in every partition, from the first record that is as late, or the end."""
+        self._give_back()
+        self._background.run(lambda: self._inner.seek_to_time(timestamp_ms))
+
+    def pause(self, *partitions: int) -> None:
+        """Hand out no more of these partitions, all if none is named, until ``resume``."""
+        self._give_back()
+        self._background.call(lambda: self._inner.pause(*partitions))
+
+    def resume(self, *partitions: int) -> None:
+        """Undo ``pause``."""
+        self._background.call(lambda: self._inner.resume(*partitions))

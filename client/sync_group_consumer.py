@@ -1,0 +1,92 @@
+"""The group's consumer of the blocking SDK (sync.py)."""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from typing import Generic, Self
+
+from ottla.log.model import TopicPartition
+
+from . import group_consumer as _group_consumer
+from .background import Background, blocking, forwarded
+from .errors import OttlaError
+from .in_hand import Lease
+from .mirrored import AHEAD_MAX, Mirrored
+from .records import ConsumerRecord, K, V
+
+
+class GroupConsumer(Mirrored, Generic[K, V]):
+    """Mirrors ``ottla.client.GroupConsumer``."""
+
+    def __init__(self, inner: _group_consumer.GroupConsumer[K, V], background: Background) -> None:
+        super().__init__(inner, background)
+        self._lease: Lease | None = None
+
+    start = blocking(_group_consumer.GroupConsumer.start)
+    close = blocking(_group_consumer.GroupConsumer.close)
+    commit = blocking(_group_consumer.GroupConsumer.commit)
+    committed = blocking(_group_consumer.GroupConsumer.committed)
+    seek = blocking(_group_consumer.GroupConsumer.seek)
+    beginning_offsets = blocking(_group_consumer.GroupConsumer.beginning_offsets)
+    end_offsets = blocking(_group_consumer.GroupConsumer.end_offsets)
+    offsets_for_times = blocking(_group_consumer.GroupConsumer.offsets_for_times)
+    position = forwarded(_group_consumer.GroupConsumer.position)
+    lag = forwarded(_group_consumer.GroupConsumer.lag)
+    pause = forwarded(_group_consumer.GroupConsumer.pause)
+    resume = forwarded(_group_consumer.GroupConsumer.resume)
+    metrics = forwarded(_group_consumer.GroupConsumer.metrics)
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return bool(self._inner.closed)
+
+    @property
+    def last_commit_error(self) -> OttlaError | None:
+        """Why the last commit behind the loop was not stored; None if it was."""
+        inner: _group_consumer.GroupConsumer[K, V] = self._inner
+        return inner.last_commit_error
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """What it subscribes to by name; with a pattern, the topics that it reads partitions of now."""
+        return self._background.call(lambda: tuple(self._inner.topics))
+
+    @property
+    def assignment(self) -> frozenset[TopicPartition]:
+        """The partitions that are being read."""
+        return self._background.call(lambda: frozenset(self._inner.assignment))
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> ConsumerRecord[K, V]:
+        """The next record, waited for without end; the one before it is finished. Raises as the original does."""
+        while True:
+            lease = self._lease
+            if lease is None:
+                lease = self._lease = self._background.run(lambda: self._inner.take_lease(AHEAD_MAX))
+                index = 0
+            else:
+                index = lease.index + 1
+                if index == len(lease.records):
+                    self._lease = None
+                    continue
+                lease.index = index
+                if lease.taken_back:
+                    self._background.tell(self._inner.lease_moved)
+            record = lease.records[index]
+            if not lease.taken_back or TopicPartition(record.topic, record.partition) not in lease.taken_back:
+                return record
+
+    def batches(self, max_records: int = 500, max_wait: float = 0.2) -> Iterator[list[ConsumerRecord[K, V]]]:
+        """Lists of records, as the original's."""
+        self._lease = None
+        return self._slices(self._inner.batches(max_records, max_wait), 1)
+
+    def commit_nowait(self, offsets: Mapping[tuple[str, int], int] | None = None) -> "Future[None]":
+        """Begin to ``commit`` what it would now; the future brings what it raises, and may be ignored."""
+
+        async def work() -> None:
+            await self._inner.commit_nowait(offsets)
+
+        return self._background.begin(work)
