@@ -113,8 +113,9 @@ class FrameReader:
         head = self._head
         if head is None:
             return self._scratch
-        if self._filled == len(self._body):  # not before: until the call returns, a transport holds what it filled
-            self._body.extend(bytes(min(head.size - self._filled, max(self._filled, GROW_BYTES))))
+        if self._filled == len(self._body):
+            # A new one, for whoever filled the old one may still hold it, and what is held cannot grow.
+            self._body = self._body + bytes(min(head.size - self._filled, max(self._filled, GROW_BYTES)))
         return memoryview(self._body)[self._filled :]
 
     def received(self, size: int) -> None:

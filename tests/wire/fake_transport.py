@@ -67,5 +67,4 @@ def give(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
         size = min(len(room), len(view))
         room[:size] = view[:size]
         view = view[size:]
-        protocol.buffer_updated(size)  # with the room still held, as transports have it
-        del room
+        protocol.buffer_updated(size)  # with the room still held, as transports have it, some until the next one

@@ -22,7 +22,7 @@ class End:
         self.stream = Stream(
             self.transport,  # type: ignore[arg-type]
             self.http,
-            message_bytes_max=1 << 20,
+            message_bytes_max=8 << 20,
             mask=SystemChance() if client else None,
             ping_interval_s=ping_interval_s,
             on_lost=self._on_lost,
@@ -65,6 +65,8 @@ async def test_messages_are_handed_over_in_the_call_that_brings_them(client: boo
     end.deliver()
     end.hear((BINARY, b"one"), (BINARY, b"two"), (BINARY, b"x" * 300_000))
     assert end.messages == [b"one", b"two", b"x" * 300_000]
+    end.hear((BINARY, b"y" * 4_000_000))
+    assert end.messages[3:] == [b"y" * 4_000_000]
 
 
 @pytest.mark.parametrize("client", [False, True])
