@@ -47,9 +47,9 @@ def _key_of(request: web.Request) -> str:
     """The client's key. Raises HTTPBadRequest for what is no WebSocket handshake."""
     headers = request.headers
     if headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket":
-        raise web.HTTPBadRequest(text="this address serves WebSockets: the request has no 'Upgrade: websocket'\n")
+        raise web.HTTPBadRequest(text="no WebSocket upgrade: the request has no 'Upgrade: websocket'\n")
     if "upgrade" not in headers.get(hdrs.CONNECTION, "").lower():
-        raise web.HTTPBadRequest(text="the request has no 'Connection: Upgrade'\n")
+        raise web.HTTPBadRequest(text="no WebSocket upgrade: the request has no 'Connection: Upgrade'\n")
     if headers.get(hdrs.SEC_WEBSOCKET_VERSION) != VERSION:
         raise web.HTTPBadRequest(text=f"the WebSocket version is not {VERSION}\n")
     key = headers.get(hdrs.SEC_WEBSOCKET_KEY, "")
