@@ -21,7 +21,6 @@ from ..config import Settings
 from ..links import CONTROL_PATH, REPLICA_PATH
 from ..metrics import CONTENT_TYPE, Metrics
 from ..self_report import SelfReport
-from .groups import GroupsDoor
 from .guard import Guard, note_speech
 from .problem import problem, problems
 from .streams import STREAM_PATH, DataStream, InflightBudget
@@ -167,19 +166,19 @@ class HttpDoor:
 
     async def _produce(self, request: web.Request) -> web.StreamResponse:
         parts = self._ready_parts()
-        return self._not_ready() if parts is None else await parts.records.produce(request)
+        return self._not_ready() if parts is None else await (await parts.sdk_doors.records()).produce(request)
 
     async def _consume(self, request: web.Request) -> web.StreamResponse:
         parts = self._ready_parts()
-        return self._not_ready() if parts is None else await parts.records.consume(request)
+        return self._not_ready() if parts is None else await (await parts.sdk_doors.records()).consume(request)
 
     async def _list_groups(self, request: web.Request) -> web.StreamResponse:
         parts = self._ready_parts()
-        return self._not_ready() if parts is None else await GroupsDoor(parts.records.client).list(request)
+        return self._not_ready() if parts is None else await (await parts.sdk_doors.groups()).list(request)
 
     async def _show_group(self, request: web.Request) -> web.StreamResponse:
         parts = self._ready_parts()
-        return self._not_ready() if parts is None else await GroupsDoor(parts.records.client).show(request)
+        return self._not_ready() if parts is None else await (await parts.sdk_doors.groups()).show(request)
 
     # --- operators ---------------------------------------------------------------------------------------------------
 
