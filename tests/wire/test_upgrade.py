@@ -118,9 +118,11 @@ async def test_what_comes_with_the_handshake_in_one_write_is_not_lost() -> None:
     ],
 )
 async def test_what_is_no_handshake_is_refused(changed: dict[str, str]) -> None:
-    async with serving(echo) as (session, server):
-        async with session.get(server.make_url("/"), headers={**HANDSHAKE, **changed}) as response:
-            assert response.status == 400
+    async with (
+        serving(echo) as (session, server),
+        session.get(server.make_url("/"), headers={**HANDSHAKE, **changed}) as response,
+    ):
+        assert response.status == 400
 
 
 async def test_a_server_that_does_not_upgrade_is_told_apart() -> None:
