@@ -451,9 +451,9 @@ class Node:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._unless_without_quorum(parts, self._hand_over(parts, self._broker_epoch))
-                await self._until_answered()
         except (ControllerUnavailable, TimeoutError) as error:
             log.warning("node.drain.incomplete", problem=str(error), leading=len(parts.manager.led))
+        await self._until_answered(parts)
 
     @failpoint("node.hand_over")
     async def _hand_over(self, parts: Parts, epoch: BrokerEpoch) -> None:
@@ -477,8 +477,11 @@ class Node:
         finally:
             task.cancel()
 
-    async def _until_answered(self) -> None:
+    async def _until_answered(self, parts: Parts) -> None:
         assert self._http is not None
+        if self._kafka is not None:
+            self._kafka.door.finish()
+        parts.groups.finish()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ANSWER_WAIT_S):
                 await self._http.answered()

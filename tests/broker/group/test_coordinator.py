@@ -207,3 +207,23 @@ async def test_a_member_that_waits_alone_is_let_in_when_its_time_comes(here: Coo
         here.followers_fetch()
         await asyncio.sleep(0.01)
     assert (await joining).error is ErrorCode.NONE
+
+
+async def test_a_coordinator_that_finishes_sends_on_who_waits_and_answers_what_it_wrote(here: Coordinating) -> None:
+    shard, clock = await here.loaded(), here.broker.clock
+    request = JoinGroupRequest("g", 10_000, 10_000, "", "place-1", "consumer", (JoinProtocol("range", b""),))
+
+    def decide(waiter: object) -> Outcome:
+        return shard.state.answer_classic(request, waiter, "m", clock.monotonic(), clock.now_ms())
+
+    joining = asyncio.create_task(shard.answer(request, decide))
+    committing = await here.commit(5)
+    assert not joining.done()
+    here.coordinator.finish()
+    assert (await joining).error is ErrorCode.NOT_COORDINATOR
+    assert not committing.done()
+    here.followers_fetch()
+    assert (await committing).error is ErrorCode.NONE
+    with pytest.raises(GroupRefused) as refused:
+        here.coordinator.shard_of(GROUP)
+    assert refused.value.error is ErrorCode.NOT_COORDINATOR

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from ottla.broker.kafka.caller import Caller, Hangup, Parts
-from ottla.broker.kafka.connection import Connection, Limits
+from ottla.broker.kafka.connection import Connection
 from ottla.broker.kafka.header import Header, response_header
+from ottla.broker.kafka.limits import Limits
 from ottla.broker.kafka.versions import ApiKey
 
 from .kio_bytes import on_the_wire
@@ -25,9 +26,15 @@ class FakeTransport(asyncio.Transport):
         self.written: list[bytes] = []
         self.reading = True
         self.aborted = False
+        self.ended = False
 
     def write(self, data: Any) -> None:
+        assert not self.ended
         self.written.append(bytes(data))
+
+    def write_eof(self) -> None:
+        assert not self.ended
+        self.ended = True
 
     def pause_reading(self) -> None:
         assert self.reading
@@ -324,3 +331,50 @@ async def test_requests_that_wait_are_known_as_busy() -> None:
     await settle()
     await story.answer(1)
     assert not story.connection.busy
+
+
+async def test_one_that_is_idle_ends_as_soon_as_the_door_finishes() -> None:
+    story = Story()
+    story.connection.finish()
+    story.connection.finish()
+    assert story.transport.ended
+    assert not story.transport.aborted
+
+
+async def test_one_that_is_busy_ends_after_its_last_answer_and_takes_no_more_requests() -> None:
+    story = Story()
+    for key, number in ((ApiKey.PRODUCE, 1), (ApiKey.HEARTBEAT, 2), (ApiKey.PRODUCE, 3)):
+        story.send(key, number)
+    await settle()
+    story.connection.finish()
+    story.send(ApiKey.PRODUCE, 4)
+    for number in (1, 2, 3):
+        assert not story.transport.ended
+        await story.answer(number)
+    assert story.transport.ended
+    assert (story.door.begun, story.answered) == ([1, 2, 3], [1, 2, 3])
+    assert story.door.inflight == 0
+
+
+async def test_one_that_finishes_is_read_on_for_an_end_with_unread_bytes_would_be_a_reset() -> None:
+    story = Story()
+    for number in range(4):
+        story.send(ApiKey.PRODUCE, number)
+    await settle()
+    assert not story.transport.reading
+    story.connection.finish()
+    assert story.transport.reading
+    story.send(ApiKey.PRODUCE, 4)
+    assert story.transport.reading
+    for number in range(4):
+        await story.answer(number)
+    assert story.door.begun == [0, 1, 2, 3]
+
+
+async def test_half_a_request_is_forgotten_where_the_door_finishes() -> None:
+    story = Story()
+    story.receive(struct.pack(">i", 500_000) + b"part")
+    story.connection.finish()
+    assert story.transport.ended
+    story.receive(bytes(600_000))
+    assert (story.door.partial, story.door.begun, story.transport.aborted) == (0, [], False)

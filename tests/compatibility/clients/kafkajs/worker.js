@@ -73,17 +73,18 @@ async function producer(keep, idempotent) {
     createPartitioner: kafkajs.Partitioners.DefaultPartitioner,
     retry: { retries: 20, maxRetryTime: 2000 },
   });
-  await made.connect();
+  await persistently(() => made.connect());
   if (keep) producers[keep] = made;
   return made;
 }
 
-// Its send gives up where a broker is lost, and leaves it to the program to try again. An idempotent producer may: it
-// counts no sequence on until a send has succeeded.
-async function send(used, what) {
+// It gives up where a broker is lost, be it in a send or in a connect that wants a producer's id of the controller that
+// has just died, and leaves it to the program to try again. An idempotent producer may: it counts no sequence on until
+// a send has succeeded.
+async function persistently(work) {
   for (let attempt = 0; ; attempt += 1) {
     try {
-      return await used.send(what);
+      return await work();
     } catch (error) {
       const lost = error.retriable || /Connect|Timeout|NumberOfRetries|Broker/.test(error.name);
       if (attempt === 60 || !lost) throw error;
@@ -97,12 +98,8 @@ async function produce({ topic, records, codec = 'none', acks = 'all', idempoten
   // The partition of each is told only for a whole batch: it is chosen here, so that each record's place is known.
   const sent = records.map((record) => ({ ...messageOf(record), partition: record.partition ?? 0 }));
   try {
-    const answers = await send(used, {
-      topic,
-      messages: sent,
-      acks: acks === 'all' ? -1 : Number(acks),
-      compression: CompressionTypes[CODECS[codec]],
-    });
+    const what = { topic, messages: sent, acks: acks === 'all' ? -1 : Number(acks) };
+    const answers = await persistently(() => used.send({ ...what, compression: CompressionTypes[CODECS[codec]] }));
     const next = new Map((answers || []).map((each) => [each.partition, Number(each.baseOffset)]));
     return sent.map(({ partition }) => {
       if (!next.has(partition)) return [partition, -1];
