@@ -387,8 +387,8 @@ async def test_a_refusal_that_has_no_place_in_an_answer_ends_the_connection() ->
 
     entity = schema(topics=None)
     frame = memoryview(frame_of(entity))
+    view: Any = FakeView(ErrorCode.NOT_COORDINATOR)
     with pytest.raises(Hangup, match="DESCRIBE_LOG_DIRS: no"):
-        view: Any = FakeView(ErrorCode.NOT_COORDINATOR)
         await answer_cold(view, Caller("", ""), read_header(frame), entity, aside)
 
 

@@ -86,7 +86,7 @@ async function persistently(work) {
     try {
       return await work();
     } catch (error) {
-      const lost = error.retriable || /Connect|Timeout|NumberOfRetries|Broker/.test(error.name);
+      const lost = error.retriable || /Connect|Timeout|NumberOfRetries|Broker|not initialized/.test(`${error}`);
       if (attempt === 60 || !lost) throw error;
       await soon(500);
     }
@@ -132,9 +132,12 @@ async function take(member, count, timeoutS) {
   return taken;
 }
 
+// It goes on sending heartbeats to a coordinator that has died and looks for another only when it starts anew, which it
+// does after so many retries, each of which waits for all fetches: few and short ones, or it stands still for minutes.
+const IMPATIENT = { maxWaitTimeInMs: 500, retry: { retries: 5, maxRetryTime: 1000, restartOnFailure: async () => true } };
+
 async function start(settings, topics, autoCommit) {
-  const retry = { retries: 20, maxRetryTime: 2000, restartOnFailure: async () => true };
-  const consumer = kafka.consumer({ retry, ...settings });
+  const consumer = kafka.consumer({ ...IMPATIENT, ...settings });
   const member = { consumer, queue: [], positions: new Map(), assigned: [], group: settings.groupId };
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     member.assigned = Object.entries(payload.memberAssignment).flatMap(([topic, numbers]) =>
@@ -183,11 +186,19 @@ async function join(asked) {
   return {};
 }
 
+// Its commitOffsets returns without a word, and commits nothing, while the consumer starts anew: so look.
 async function commit({ member }) {
-  const places = [...members[member].positions.values()];
-  await members[member].consumer.commitOffsets(
-    places.map(({ topic, partition, offset }) => ({ topic, partition, offset: String(offset + 1) })),
-  );
+  const { consumer, group, positions } = members[member];
+  const wanted = [...positions.values()].map((each) => ({ ...each, offset: each.offset + 1 }));
+  await persistently(async () => {
+    await consumer.commitOffsets(
+      wanted.map(({ topic, partition, offset }) => ({ topic, partition, offset: String(offset) })),
+    );
+    for (const { topic, partition, offset } of wanted) {
+      const known = (await offsets({ group, topic }))[partition];
+      if (known !== offset) throw Object.assign(new Error(`${offset} is not committed`), { retriable: true });
+    }
+  });
   return {};
 }
 
