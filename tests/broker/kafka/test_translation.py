@@ -10,8 +10,9 @@ import pytest
 from ottla.broker.kafka.caller import Caller, Hangup
 from ottla.broker.kafka.entities import uuid_of
 from ottla.broker.kafka.header import read_header
+from ottla.broker.kafka.leaders import node_endpoints
 from ottla.broker.kafka.listener import open_kafka
-from ottla.broker.kafka.produce import begin_produce
+from ottla.broker.kafka.produce import begin_produce, encode_produce
 from ottla.broker.kafka.router import answer_cold
 from ottla.broker.kafka.versions import ApiKey
 from ottla.broker.kafka.view import Address, BrokerView
@@ -46,7 +47,7 @@ from ottla.log.model import BrokerId
 from ottla.raft.image import KAFKA
 
 from .fake_view import TOPIC_ID, FakeView, handled
-from .kio_bytes import frame_of, inner, request_class
+from .kio_bytes import frame_of, inner, read_response, request_class
 
 ID, NO_ID = uuid_of(TOPIC_ID), UUID(int=7)
 ALTERED, CHANGED = ConfigsAltered(1), PartitionsChangedResponse(1, 1)
@@ -409,6 +410,14 @@ def test_a_broker_is_where_it_says_or_where_the_client_came(
     view = BrokerView(nothing, BrokerId(1), lambda: image, lambda: 1)
     assert view.address(Caller("", "10.0.0.1"), BrokerId(2)) == told
     assert view.addresses(Caller("", "10.0.0.1")) == ({} if told is None else {2: told})
+
+
+def test_who_leads_instead_is_told_with_its_address_where_the_client_can_reach_it() -> None:
+    view: Any = FakeView(addresses={1: Address("one", 1), 2: Address("two", 2)})
+    for leaders, told in (([1], []), ([2, 1, 2, 3], [(2, "two", 2)]), ([3], [])):
+        tags = node_endpoints(view, Caller("", ""), map(BrokerId, leaders))
+        found = read_response(ApiKey.PRODUCE, 10, encode_produce([], 10, tags)).node_endpoints
+        assert [(node.node_id, node.host, node.port) for node in found] == told
 
 
 async def test_the_port_that_is_advertised_is_the_one_that_is_registered() -> None:
