@@ -183,6 +183,23 @@ def test_who_believes_in_another_epoch_is_told(raw: Raw, topic: str) -> None:
         assert error_of(raw.ask(schema(topics=wanted))) == code
 
 
+def test_who_believes_in_an_epoch_that_is_over_is_fenced(three: LocalCluster, raw: Raw, topic: str) -> None:
+    """It was led by 1, and is led by 2 now."""
+    old = latest_epoch(raw, topic)
+    schema = request_class(ApiKey.ALTER_PARTITION_REASSIGNMENTS, 0)
+    move = inner(schema, "topics", "partitions")(partition_index=0, replicas=(2, 1, 3))
+    asked = schema(topics=(inner(schema, "topics")(name=topic, partitions=(move,)),))
+    assert error_of(raw.ask(asked)) == 0
+    schema = request_class(ApiKey.ELECT_LEADERS, 2)
+    wanted = (inner(schema, "topic_partitions")(topic=topic, partitions=(0,)),)
+    raw.ask(schema(election_type=0, topic_partitions=wanted))
+    with Raw(three.kafka_servers[1]) as connection:
+        while error_of(connection.ask(fetch(topic))):
+            pass  # it is about to lead
+        answers = [connection.ask(fetch(topic, epoch=old)), connection.ask(list_offsets(topic, -1, epoch=old))]
+    assert [error_of(answer) for answer in answers] == [74, 74]
+
+
 # --- offsets ---------------------------------------------------------------------------------------------------------
 
 
