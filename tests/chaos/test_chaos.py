@@ -23,8 +23,10 @@ def test_what_is_promised_holds_under_faults(workload: str, seed: int) -> None:
     assert lived.verdict.valid is True, (lived.verdict.bad_error_types, lived.verdict.invalid_because)
 
 
-def test_groups_hold_under_faults() -> None:
-    kinds = ("kill", "pause", "partition", "coordinator")
+@pytest.mark.parametrize(
+    "kinds", [("kill", "pause", "partition", "coordinator"), ("member-cut", "lone-coordinator", "client-cut")]
+)
+def test_groups_hold_under_faults(kinds: tuple[str, ...]) -> None:
     lived = run_seed(3, Config(workload="group", seconds=8.0, nemeses=kinds))
     assert lived.verdict.valid is True, (lived.verdict.bad_error_types, lived.verdict.invalid_because)
 

@@ -242,6 +242,19 @@ async def test_the_order_of_calls_is_kept_while_the_topic_is_looked_up() -> None
         assert await values(cluster) == [b"0", b"1", b"2", b"3", b"4"]
 
 
+async def test_what_waits_for_metadata_counts_until_it_does_not() -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        cluster.create("t")
+        async with small(client) as producer:
+            futures = [producer.send_nowait("t", bytes(100)) for _ in range(20)]
+            assert producer.metrics().buffered_bytes > 2000
+            await asyncio.wait_for(asyncio.gather(*futures), SECONDS_MAX)
+            assert producer.metrics().buffered_bytes == 0
+            with pytest.raises(TopicNotFound):
+                await producer.send("u", bytes(100), partition=7)
+            assert producer.metrics().buffered_bytes == 0
+
+
 async def test_a_deleted_topic_fails_its_records() -> None:
     async with FakeCluster() as cluster, connect(cluster.servers) as client:
         cluster.create("t")

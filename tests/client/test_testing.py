@@ -79,6 +79,9 @@ async def test_clients_are_cut_off_while_nodes_are_not() -> None:
             [topic] = await other.admin.list_topics(current=True)
             assert all(sorted(state.isr) == [1, 2, 3] for state in topic.partitions)
         assert not waiting.pop().done()
+        gates = {gate.port: gate._frozen for gate in list(servers._nodes[2]._loop._accepted)}  # type: ignore[union-attr]
+        assert {port in servers._nodes_own for port, frozen in gates.items() if frozen} == {False}
+        assert any(port in servers._nodes_own for port, frozen in gates.items() if not frozen)
         servers.heal()
         await asyncio.gather(*sending)
         servers.cut_clients()
