@@ -223,7 +223,7 @@ async def test_a_coordinator_that_finishes_sends_on_who_waits_and_answers_what_i
     joining = await here.join("another")
     committing = await here.commit(5)
     here.coordinator.finish()
-    assert (await joining).error is ErrorCode.NOT_COORDINATOR
+    assert (await asyncio.wait_for(joining, 10)).error is ErrorCode.NOT_COORDINATOR
     assert not committing.done()
     here.followers_fetch()
     assert (await committing).error is ErrorCode.NONE
@@ -236,7 +236,7 @@ async def test_who_waits_for_others_hears_that_the_coordinator_is_another_now(he
     joining = await here.join()
     here.quorum.decide(FenceBroker(A, here.quorum.epochs[A]))
     await here.see()
-    assert (await joining).error is ErrorCode.NOT_COORDINATOR
+    assert (await asyncio.wait_for(joining, 10)).error is ErrorCode.NOT_COORDINATOR
 
 
 @pytest.mark.parametrize(

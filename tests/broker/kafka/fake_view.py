@@ -1,5 +1,6 @@
 """A broker that remembers what handlers ask of it, and answers as a test says."""
 
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,3 +52,14 @@ async def handled(view: FakeView, entity: Any) -> Any:
     key = ApiKey(entity.__api_key__)
     header = Header(key, entity.__version__, 1, "client", 0)
     return await _handlers()[key](view, Caller("10.0.0.9", "10.0.0.1"), header, entity)  # type: ignore[arg-type]
+
+
+def code_of(answer: Any) -> int:
+    """Of the one partition."""
+    [topic] = answer["topics"]
+    [partition] = topic["partitions"]
+    return int(partition["error_code"])
+
+
+def milliseconds(number: int) -> timedelta:
+    return timedelta(milliseconds=number)

@@ -55,6 +55,14 @@ async def test_who_waits_for_an_answer_is_not_idle(tmp_path: Path, monkeypatch: 
     assert not busy.ended.is_set()
 
 
+async def test_who_was_about_to_come_in_is_not_let_in_where_the_door_finishes(tmp_path: Path) -> None:
+    door, first, second = door_of(tmp_path), Silent(False), Silent(False)
+    assert door.opened(first)  # type: ignore[arg-type]
+    door.closed(first)  # type: ignore[arg-type]
+    door.finish()
+    assert not door.opened(second)  # type: ignore[arg-type]
+
+
 async def test_what_is_not_whole_is_bounded_over_all_connections(tmp_path: Path) -> None:
     door = door_of(tmp_path)
     most = 256 << 20
