@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ottla.broker import node as node_module
+from ottla.broker import run_registration
 
 from .invariants import Invariants
 from .loop import PROCESS
@@ -19,7 +19,7 @@ CHECK_EVERY_S = 0.05
 def dying(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Hosts whose next start dies once the quorum has given it an epoch, before that is on the disk, so many times."""
     plan: dict[str, Any] = {"cluster": None, "left": {}}
-    write = node_module.write_run_record
+    write = run_registration.write_run_record
 
     def write_or_die(*arguments: Any) -> None:
         host = host_of(PROCESS.get())
@@ -29,7 +29,7 @@ def dying(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             raise OSError("the process is gone")
         write(*arguments)
 
-    monkeypatch.setattr(node_module, "write_run_record", write_or_die)
+    monkeypatch.setattr(run_registration, "write_run_record", write_or_die)
     return plan
 
 
