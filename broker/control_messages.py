@@ -101,11 +101,11 @@ def encode(number: int, message: Ask | Answer) -> bytes:
     return _encoder.encode((number, message))
 
 
-def decode_ask(data: bytes) -> tuple[int, Ask]:
+def decode_ask(data: bytes | bytearray) -> tuple[int, Ask]:
     """Raises msgspec.MsgspecError for anything else."""
     return _asks.decode(data)
 
 
-def decode_answer(data: bytes) -> tuple[int, Answer]:
+def decode_answer(data: bytes | bytearray) -> tuple[int, Answer]:
     """Raises msgspec.MsgspecError for anything else."""
     return _answers.decode(data)

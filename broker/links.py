@@ -1,18 +1,21 @@
 """Streams between nodes as the dialing side holds them: WebSockets behind the mutual handshake."""
 
 import asyncio
-import contextlib
+from collections.abc import Callable
 
 import aiohttp
 import msgspec
 
-from ottla.client.frames import BadFrame, ResponseFrame, decode_response, encode_frame
+from ottla.client.frames import BadFrame, ResponseFrame, decode_response, frame_parts
 from ottla.client.protocol import ReplicaFetchRequest
 from ottla.log.chance import Chance
 from ottla.raft.commands import Command
 from ottla.raft.controller import SubmitOutcome
-from ottla.raft.handshake import HandshakeRefused, PeerIdentity, Purpose, introduce
+from ottla.raft.handshake import PeerIdentity, Purpose, introduce
 from ottla.raft.sessions import Heartbeat, HeartbeatAnswer
+from ottla.wire.frames import Payload
+from ottla.wire.stream import Stream, StreamEnded
+from ottla.wire.upgrade import open_stream
 
 from . import control_messages as control
 from .controller_channel import LinkLost
@@ -36,43 +39,43 @@ class Dialer:
         self._chance = chance
         self._frame_max = frame_max
 
-    async def dial(self, host: str, port: int, node_id: int, purpose: Purpose) -> aiohttp.ClientWebSocketResponse:
+    async def dial(self, host: str, port: int, node_id: int, purpose: Purpose) -> Stream:
         """A proved stream. Raises LinkLost with the reason."""
         path = {"control": CONTROL_PATH, "replica": REPLICA_PATH}[purpose]
         shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{port}{path}"
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                ws = await self._session.ws_connect(
-                    f"http://{shown}:{port}{path}", compress=0, max_msg_size=self._frame_max
-                )
+                stream = await open_stream(self._session, url, self._chance, message_bytes_max=self._frame_max)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise LinkLost(f"{host}:{port}: {error or type(error).__name__}") from error
         try:
-            await introduce(ws, self._local, purpose, self._secret, self._chance, CONNECT_TIMEOUT_S, expected=node_id)
-        except (HandshakeRefused, aiohttp.ClientError, OSError, TimeoutError) as error:
-            await hang_up(ws)
+            await introduce(
+                stream, self._local, purpose, self._secret, self._chance, CONNECT_TIMEOUT_S, expected=node_id
+            )
+        except (OSError, TimeoutError) as error:
+            stream.abort()
             raise LinkLost(f"{host}:{port}: {error}") from error
         except BaseException:  # cancelled: nobody else would close it
-            await hang_up(ws)
+            stream.abort()
             raise
-        return ws
+        return stream
 
 
-async def hang_up(ws: aiohttp.ClientWebSocketResponse) -> None:
-    """Close, without waiting long for a peer that may be gone."""
-    with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError, RuntimeError):
-        async with asyncio.timeout(1):
-            await ws.close()
+def hang_up(stream: Stream) -> None:
+    """Close, without waiting for a peer that may be gone."""
+    closing = asyncio.create_task(stream.close())
+    closing.add_done_callback(lambda task: task.cancelled() or task.exception())
 
 
 class ControlLink:
     """A control stream: numbered questions, answers in any order."""
 
-    def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
-        self._ws = ws
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
         self._waiting: dict[int, asyncio.Future[control.Answer]] = {}
         self._number = 0
-        self._reader = asyncio.create_task(self._read())
+        stream.deliver(self._take, self._ended)
 
     async def submit(self, command: Command) -> "Reply":
         answer = await self._ask(control.Submit(command))
@@ -93,41 +96,37 @@ class ControlLink:
         return answer.index
 
     async def _ask(self, ask: control.Ask) -> control.Answer:
-        if self._reader.done():
-            raise LinkLost("the control stream is closed")
         self._number += 1
         number = self._number
         future: asyncio.Future[control.Answer] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                await self._ws.send_bytes(control.encode(number, ask))
+                await self._stream.send_bytes(control.encode(number, ask))
                 return await future
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (StreamEnded, TimeoutError) as error:
             raise LinkLost(f"the controller does not answer: {error or type(error).__name__}") from error
         finally:
             self._waiting.pop(number, None)
 
-    async def _read(self) -> None:
+    def _take(self, frame: Payload) -> None:
         try:
-            async for frame in self._ws:
-                if frame.type is not aiohttp.WSMsgType.BINARY:
-                    break
-                number, answer = control.decode_answer(frame.data)
-                future = self._waiting.get(number)
-                if future is not None and not future.done():
-                    future.set_result(answer)
-        except (msgspec.MsgspecError, aiohttp.ClientError, OSError):
-            pass
-        finally:
-            for future in self._waiting.values():
-                if not future.done():
-                    future.set_exception(LinkLost("the control stream broke"))
+            number, answer = control.decode_answer(frame)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            self._stream.abort()
+            return
+        future = self._waiting.get(number)
+        if future is not None and not future.done():
+            future.set_result(answer)
+
+    def _ended(self) -> None:
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(LinkLost("the control stream broke"))
 
     def close(self) -> None:
-        self._reader.cancel()
-        closing = asyncio.create_task(hang_up(self._ws))
-        closing.add_done_callback(lambda task: task.exception())
+        self._ended()
+        hang_up(self._stream)
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -142,32 +141,35 @@ class Reply(msgspec.Struct, frozen=True):
 class ReplicaLink:
     """A replica stream: fetches out, answers back in order."""
 
-    def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
-        self._ws = ws
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
         self._number = 0
 
-    async def send(self, request: ReplicaFetchRequest) -> None:
+    def deliver(self, on_answer: Callable[[ResponseFrame], None], on_end: Callable[[str], None]) -> None:
+        """Hand each answer over as it comes, and once why no more will: the stream ended, or makes no sense."""
+
+        def take(frame: Payload) -> None:
+            try:
+                answer = decode_response(frame)
+            except BadFrame as error:
+                self._stream.reason = str(error)
+                self._stream.abort()
+                return
+            on_answer(answer)
+
+        self._stream.deliver(take, lambda: on_end(self._stream.reason))
+
+    def send(self, request: ReplicaFetchRequest) -> None:
         """Raises LinkLost."""
         self._number += 1
         try:
-            await self._ws.send_bytes(encode_frame(self._number, request))
-        except (aiohttp.ClientError, OSError) as error:
-            raise LinkLost(str(error)) from error
-
-    async def receive(self) -> ResponseFrame:
-        """The next answer. Raises LinkLost where the stream ends or makes no sense."""
-        try:
-            frame = await self._ws.receive()
-            if frame.type is not aiohttp.WSMsgType.BINARY:
-                raise LinkLost(f"the replica stream ended ({frame.type.name})")
-            return decode_response(frame.data)
-        except (aiohttp.ClientError, OSError, BadFrame) as error:
+            self._stream.send(*frame_parts(self._number, request))
+        except StreamEnded as error:
             raise LinkLost(str(error)) from error
 
     def abort(self) -> None:
-        """Have the stream end soon: whoever receives then gets LinkLost."""
-        closing = asyncio.create_task(hang_up(self._ws))
-        closing.add_done_callback(lambda task: task.exception())
+        """Have the stream end now; ``on_end`` tells."""
+        self._stream.abort()
 
     async def close(self) -> None:
-        await hang_up(self._ws)
+        await self._stream.close()

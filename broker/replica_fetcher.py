@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from ottla.client.error_codes import ErrorCode
-from ottla.client.frames import BadFrame, split_batches
+from ottla.client.frames import BadFrame, ResponseFrame, split_batches
 from ottla.client.protocol import FetchPartition, FetchResponse, FetchResult, ReplicaFetchRequest
 from ottla.log.errors import CorruptBatch, LogError, UnexpectedOffset
 from ottla.log.model import BrokerId, TopicIdPartition
@@ -59,7 +59,8 @@ class ReplicaFetcher:
         self._outstanding = 0
         self._was_answered = False  # on the present stream
         self._watchdog: Watchdog | None = None
-        self._changed = asyncio.Event()
+        self._hurrying = False  # soon
+        self._lost: asyncio.Future[LinkLost] | None = None  # how the present stream ends
         self._retries: set[asyncio.TimerHandle] = set()
         self._task = asyncio.create_task(self._run(), name=f"fetch-from-{leader}")
 
@@ -94,7 +95,7 @@ class ReplicaFetcher:
         if key in self._replicas:
             self._ask[key] = None
             self._forget.pop(key, None)
-            self._changed.set()
+            self._hurry_soon()
 
     # --- the stream --------------------------------------------------------------------------------------------------
 
@@ -125,46 +126,67 @@ class ReplicaFetcher:
             await link.close()
 
     async def _converse(self, link: ReplicaLink) -> None:
-        hurrier = asyncio.create_task(self._hurry(link))
+        """Until the stream is lost: every answer is taken in the call that brings it."""
+        lost = self._lost = asyncio.get_running_loop().create_future()
         self._watchdog = Watchdog(self._wait_ms_max / 1000 + ANSWER_SLACK_S, link.abort)
+        link.deliver(self._take, lambda why: self._end(LinkLost(why)))
         try:
-            await self._send(link)
-            while True:
-                frame = await link.receive()
-                self._outstanding -= 1
-                self._was_answered = True
-                if not isinstance(frame.message, FetchResponse):
-                    raise LinkLost(f"the leader answered {frame.message}")
-                self._apply(frame.message, frame.body)
-                if self._outstanding == 0 or (self._outstanding == 1 and self._ask):
-                    await self._send(link)
+            self._send(link)
+            raise await lost
         finally:
             self._watchdog.stop()
-            hurrier.cancel()
-            await asyncio.gather(hurrier, return_exceptions=True)
+            self._lost = None
 
-    async def _hurry(self, link: ReplicaLink) -> None:
+    def _take(self, frame: ResponseFrame) -> None:
+        if self._lost is None or self._lost.done() or self._link is None:
+            return
+        try:
+            self._outstanding -= 1
+            self._was_answered = True
+            if not isinstance(frame.message, FetchResponse):
+                raise LinkLost(f"the leader answered {frame.message}")
+            self._apply(frame.message, frame.body)
+            if self._outstanding == 0 or (self._outstanding == 1 and self._ask):
+                self._send(self._link)
+        except LinkLost as lost:
+            self._end(lost)
+        except Exception as error:
+            log.exception("replica.stream.failed", leader=self.leader)
+            self._end(LinkLost(repr(error)))
+
+    def _end(self, lost: LinkLost) -> None:
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(lost)
+
+    def _hurry_soon(self) -> None:
+        if not self._hurrying:
+            self._hurrying = True
+            asyncio.get_running_loop().call_soon(self._hurry)
+
+    def _hurry(self) -> None:
         """Send what changed while a long poll is out, instead of waiting for its answer."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            if self._outstanding == 1 and self._ask:
-                await self._send(link)
+        self._hurrying = False
+        live = self._lost is not None and not self._lost.done() and self._link is not None
+        if live and self._outstanding == 1 and self._ask:
+            assert self._link is not None
+            try:
+                self._send(self._link)
+            except LinkLost as lost:
+                self._end(lost)
 
-    async def _send(self, link: ReplicaLink) -> None:
+    def _send(self, link: ReplicaLink) -> None:
         asked = [(key, self._replicas[key]) for key in self._ask if key in self._replicas]
         changed = tuple(self._question(key, replica) for key, replica in asked if replica.is_durable)
         forgotten = tuple((key.topic_id, key.partition) for key in self._forget)
         self._ask.clear()
         self._forget.clear()
-        self._changed.clear()
         for key, replica in asked:
             if not replica.is_durable:
                 self._acknowledge(key, replica)
         self._outstanding += 1
         if self._watchdog is not None:
             self._watchdog.guard()
-        await link.send(ReplicaFetchRequest(self._wait_ms_max, RESPONSE_BYTES_MAX, changed, forgotten))
+        link.send(ReplicaFetchRequest(self._wait_ms_max, RESPONSE_BYTES_MAX, changed, forgotten))
 
     def _question(self, key: TopicIdPartition, replica: Replica) -> FetchPartition:
         follower = replica.follower
@@ -252,7 +274,7 @@ class ReplicaFetcher:
                 self._forget.pop(key, None)
                 self._go_on(key, replica, 0)
             if key in self._ask:
-                self._changed.set()
+                self._hurry_soon()
 
         handle = asyncio.get_running_loop().call_later(wait_s, again)
         self._retries.add(handle)

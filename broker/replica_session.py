@@ -70,20 +70,17 @@ class ReplicaSession:
         self._ready: dict[TopicIdPartition, None] = {}  # has something to read, or an error, in order of readiness
         self._advanced: dict[TopicIdPartition, None] = {}  # its high watermark moved; worth a word, not a wake-up
         self._errors: dict[TopicIdPartition, FetchResult] = {}
-        self._wakeup = asyncio.Event()
-        self._requests = 0
+        self._on_ready: Callable[[], None] = lambda: None
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
     def receive(self, request: ReplicaFetchRequest) -> None:
-        """Take a request's acknowledgements at once. A newer request hurries the answer of the one before."""
+        """Take a request's acknowledgements at once."""
         self.clock.heard_at_s = self._time.monotonic()
         for topic_id, partition in request.forgotten:
             self._forget(TopicIdPartition(topic_id, partition))
         for asked in request.changed:
             self._name(TopicIdPartition(asked.topic_id, asked.partition), asked)
-        self._requests += 1
-        self._wakeup.set()
 
     def _name(self, key: TopicIdPartition, asked: FetchPartition) -> None:
         replica = self._find(key)
@@ -152,7 +149,7 @@ class ReplicaSession:
         entry = self._entries[key]
         if not entry.sent or replica.leader is not entry.leader:
             self._ready[key] = None
-            self._wakeup.set()
+            self._on_ready()
 
     def advanced(self, replica: Replica) -> None:
         """The replica's high watermark rose."""
@@ -160,18 +157,14 @@ class ReplicaSession:
         if key is not None:
             self._advanced[key] = None
 
-    async def answer(self, max_wait_s: float, max_bytes: int) -> tuple[FetchResponse, list[bytes]]:
-        """The answer to the oldest unanswered request: data or errors now, or nothing once the wait is over or a
-        newer request has come."""
-        assert self._requests > 0
-        deadline_s = self._time.monotonic() + max_wait_s
-        while not self._ready and self._requests == 1 and (left_s := deadline_s - self._time.monotonic()) > 0:
-            self._wakeup.clear()
-            timer = asyncio.get_running_loop().call_later(left_s, self._wakeup.set)
-            await self._wakeup.wait()
-            timer.cancel()
-        self._requests -= 1
-        return self.collect(min(max_bytes, RESPONSE_BYTES_MAX))
+    @property
+    def ready(self) -> bool:
+        """Whether there are data or errors to answer with."""
+        return bool(self._ready)
+
+    def when_ready(self, call: Callable[[], None]) -> None:
+        """``call`` each time that there is something more to answer with; it must not answer in that call."""
+        self._on_ready = call
 
     def collect(self, budget: int) -> tuple[FetchResponse, list[bytes]]:
         """Everything ready, up to ``budget`` bytes or one larger batch, and high watermarks that moved."""
@@ -233,7 +226,7 @@ class ReplicaSession:
         self._let_go = None
         self._ready.update(self._held_back)
         self._held_back.clear()
-        self._wakeup.set()
+        self._on_ready()
 
     def _news(self) -> list[FetchResult]:
         """High watermarks that moved since the follower last heard of them, without data."""

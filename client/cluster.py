@@ -59,7 +59,7 @@ class Cluster:
         self._servers = tuple(servers)
         self._topics: dict[str, TopicMetadata] = {}
         self._leaders: dict[TopicIdPartition, tuple[Leader | None, LeaderEpoch]] = {}
-        self._streams = Streams(self.clock)
+        self._streams = Streams(self.clock, self.chance)
         self._refreshing: tuple[frozenset[str], bool, asyncio.Task[None]] | None = None
 
     # --- what is known -----------------------------------------------------------------------------------------------

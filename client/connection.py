@@ -1,18 +1,25 @@
 """One stream to one node: pipelined requests, answers in any order."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import aiohttp
 
+from ottla.log.chance import Chance
+from ottla.wire.frames import CloseCode, Payload
+from ottla.wire.stream import Stream, StreamEnded
+from ottla.wire.upgrade import UpgradeRefused, open_stream
+
 from .errors import OttlaError
-from .frames import MAX_FRAME_BYTES, BadFrame, Buffer, decode_response, encode_frame
+from .frames import MAX_FRAME_BYTES, BadFrame, Buffer, decode_response, frame_parts
 from .protocol import ErrorResponse, Request, Response
 
 STREAM_PATH = "/v1/stream"
 CONNECT_TIMEOUT_S = 2.0
+PING_INTERVAL_S = PONG_WAIT_S = 5.0
+"""A node that says nothing for so long is pinged, and given up after as long again: a host that lost its power resets
+nothing, and some requests may wait for a minute."""
 UNANSWERED_MAX = 1_000
 """Requests of one stream that may wait for their answer; the next one waits for room."""
 
@@ -34,36 +41,42 @@ class Answer(NamedTuple):
 class Connection:
     """Made by ``open``; once lost it stays so."""
 
-    def __init__(self, ws: aiohttp.ClientWebSocketResponse, address: str) -> None:
+    def __init__(self, stream: Stream, address: str) -> None:
         self.address = address
-        self._ws = ws
+        self._stream = stream
         self._number = 0
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._room = asyncio.Semaphore(UNANSWERED_MAX)
         self._lost: ConnectionLost | None = None
-        self._reader = asyncio.create_task(self._read(), name=f"read-{address}")
+        stream.deliver(self._take, self._ended)
 
     @classmethod
-    async def open(cls, session: aiohttp.ClientSession, host: str, port: int) -> "Connection":
+    async def open(cls, session: aiohttp.ClientSession, host: str, port: int, chance: Chance) -> "Connection":
         """Connect. Raises ConnectionLost with the reason."""
         shown = f"[{host}]" if ":" in host else host
         address = f"{shown}:{port}"
+        url = f"http://{address}{STREAM_PATH}"
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                ws = await session.ws_connect(
-                    f"http://{address}{STREAM_PATH}", compress=0, max_msg_size=MAX_FRAME_BYTES, autoclose=True
+                stream = await open_stream(
+                    session,
+                    url,
+                    chance,
+                    message_bytes_max=MAX_FRAME_BYTES,
+                    ping_interval_s=PING_INTERVAL_S,
+                    pong_wait_s=PONG_WAIT_S,
                 )
-        except aiohttp.WSServerHandshakeError as error:
-            reason = "it is not ready" if error.status == 503 else f"it answers HTTP {error.status}"
+        except UpgradeRefused as error:
+            reason = "it is not ready" if error.status == 503 else str(error)
             raise ConnectionLost(f"{address}: {reason}.") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise ConnectionLost(f"{address}: {_short(error)}.") from error
-        return cls(ws, address)
+        return cls(stream, address)
 
     @property
     def usable(self) -> bool:
         """Whether a request may still be answered."""
-        return self._lost is None and not self._ws.closed
+        return self._lost is None and not self._stream.closed
 
     async def request(self, message: Request, batches: Sequence[Buffer] = (), *, timeout_s: float) -> Answer:
         """Send and await the answer. Raises ConnectionLost, also after ``timeout_s``. An ErrorResponse is an answer."""
@@ -102,9 +115,9 @@ class Connection:
 
     async def _write(self, number: int, message: Request, batches: Sequence[Buffer]) -> None:
         try:
-            await self._ws.send_bytes(encode_frame(number, message, batches))
-        except (aiohttp.ClientError, OSError) as error:
-            self._lose(_short(error))
+            await self._stream.send_bytes(*frame_parts(number, message, batches))
+        except StreamEnded as error:
+            self._lose(str(error))
 
     def _forget(self, number: int, future: "asyncio.Future[Answer]") -> None:
         self._waiting.pop(number, None)
@@ -112,23 +125,23 @@ class Connection:
         if not future.cancelled():
             future.exception()  # seen: who was cancelled while waiting need not hear that the stream was lost
 
-    async def _read(self) -> None:
-        reason = "the node closed the stream"
+    def _take(self, frame: Payload) -> None:
         try:
-            async for frame in self._ws:
-                if frame.type is not aiohttp.WSMsgType.BINARY:
-                    break
-                number, message, body = decode_response(frame.data)
-                if number == 0 and isinstance(message, ErrorResponse):
-                    reason = message.message
-                    break
-                future = self._waiting.get(number)
-                if future is not None and not future.done():
-                    future.set_result(Answer(message, body))
-        except (BadFrame, aiohttp.ClientError, OSError) as error:
-            reason = _short(error)
-        finally:
-            self._lose(reason)
+            number, message, body = decode_response(frame)
+        except BadFrame as error:
+            self._lose(_short(error))
+            self._stream.abort()
+            return
+        if number == 0 and isinstance(message, ErrorResponse):
+            self._lose(message.message)
+            return
+        future = self._waiting.get(number)
+        if future is not None and not future.done():
+            future.set_result(Answer(message, body))
+
+    def _ended(self) -> None:
+        closed = self._stream.close_code != CloseCode.ABNORMAL_CLOSURE
+        self._lose("the node closed the stream" if closed else self._stream.reason)
 
     def _lose(self, reason: str) -> None:
         if self._lost is None:
@@ -140,11 +153,7 @@ class Connection:
     async def close(self) -> None:
         """End the stream; whoever waits gets ConnectionLost."""
         self._lose("closed")
-        self._reader.cancel()
-        await asyncio.gather(self._reader, return_exceptions=True)
-        with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
-            async with asyncio.timeout(1):
-                await self._ws.close()
+        await self._stream.close()
 
 
 def _short(error: BaseException) -> str:

@@ -39,11 +39,16 @@ class ResponseFrame(NamedTuple):
 _encoder = msgspec.msgpack.Encoder()
 
 
-def encode_frame(correlation_id: int, message: Request | Response, batches: Sequence[Buffer] = ()) -> bytes:
-    """One frame, in one copy."""
+def frame_parts(correlation_id: int, message: Request | Response, batches: Sequence[Buffer] = ()) -> list[Buffer]:
+    """One frame, as what stands side by side in it: the batches are not copied."""
     header = _encoder.encode((correlation_id, message))
     length = PREFIX.size - 4 + len(header) + sum(map(len, batches))
-    return b"".join((PREFIX.pack(length, len(header)), header, *batches))
+    return [PREFIX.pack(length, len(header)) + header, *batches]
+
+
+def encode_frame(correlation_id: int, message: Request | Response, batches: Sequence[Buffer] = ()) -> bytes:
+    """One frame, in one copy."""
+    return b"".join(frame_parts(correlation_id, message, batches))
 
 
 class _FrameDecoder(Generic[MessageT]):

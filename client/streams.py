@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import aiohttp
 
+from ottla.log.chance import Chance
 from ottla.log.clock import Clock
 
 from .connection import Connection, ConnectionLost
@@ -19,8 +20,9 @@ Purpose = Literal["main", "fetch"]
 class Streams:
     """At most one stream per address and purpose."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, chance: Chance) -> None:
         self._clock = clock
+        self._chance = chance
         self._session: aiohttp.ClientSession | None = None
         self._connections: dict[tuple[Address, Purpose], Connection] = {}
         self._opening: dict[tuple[Address, Purpose], asyncio.Task[Connection]] = {}
@@ -65,7 +67,7 @@ class Streams:
         if old is not None:
             await old.close()
         try:
-            connection = await Connection.open(self._session, address.host, address.port)
+            connection = await Connection.open(self._session, address.host, address.port, self._chance)
         except ConnectionLost:
             self.failed(address)
             raise

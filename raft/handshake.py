@@ -14,23 +14,20 @@ The proof covers who speaks, not what is said afterwards: for that a cluster run
 proofs are empty, and both sides must be without one.
 
 The classes ``Introduction`` and ``Acceptance`` are bytes in, bytes out; ``introduce`` and ``accept`` pump them over
-an aiohttp WebSocket.
+a WebSocket.
 """
 
 import asyncio
 import hashlib
 import hmac
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Annotated, Literal, Protocol, TypeAlias, TypeVar
 
-import aiohttp
 import msgspec
-from aiohttp import web
 
 from ottla.log.chance import Chance
 
 Purpose: TypeAlias = Literal["raft", "control", "replica"]
-WebSocket: TypeAlias = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 
 WRONG_SECRET = "OTTLA-WRONG-SECRET"
 WRONG_CLUSTER = "OTTLA-WRONG-CLUSTER"
@@ -42,6 +39,21 @@ NONCE_BYTES = 32
 VERSION = 1
 
 _Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=100)]
+
+
+class WebSocket(Protocol):
+    """As much of one as a handshake needs: ours, or aiohttp's."""
+
+    @property
+    def closed(self) -> bool: ...
+
+    async def send_bytes(self, data: bytes, /) -> None: ...
+
+    async def receive_bytes(self) -> bytes | bytearray:
+        """Raises ConnectionError, or aiohttp's TypeError, where the connection ends."""
+        ...
+
+    async def close(self) -> object: ...
 
 
 class HandshakeRefused(ConnectionError):
@@ -275,10 +287,10 @@ async def introduce(
 
 
 async def _receive(ws: WebSocket) -> bytes:
-    message = await ws.receive()
-    if message.type is not aiohttp.WSMsgType.BINARY:
-        raise HandshakeRefused(BAD_HANDSHAKE, "the connection ended before the handshake did")
-    return bytes(message.data)
+    try:
+        return bytes(await ws.receive_bytes())
+    except (ConnectionError, TypeError):
+        raise HandshakeRefused(BAD_HANDSHAKE, "the connection ended before the handshake did") from None
 
 
 class _Refusing:

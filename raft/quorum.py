@@ -160,7 +160,7 @@ class MetadataQuorum:
         app.router.add_get(SNAPSHOT_PATH, self._keeper.desk.handle)
         app.router.add_get(TAIL_PATH, self._tail.handle)
 
-    async def raft_handler(self, request: web.Request) -> web.WebSocketResponse:
+    async def raft_handler(self, request: web.Request) -> web.StreamResponse:
         """The aiohttp handler of the Raft route, for a node whose routes are made before it is formed."""
         return await self._transport.handle(request)
 

@@ -1,4 +1,4 @@
-"""Raft messages over aiohttp WebSockets: the dialer sends, the acceptor receives, so one socket per direction.
+"""Raft messages over WebSockets: the dialer sends, the acceptor receives, so one socket per direction.
 
 PySyncObj needs of a transport: per pair in order, at most once, and a connection that lost something ends. So each
 frame carries its number on the connection, a gap ends the connection, and a peer's new connection ends its old one.
@@ -11,7 +11,6 @@ Nothing here calls into the engine: what happens is put on an inbox, which the d
 import asyncio
 import contextlib
 import logging
-import struct
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
@@ -21,16 +20,18 @@ from aiohttp import web
 from pysyncobj.node import Node
 
 from ottla.log.chance import Chance
+from ottla.wire.frames import CloseCode, Payload
+from ottla.wire.stream import Stream
+from ottla.wire.upgrade import accept_stream, open_stream
 
 from .barrier import BarrierTransport
-from .codec import MAX_MESSAGE_BYTES, AppendEntries, MalformedMessage, Message, decode, encode
+from .codec import MAX_MESSAGE_BYTES, MalformedMessage, Message, decode
 from .handshake import HandshakeRefused, PeerIdentity, accept, introduce
+from .outbound import SEQUENCE, Outbound
 
 log = logging.getLogger(__name__)
 
 RAFT_PATH = "/internal/raft"
-QUEUE_MESSAGES_MAX = 10_000
-QUEUE_BYTES_MAX = 16 << 20
 INBOX_MAX = 2_000
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 1.0
@@ -38,8 +39,6 @@ PING_S = 2.0
 CONNECT_TIMEOUT_S = 3.0
 BAD_FRAME = b"OTTLA-BAD-FRAME"
 """What the close frame of a stream says that brought bytes which are no message."""
-
-_SEQUENCE = struct.Struct(">Q")
 
 
 class Endpoint(NamedTuple):
@@ -72,47 +71,6 @@ class Received(NamedTuple):
 Event: TypeAlias = Connected | Received
 
 
-class _Link:
-    """What waits to go to one peer."""
-
-    def __init__(self) -> None:
-        self.up = False
-        self.broken = False  # overflowed: the dialer must drop the connection
-        self.wake = asyncio.Event()
-        self.met = asyncio.Event()  # the peer came to us: it is there to be dialed
-        self._heartbeat: bytes | None = None
-        self._queue: deque[bytes] = deque()
-        self._queued_bytes = 0
-
-    def put(self, message: Message) -> None:
-        data = encode(message)
-        self.wake.set()
-        if isinstance(message, AppendEntries) and not message.entries:
-            self._heartbeat = data  # overtakes bulk; only the newest is of interest
-            return
-        self._queue.append(data)
-        self._queued_bytes += len(data)
-        if len(self._queue) > QUEUE_MESSAGES_MAX or self._queued_bytes > QUEUE_BYTES_MAX:
-            self.broken = True
-
-    def take(self) -> bytes | None:
-        if self._heartbeat is not None:
-            data, self._heartbeat = self._heartbeat, None
-            return data
-        if not self._queue:
-            return None
-        data = self._queue.popleft()
-        self._queued_bytes -= len(data)
-        return data
-
-    def reset(self, *, up: bool) -> None:
-        self.up, self.broken = up, False
-        self._heartbeat = None
-        self._queue.clear()
-        self._queued_bytes = 0
-        self.wake.clear()
-
-
 class RaftTransport(BarrierTransport):
     """The voter's side of all its Raft streams. ``wake`` is called when the inbox has something."""
 
@@ -132,11 +90,10 @@ class RaftTransport(BarrierTransport):
         self._wake = wake
         known = {node_id: peer.directory_id for node_id, peer in peers.items() if peer.directory_id is not None}
         self._directories = known or None
-        self._links = {node_id: _Link() for node_id in peers}
-        self._inbound: dict[int, web.WebSocketResponse] = {}
+        self._links = {node_id: Outbound() for node_id in peers}
+        self._inbound: dict[int, Stream] = {}
         self._inbox: deque[Event] = deque()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._held_back: list[Stream] = []  # not read until the inbox has room
         self._session: aiohttp.ClientSession | None = None
         self._dialers: list[asyncio.Task[None]] = []
         self.refusals: dict[int, HandshakeRefused] = {}  # the last refusal per peer, for status pages
@@ -146,7 +103,7 @@ class RaftTransport(BarrierTransport):
     def deliver(self, node: Node, message: Message) -> bool:
         """Queue ``message`` for ``node``; False while there is no connection."""
         link = self._links[node.id]
-        if not link.up or link.broken:
+        if not link.up:
             return False
         link.put(message)
         return True
@@ -155,13 +112,13 @@ class RaftTransport(BarrierTransport):
         """Everything that happened since the last call, in order."""
         events = list(self._inbox)
         self._inbox.clear()
-        self._room.set()
+        held_back, self._held_back = self._held_back, []
+        for stream in held_back:
+            stream.resume()
         return events
 
     def _happened(self, event: Event) -> None:
         self._inbox.append(event)
-        if len(self._inbox) >= INBOX_MAX:
-            self._room.clear()
         self._wake()
 
     # Life
@@ -181,8 +138,7 @@ class RaftTransport(BarrierTransport):
             task.cancel()
         await asyncio.gather(*self._dialers, return_exceptions=True)
         self._dialers = []
-        for ws in list(self._inbound.values()):
-            await _close(ws)
+        await asyncio.gather(*(stream.close() for stream in list(self._inbound.values())))
 
     # Sending
 
@@ -204,7 +160,7 @@ class RaftTransport(BarrierTransport):
             await self._pause(self._links[node_id], backoff * (0.5 + self._chance.random() / 2))
             backoff = min(backoff * 2, BACKOFF_MAX_S)
 
-    async def _pause(self, link: _Link, seconds: float) -> None:
+    async def _pause(self, link: Outbound, seconds: float) -> None:
         # Cut short when the peer dials us: it could not be answered, not even with a vote, until we have dialed it.
         await asyncio.sleep(min(seconds, BACKOFF_FIRST_S))
         with contextlib.suppress(TimeoutError):
@@ -215,103 +171,87 @@ class RaftTransport(BarrierTransport):
         """One connection, from dialing to its end. Whether it got as far as sending."""
         assert self._session is not None
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            ws = await self._session.ws_connect(peer.url + RAFT_PATH, compress=0, heartbeat=PING_S, max_msg_size=4096)
+            stream = await open_stream(
+                self._session, peer.url + RAFT_PATH, self._chance, message_bytes_max=4096, ping_interval_s=PING_S
+            )
         link = self._links[node_id]
         try:
             await introduce(
-                ws, self._local, "raft", self._secret, self._chance, expected=node_id, directories=self._directories
+                stream, self._local, "raft", self._secret, self._chance, expected=node_id, directories=self._directories
             )
             self.refusals.pop(node_id, None)
-            link.reset(up=True)
+            over = link.open(stream)
             self._happened(Connected(node_id, True))
-            await self._pump(link, ws)
+            try:
+                await over.wait()
+            finally:
+                link.close()
+                self._happened(Connected(node_id, False))
             return True
         finally:
-            if link.up:
-                link.reset(up=False)
-                self._happened(Connected(node_id, False))
-            await _close(ws)
-
-    async def _pump(self, link: _Link, ws: aiohttp.ClientWebSocketResponse) -> None:
-        # Reading is for pongs and the close frame: nothing else comes this way.
-        ended = asyncio.create_task(ws.receive())
-        ended.add_done_callback(lambda _: link.wake.set())
-        sequence = 0
-        try:
-            while not ended.done() and not link.broken:
-                while (data := link.take()) is not None and not link.broken:
-                    await ws.send_bytes(_SEQUENCE.pack(sequence) + data)
-                    sequence += 1
-                await link.wake.wait()
-                link.wake.clear()
-        finally:
-            ended.cancel()
-            with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, OSError, RuntimeError):
-                await ended
+            await stream.close()
 
     # Receiving
 
-    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         """The aiohttp handler of RAFT_PATH."""
         if self._session is None:
             raise web.HTTPServiceUnavailable(text="OTTLA-NOT-READY: Raft has not started on this node\n")
-        ws = web.WebSocketResponse(compress=False, max_msg_size=MAX_MESSAGE_BYTES + _SEQUENCE.size)
-        await ws.prepare(request)
+        response, stream = await accept_stream(request, message_bytes_max=MAX_MESSAGE_BYTES + SEQUENCE.size)
         try:
             peer = await accept(
-                ws, self._local, self._secret, self._chance, purpose="raft", directories=self._directories
+                stream, self._local, self._secret, self._chance, purpose="raft", directories=self._directories
             )
         except (HandshakeRefused, ConnectionError) as refused:
             log.warning("refused a Raft stream from %s: %s", request.remote, refused)
-            return ws
+            return response
         if peer.node_id not in self._peers or self._session is None:
-            await _close(ws)
-            return ws
+            await stream.close()
+            return response
         self._links[peer.node_id].met.set()
-        old, self._inbound[peer.node_id] = self._inbound.get(peer.node_id), ws
+        old, self._inbound[peer.node_id] = self._inbound.get(peer.node_id), stream
         if old is not None:
-            closing = asyncio.create_task(_close(old))  # its frames are dropped from this line on
-            closing.add_done_callback(lambda task: task.exception())
+            closing = asyncio.create_task(old.close())  # its frames are dropped from this line on
+            closing.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
-            await self._receive(peer.node_id, ws)
+            await self._receive(peer.node_id, stream)
         finally:
-            if self._inbound.get(peer.node_id) is ws:
+            if self._inbound.get(peer.node_id) is stream:
                 del self._inbound[peer.node_id]
-            await _close(ws)
-        return ws
+            await stream.close()
+        return response
 
-    async def _receive(self, node_id: int, ws: web.WebSocketResponse) -> None:
-        expected = 0
-        async for frame in ws:
-            if frame.type is not aiohttp.WSMsgType.BINARY or self._inbound.get(node_id) is not ws:
+    async def _receive(self, node_id: int, stream: Stream) -> None:
+        over, expected, malformed = asyncio.Event(), 0, False
+
+        def take(data: Payload) -> None:
+            nonlocal expected, malformed
+            if self._inbound.get(node_id) is not stream or over.is_set():
+                over.set()
                 return
             try:
-                message = _decode_frame(frame.data, expected)
+                message = _decode_frame(data, expected)
             except MalformedMessage as error:
                 log.warning("ended the Raft stream of node %s: %s", node_id, error)
-                await _close(ws, aiohttp.WSCloseCode.PROTOCOL_ERROR, BAD_FRAME)
+                malformed = True
+                over.set()
                 return
             expected += 1
-            await self._room.wait()
-            if self._inbound.get(node_id) is not ws:
-                return
             self._happened(Received(node_id, message))
+            if len(self._inbox) >= INBOX_MAX:
+                stream.pause()
+                self._held_back.append(stream)
+
+        stream.deliver(take, over.set)
+        await over.wait()
+        if malformed:
+            await stream.close(CloseCode.PROTOCOL_ERROR, BAD_FRAME)
 
 
-def _decode_frame(data: bytes, expected: int) -> Message:
-    if len(data) < _SEQUENCE.size:
+def _decode_frame(data: Payload, expected: int) -> Message:
+    if len(data) < SEQUENCE.size:
         raise MalformedMessage(f"a frame of {len(data)} bytes")
-    (sequence,) = _SEQUENCE.unpack_from(data)
+    (sequence,) = SEQUENCE.unpack_from(data)
     if sequence != expected:
         raise MalformedMessage(f"frame {sequence} where {expected} belongs")
-    return decode(memoryview(data)[_SEQUENCE.size :])
-
-
-async def _close(
-    ws: web.WebSocketResponse | aiohttp.ClientWebSocketResponse,
-    code: int = aiohttp.WSCloseCode.OK,
-    reason: bytes = b"",
-) -> None:
-    with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError, RuntimeError):
-        async with asyncio.timeout(1):
-            await ws.close(code=code, message=reason)
+    return decode(memoryview(data)[SEQUENCE.size :])

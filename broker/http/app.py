@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from typing import Protocol
 
-import aiohttp
 import msgspec
 from aiohttp import web
 
@@ -13,6 +12,9 @@ from ottla.raft.joining import JOIN_PATH, JoinDesk
 from ottla.raft.snapshot_transfer import SNAPSHOT_PATH
 from ottla.raft.tail import TAIL_PATH
 from ottla.raft.transport import RAFT_PATH
+from ottla.wire.frames import CloseCode
+from ottla.wire.stream import Stream
+from ottla.wire.upgrade import accept_stream
 
 from ..assembly import Parts
 from ..config import Settings
@@ -54,7 +56,7 @@ class HttpDoor:
         self._guard: Guard | None = None
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
-        self._streams: dict[web.WebSocketResponse, None] = {}
+        self._streams: dict[Stream, None] = {}
         self._app = self._make_app(desk, joining)
 
     def _make_app(self, desk: FormingDesk, joining: JoinDesk) -> web.Application:
@@ -113,7 +115,7 @@ class HttpDoor:
 
     async def close(self) -> None:
         """End every connection."""
-        leaving = (ws.close(code=aiohttp.WSCloseCode.GOING_AWAY) for ws in list(self._streams))
+        leaving = (stream.close(CloseCode.GOING_AWAY) for stream in list(self._streams))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_WAIT_S):
                 await asyncio.gather(*leaving, return_exceptions=True)
@@ -151,20 +153,17 @@ class HttpDoor:
         parts = self._ready_parts()
         if parts is None:
             return self._not_ready()
-        ws = web.WebSocketResponse(
-            compress=False, max_msg_size=self._settings.frame_bytes_max, heartbeat=PING_INTERVAL_S
+        response, stream = await accept_stream(
+            request, message_bytes_max=self._settings.frame_bytes_max, ping_interval_s=PING_INTERVAL_S
         )
-        await ws.prepare(request)
         self._metrics.connections.labels(kind="data").inc()
-        self._streams[ws] = None
+        self._streams[stream] = None
         try:
-            await DataStream(ws, parts.api, self._settings, self._total, parts.logs.wait_for_room).run()
+            await DataStream(stream, parts.api, self._settings, self._total, parts.logs).run()
         finally:
-            self._streams.pop(ws, None)
-            with contextlib.suppress(TimeoutError):  # closing would wait for a client that does not read
-                async with asyncio.timeout(CLOSE_WAIT_S):
-                    await ws.close()
-        return ws
+            self._streams.pop(stream, None)
+            await stream.close()
+        return response
 
     async def _produce(self, request: web.Request) -> web.StreamResponse:
         parts = self._ready_parts()

@@ -4,30 +4,30 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 
-import aiohttp
 import msgspec
 import structlog
 from aiohttp import web
 
-from ottla.client.frames import BadFrame, decode_request, encode_frame
-from ottla.client.protocol import ReplicaFetchRequest
 from ottla.log.chance import Chance
 from ottla.log.model import BrokerEpoch, BrokerId
 from ottla.raft.controller import Controller
 from ottla.raft.handshake import HandshakeRefused, PeerIdentity, Purpose, accept
 from ottla.raft.transport import BAD_FRAME
+from ottla.wire.frames import CloseCode, Payload
+from ottla.wire.stream import Stream, StreamEnded
+from ottla.wire.upgrade import accept_stream
 
 from .. import control_messages as control
 from ..controller_channel import NOT_REGISTERED
 from ..metrics import Metrics
 from ..replica_manager import ReplicaManager
 from ..replica_session import ReplicaSession
+from .follower_stream import FollowerStream
 
 log = structlog.get_logger(__name__)
 
 CONTROL_REQUESTS_MAX = 512
 CONTROL_FRAME_MAX = 2 << 20
-CLOSE_TIMEOUT_S = 1.0
 
 
 class InternalStreams:
@@ -53,18 +53,17 @@ class InternalStreams:
         self._manager = manager
         self._metrics = metrics
         self._handshake_s = handshake_s
-        self._open: dict[web.WebSocketResponse, None] = {}  # in the order they came, which a set would not keep
+        self._open: dict[Stream, None] = {}  # in the order they came, which a set would not keep
         self._sessions: dict[BrokerId, ReplicaSession] = {}  # each follower's newest
 
     async def _accept(
-        self, request: web.Request, purpose: Purpose, frame_max: int
-    ) -> tuple[web.WebSocketResponse, PeerIdentity | None]:
-        ws = web.WebSocketResponse(compress=False, max_msg_size=frame_max)
-        await ws.prepare(request)
+        self, request: web.Request, purpose: Purpose
+    ) -> tuple[web.StreamResponse, Stream, PeerIdentity | None]:
+        response, stream = await accept_stream(request, message_bytes_max=CONTROL_FRAME_MAX)
         self._metrics.connections.labels(kind=purpose).inc()
         try:
             peer = await accept(
-                ws,
+                stream,
                 self._local,
                 self._secret,
                 self._chance,
@@ -74,134 +73,115 @@ class InternalStreams:
             )
         except (HandshakeRefused, ConnectionError) as refused:
             log.warning("handshake.refused", purpose=purpose, remote=request.remote, problem=str(refused))
-            return ws, None
-        self._open[ws] = None
-        return ws, peer
+            return response, stream, None
+        self._open[stream] = None
+        return response, stream, peer
 
     async def close(self) -> None:
         """End every stream: this node is stopping."""
-        closing = (ws.close() for ws in list(self._open))
-        with contextlib.suppress(TimeoutError):  # a peer that hangs answers no farewell
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await asyncio.gather(*closing, return_exceptions=True)
+        await asyncio.gather(*(stream.close() for stream in list(self._open)), return_exceptions=True)
 
     # --- control -----------------------------------------------------------------------------------------------------
 
-    async def control(self, request: web.Request) -> web.WebSocketResponse:
+    async def control(self, request: web.Request) -> web.StreamResponse:
         """Heartbeats and commands of one broker."""
-        ws, peer = await self._accept(request, "control", CONTROL_FRAME_MAX)
-        if peer is None:
-            return ws
-        conversation = _ControlConversation(ws, self._controller, BrokerId(peer.node_id))
-        try:
-            await conversation.run()
-        finally:
-            self._open.pop(ws, None)
-            await conversation.close()
-        return ws
+        response, stream, peer = await self._accept(request, "control")
+        if peer is not None:
+            try:
+                await _ControlConversation(stream, self._controller, BrokerId(peer.node_id)).run()
+            finally:
+                self._open.pop(stream, None)
+        return response
 
     # --- replica -----------------------------------------------------------------------------------------------------
 
-    async def replica(self, request: web.Request) -> web.WebSocketResponse:
+    async def replica(self, request: web.Request) -> web.StreamResponse:
         """Fetches of one follower."""
-        ws, peer = await self._accept(request, "replica", CONTROL_FRAME_MAX)
+        response, stream, peer = await self._accept(request, "replica")
         if peer is None:
-            return ws
+            return response
         try:
             registration = self._manager.image.brokers.get(BrokerId(peer.node_id))
-            if registration is None or registration.incarnation_id != peer.incarnation:
-                return ws  # its registration has not reached this node's image yet; it will dial again
-            await self._serve_replica(ws, registration.broker_id, registration.broker_epoch)
+            if registration is not None and registration.incarnation_id == peer.incarnation:
+                await self._serve_replica(stream, registration.broker_id, registration.broker_epoch)
+            # Otherwise its registration has not reached this node's image yet; it will dial again.
         finally:
-            self._open.pop(ws, None)
-            await ws.close()
-        return ws
+            self._open.pop(stream, None)
+            await stream.close()
+        return response
 
-    async def _serve_replica(self, ws: web.WebSocketResponse, follower: BrokerId, epoch: BrokerEpoch) -> None:
+    async def _serve_replica(self, stream: Stream, follower: BrokerId, epoch: BrokerEpoch) -> None:
         session = ReplicaSession(follower, epoch, self._manager.find, self._manager.clock, self._manager.giving)
         before, self._sessions[follower] = self._sessions.get(follower), session
         if before is not None:
             before.close()  # what still comes over that stream was sent before this one was dialed
-        waits: asyncio.Queue[ReplicaFetchRequest] = asyncio.Queue()
-        answering = asyncio.create_task(self._answer_fetches(ws, session, waits))
         try:
-            async for message in ws:
-                if message.type is not aiohttp.WSMsgType.BINARY or answering.done() or waits.qsize() > 2:
-                    break
-                if session.clock.closed:
-                    break
-                frame = decode_request(message.data)
-                if not isinstance(frame.message, ReplicaFetchRequest):
-                    break
-                session.receive(frame.message)
-                waits.put_nowait(frame.message)
-        except BadFrame as error:
-            log.warning("replica.stream.refused", follower=follower, problem=str(error))
-            await _refuse(ws)
+            await FollowerStream(stream, session, self._metrics).run()
         finally:
-            session.close()
             if self._sessions.get(follower) is session:
                 del self._sessions[follower]
-            answering.cancel()
-            await asyncio.gather(answering, return_exceptions=True)
-
-    async def _answer_fetches(
-        self, ws: web.WebSocketResponse, session: ReplicaSession, waits: asyncio.Queue[ReplicaFetchRequest]
-    ) -> None:
-        number = 0
-        try:
-            while True:
-                request = await waits.get()
-                response, parts = await session.answer(request.max_wait_ms / 1000, request.max_bytes)
-                number += 1
-                self._metrics.bytes_to_replicas.inc(sum(map(len, parts)))
-                await ws.send_bytes(encode_frame(number, response, parts))
-        except (ConnectionError, aiohttp.ClientError):
-            return
-        except Exception:
-            # The follower waits for this answer and we for its next request: the stream must end, or both do for ever.
-            log.exception("replica.stream.failed", follower=session.follower)
-            await ws.close(code=aiohttp.WSCloseCode.INTERNAL_ERROR)
 
 
 class _ControlConversation:
-    def __init__(self, ws: web.WebSocketResponse, controller: Controller, broker_id: BrokerId) -> None:
-        self._ws = ws
+    def __init__(self, stream: Stream, controller: Controller, broker_id: BrokerId) -> None:
+        self._stream = stream
         self._controller = controller
         self._broker_id = broker_id
         self._opened_for: BrokerEpoch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._over = asyncio.Event()
+        self._refused = False
 
     async def run(self) -> None:
-        async for message in self._ws:
-            if message.type is not aiohttp.WSMsgType.BINARY or len(self._tasks) >= CONTROL_REQUESTS_MAX:
-                return
-            try:
-                number, ask = control.decode_ask(message.data)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                log.warning("control.stream.refused", broker=self._broker_id, problem=str(error))
-                await _refuse(self._ws)
-                return
-            if isinstance(ask, control.Submit) and not control.may_submit(self._broker_id, ask.command):
-                log.warning("control.stream.refused", broker=self._broker_id, problem=f"it may not ask for {ask}"[:300])
-                await _refuse(self._ws)
-                return
-            if isinstance(ask, control.Beat):
-                await self._beat(number, ask)
-            else:
-                work = self._submit(number, ask) if isinstance(ask, control.Submit) else self._bar(number)
-                task = asyncio.create_task(work)
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+        """Until the broker leaves or says something that is none of its business."""
+        self._stream.deliver(self._take, self._over.set)
+        try:
+            await self._over.wait()
+        finally:
+            self._over.set()
+            self._left()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            code, reason = (CloseCode.PROTOCOL_ERROR, BAD_FRAME) if self._refused else (CloseCode.OK, b"")
+            await self._stream.close(code, reason)
 
-    async def _beat(self, number: int, ask: control.Beat) -> None:
+    def _take(self, message: Payload) -> None:
+        if self._over.is_set():
+            return
+        if len(self._tasks) >= CONTROL_REQUESTS_MAX:
+            self._over.set()
+            return
+        try:
+            number, ask = control.decode_ask(message)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            self._refuse(str(error))
+            return
+        if isinstance(ask, control.Submit) and not control.may_submit(self._broker_id, ask.command):
+            self._refuse(f"it may not ask for {ask}"[:300])
+        elif isinstance(ask, control.Beat):
+            self._beat(number, ask)
+        else:
+            task = asyncio.create_task(
+                self._submit(number, ask) if isinstance(ask, control.Submit) else self._bar(number)
+            )
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _refuse(self, problem: str) -> None:
+        log.warning("control.stream.refused", broker=self._broker_id, problem=problem)
+        self._refused = True
+        self._over.set()
+
+    def _beat(self, number: int, ask: control.Beat) -> None:
         if ask.beat.broker_id != self._broker_id:
             return  # a node speaks for itself only
         if ask.beat.broker_epoch not in (self._opened_for, NOT_REGISTERED):
             self._left()
             self._controller.stream_opened(self._broker_id, ask.beat.broker_epoch)
             self._opened_for = ask.beat.broker_epoch
-        await self._send(number, control.BeatAnswer(self._controller.heartbeat(ask.beat)))
+        with contextlib.suppress(StreamEnded):  # a broker that left will ask again
+            self._stream.send(control.encode(number, control.BeatAnswer(self._controller.heartbeat(ask.beat))))
 
     async def _submit(self, number: int, ask: control.Submit) -> None:
         submitted = await self._controller.submit(ask.command)
@@ -214,24 +194,10 @@ class _ControlConversation:
         await self._send(number, control.BarrierAnswer(await self._controller.barrier()))
 
     async def _send(self, number: int, answer: control.Answer) -> None:
-        with contextlib.suppress(ConnectionError, aiohttp.ClientError):  # a broker that left will ask again
-            await self._ws.send_bytes(control.encode(number, answer))
+        with contextlib.suppress(StreamEnded):
+            await self._stream.send_bytes(control.encode(number, answer))
 
     def _left(self) -> None:
         if self._opened_for is not None:
             self._controller.stream_closed(self._broker_id, self._opened_for)
             self._opened_for = None
-
-    async def close(self) -> None:
-        self._left()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._ws.close()
-
-
-async def _refuse(ws: web.WebSocketResponse) -> None:
-    """End a stream that brought bytes which are no message, and say so."""
-    with contextlib.suppress(TimeoutError, ConnectionError, aiohttp.ClientError):
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await ws.close(code=aiohttp.WSCloseCode.PROTOCOL_ERROR, message=BAD_FRAME)

@@ -6,16 +6,17 @@ A stream whose unanswered requests are too many or too large is simply not read 
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
+from typing import Protocol
 
-import aiohttp
 import structlog
-from aiohttp import web
 
 from ottla.client.error_codes import ErrorCode
-from ottla.client.frames import BadFrame, RequestFrame, decode_request, encode_frame
+from ottla.client.frames import BadFrame, Buffer, RequestFrame, decode_request, frame_parts
 from ottla.client.protocol import ErrorResponse, FetchRequest
 from ottla.log.errors import LogError
+from ottla.wire.frames import CloseCode, Payload
+from ottla.wire.stream import Stream, StreamEnded
 
 from ..api.dispatch import Answer, Api
 from ..config import Settings
@@ -67,53 +68,69 @@ class InflightBudget:
         await self._idle.wait()
 
 
+class DiskRoom(Protocol):
+    """Whether the disk keeps up with what is appended."""
+
+    @property
+    def has_room(self) -> bool: ...
+
+    async def wait_for_room(self) -> None: ...
+
+
 class DataStream:
     """One client stream."""
 
-    def __init__(
-        self,
-        ws: web.WebSocketResponse,
-        api: Api,
-        settings: Settings,
-        total: InflightBudget,
-        disk_room: Callable[[], Awaitable[None]],
-        abort: Callable[[], None] | None = None,
-    ) -> None:
-        """``abort`` drops the connection: for a client that does not take its answers."""
-        self._ws = ws
+    def __init__(self, stream: Stream, api: Api, settings: Settings, total: InflightBudget, disk: DiskRoom) -> None:
+        self._stream = stream
         self._api = api
         self._bytes = InflightBudget(settings.stream_inflight_bytes_max)
         self._requests = InflightBudget(settings.stream_requests_max)
         self._total = total
-        self._disk_room = disk_room
-        self._abort = abort
+        self._disk = disk
         self._send_s = settings.stream_send_timeout_ms / 1000
         self._sending = 0
         self._watchdog = Watchdog(self._send_s, self._stuck)
         self._answering: set[asyncio.Task[None]] = set()
+        self._waiting: asyncio.Task[None] | None = None  # for room, while the stream is not read
+        self._refused: str | None = None
+        self._over = asyncio.Event()
 
     async def run(self) -> None:
         """Until the client leaves or says something that is not a request."""
+        self._stream.deliver(self._take, self._over.set)
         try:
-            async for message in self._ws:
-                if message.type is aiohttp.WSMsgType.ERROR:
-                    return  # a frame too large or not WebSocket at all: aiohttp has closed with the code for it
-                if message.type is not aiohttp.WSMsgType.BINARY:
-                    await self._refuse("a stream carries binary frames only")
-                    return
-                self._begin(decode_request(message.data), len(message.data))
-                await self._requests.wait()
-                await self._bytes.wait()
-                await self._total.wait()
-                with contextlib.suppress(LogError):  # a failed disk is told to each produce, not here
-                    await self._disk_room()
-        except BadFrame as error:
-            await self._refuse(str(error))
+            await self._over.wait()
+            if self._refused is not None:
+                await self._refuse(self._refused)
         finally:
             self._watchdog.stop()
-            for task in self._answering:
+            working = [*self._answering, *([self._waiting] if self._waiting is not None else [])]
+            for task in working:
                 task.cancel()
-            await asyncio.gather(*self._answering, return_exceptions=True)
+            await asyncio.gather(*working, return_exceptions=True)
+
+    def _take(self, message: Payload) -> None:
+        if self._over.is_set():
+            return
+        try:
+            self._begin(decode_request(message), len(message))
+        except BadFrame as error:
+            self._refused = str(error)
+            self._over.set()
+            return
+        if self._requests.full or self._bytes.full or self._total.full or not self._disk.has_room:
+            self._stream.pause()
+            self._waiting = asyncio.create_task(self._go_on())
+
+    async def _go_on(self) -> None:
+        """Read on once there is room."""
+        await self._requests.wait()
+        await self._bytes.wait()
+        await self._total.wait()
+        with contextlib.suppress(LogError):  # a failed disk is told to each produce, not here
+            await self._disk.wait_for_room()
+        self._waiting = None
+        self._stream.resume()
 
     def _begin(self, frame: RequestFrame, size: int) -> None:
         answer = self._api.begin(frame.message, frame.body)
@@ -148,17 +165,23 @@ class DataStream:
         brought = sum(map(len, parts))
         self._total.take(brought)
         try:
-            await self._send(encode_frame(correlation_id, response, parts))
+            await self._send(frame_parts(correlation_id, response, parts))
         finally:
             self._total.give(brought)
 
-    async def _send(self, frame: bytes) -> bool:
+    async def _send(self, frame: list[Buffer]) -> bool:
         """Whether the client took it. One that reads nothing for too long is dropped, with the memory it holds."""
+        try:
+            self._stream.send(*frame)
+        except StreamEnded:  # a client may leave before its answer
+            return False
+        if self._stream.writable:
+            return True
         self._sending += 1
         self._watchdog.guard()
         try:
-            await self._ws.send_bytes(frame)
-        except (ConnectionError, aiohttp.ClientError):  # a client may leave before its answer
+            await self._stream.drain()
+        except StreamEnded:
             return False
         finally:
             self._sending -= 1
@@ -168,12 +191,10 @@ class DataStream:
 
     def _stuck(self) -> None:
         log.warning("stream.stuck", seconds=self._send_s)
-        if self._abort is not None:
-            self._abort()
+        self._stream.abort()
 
     async def _refuse(self, why: str) -> None:
         log.warning("stream.refused", why=why)
         answer = ErrorResponse(ErrorCode.INVALID_REQUEST, why, "The stream is closed: open another one.")
-        if not await self._send(encode_frame(0, answer)):
-            return
-        await self._ws.close(code=aiohttp.WSCloseCode.UNSUPPORTED_DATA, message=why.encode()[:100])
+        if await self._send(frame_parts(0, answer)):
+            await self._stream.close(CloseCode.UNSUPPORTED_DATA, why.encode()[:100])

@@ -34,6 +34,7 @@ from ottla.client.protocol import (
     ProduceResponse,
     TopicChanged,
 )
+from ottla.log.chance import SystemChance
 from ottla.log.records import BatchBuilder
 from tests.benchmarks.kafka_load import KafkaLoad
 from tests.benchmarks.nats_cluster import NatsClient, NatsServers, nats_server
@@ -55,7 +56,7 @@ class OttlaLoad:
 
     async def open(self, name: str, partitions: int, configs: dict[str, str]) -> None:
         host, port = self._servers[0].split(":")
-        first = await Connection.open(self._session, host, int(port))
+        first = await Connection.open(self._session, host, int(port), SystemChance())
         made = (await first.request(CreateTopicRequest(name, partitions, 3, configs), timeout_s=TIMEOUT_S)).message
         assert isinstance(made, TopicChanged), made
         known = (await first.request(MetadataRequest((name,)), timeout_s=TIMEOUT_S)).message
@@ -63,7 +64,9 @@ class OttlaLoad:
         self._topic_id = made.topic_id
         self._leaders = [partition.leader or 0 for partition in known.topics[0].partitions]
         for broker in known.brokers:
-            self._connections[broker.broker_id] = await Connection.open(self._session, broker.host, broker.port)
+            self._connections[broker.broker_id] = await Connection.open(
+                self._session, broker.host, broker.port, SystemChance()
+            )
         await first.close()
         await self._warm_up()
 

@@ -41,7 +41,6 @@ def session_of(broker: OneBroker, follower: BrokerId) -> ReplicaSession:
 def ask(session: ReplicaSession, offset: int, epoch: int = 0) -> tuple[tuple[FetchResult, ...], list[bytes]]:
     asked = FetchPartition(TOPIC, 0, offset, LeaderEpoch(epoch), LeaderEpoch(0) if offset else None)
     session.receive(ReplicaFetchRequest(0, 1 << 20, (asked,)))
-    session._requests -= 1
     response, parts = session.collect(1 << 20)
     return response.partitions, parts
 

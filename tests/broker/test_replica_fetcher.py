@@ -1,11 +1,11 @@
 """The follower's stream: acknowledge first, name again what could not go on, believe nothing stale."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from ottla.broker import replica_fetcher
-from ottla.broker.controller_channel import LinkLost
 from ottla.broker.replica_fetcher import Fetchers, ReplicaFetcher
 from ottla.broker.throttle import TokenBucket
 from ottla.client.error_codes import ErrorCode
@@ -21,26 +21,24 @@ from .small_quorum import OTHER, TOPIC, A, B, C, HandClock, OneBroker, SmallQuor
 class FakeLink:
     def __init__(self) -> None:
         self.sent: asyncio.Queue[ReplicaFetchRequest] = asyncio.Queue()
-        self.answers: asyncio.Queue[ResponseFrame | Exception] = asyncio.Queue()
         self.closed = False
+        self.on_answer: Callable[[ResponseFrame], None] | None = None
+        self.on_end: Callable[[str], None] | None = None
 
-    async def send(self, request: ReplicaFetchRequest) -> None:
+    def send(self, request: ReplicaFetchRequest) -> None:
         self.sent.put_nowait(request)
 
-    async def receive(self) -> ResponseFrame:
-        answer = await self.answers.get()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def deliver(self, on_answer: Callable[[ResponseFrame], None], on_end: Callable[[str], None]) -> None:
+        self.on_answer, self.on_end = on_answer, on_end
 
     def abort(self) -> None:
-        self.answers.put_nowait(LinkLost("aborted"))
+        self.on_end("aborted")
 
     async def close(self) -> None:
         self.closed = True
 
     def answer(self, *results: FetchResult, body: bytes = b"") -> None:
-        self.answers.put_nowait(ResponseFrame(1, FetchResponse(results), memoryview(body)))
+        self.on_answer(ResponseFrame(1, FetchResponse(results), memoryview(body)))
 
     async def next(self) -> ReplicaFetchRequest:
         return await asyncio.wait_for(self.sent.get(), 10)
@@ -196,11 +194,11 @@ async def test_a_lost_stream_is_a_new_session_where_everything_is_named(world, h
     link.answer(result(size=len(batch), high_watermark=Offset(0)), body=batch)
     await link.next()
     if how == "lost":
-        link.answers.put_nowait(LinkLost("broke"))
+        link.on_end("broke")
     elif how == "torn body":
         link.answer(result(size=500), body=b"short")
     else:
-        link.answers.put_nowait(ResponseFrame(1, object(), memoryview(b"")))
+        link.on_answer(ResponseFrame(1, object(), memoryview(b"")))
     again = await world.link()
     assert link.closed
     assert named(await again.next()) == {"T": 1, "U": 0}

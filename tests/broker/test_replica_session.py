@@ -1,7 +1,5 @@
 """A follower's session at its leader: says what is new, once, to one leader epoch."""
 
-import asyncio
-
 import pytest
 
 from ottla.broker.replica_session import ReplicaSession
@@ -35,7 +33,6 @@ def name(partition=0, offset=0, epoch=0, **more) -> FetchPartition:
 
 def ask(session: ReplicaSession, *changed: FetchPartition, forgotten=(), budget=BUDGET):
     session.receive(ReplicaFetchRequest(0, budget, changed, forgotten))
-    session._requests -= 1  # as ``answer`` does
     return session.collect(budget)
 
 
@@ -135,27 +132,6 @@ async def test_a_closed_stream_renews_nothing_and_its_follower_cannot_join(broke
     assert not leader.followers[B].live
     broker.clock.seconds += 6
     assert leader.propose_isr(broker.clock.seconds, lambda _: True) == {A}
-
-
-async def test_a_newer_request_hurries_the_answer_of_the_one_before(broker):
-    session = open_session(broker)
-    session.receive(ReplicaFetchRequest(60_000, BUDGET, (name(0),)))
-    waiting = asyncio.create_task(session.answer(60, BUDGET))
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    session.receive(ReplicaFetchRequest(60_000, BUDGET, (name(1),)))
-    _, parts = await asyncio.wait_for(waiting, 10)
-    assert parts == []
-
-
-async def test_an_append_wakes_the_long_poll(broker):
-    session = open_session(broker)
-    session.receive(ReplicaFetchRequest(60_000, BUDGET, (name(0),)))
-    waiting = asyncio.create_task(session.answer(60, BUDGET))
-    await asyncio.sleep(0)
-    append(broker, 0)
-    _response, parts = await waiting
-    assert len(parts[0]) > 0
 
 
 async def test_a_budget_is_shared_fairly(broker):

@@ -25,6 +25,7 @@ from ottla.client.protocol import (
     ProduceRequest,
     ProduceResponse,
 )
+from ottla.wire.upgrade import accept_stream
 
 from .small_quorum import TOPIC
 
@@ -56,29 +57,35 @@ class FakeApi:
         return await asyncio.wait_for(self.begun.get(), 10)
 
 
+class FakeDisk:
+    def __init__(self) -> None:
+        self.room = asyncio.Event()
+        self.room.set()
+
+    @property
+    def has_room(self) -> bool:
+        return self.room.is_set()
+
+    async def wait_for_room(self) -> None:
+        await self.room.wait()
+
+
 class Door:
     def __init__(self, settings: Settings = SETTINGS, total: int = 1 << 30) -> None:
         self.api = FakeApi()
         self.settings = settings
         self.total = InflightBudget(total)
         self.over = asyncio.Event()
-        self.disk_room = asyncio.Event()
-        self.disk_room.set()
+        self.disk = FakeDisk()
 
-    async def handle(self, request: web.Request) -> web.WebSocketResponse:
-        ws = web.WebSocketResponse(compress=False, max_msg_size=self.settings.frame_bytes_max, timeout=0.1)
-        await ws.prepare(request)
-
-        async def room() -> None:
-            await self.disk_room.wait()
-
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        response, stream = await accept_stream(request, message_bytes_max=self.settings.frame_bytes_max)
         try:
-            await DataStream(
-                ws, self.api, self.settings, self.total, room, request.transport.abort if request.transport else None
-            ).run()
+            await DataStream(stream, self.api, self.settings, self.total, self.disk).run()
         finally:
             self.over.set()
-        return ws
+            await stream.close()
+        return response
 
     @contextlib.asynccontextmanager
     async def open(self):
@@ -193,7 +200,8 @@ async def test_text_is_told_and_ends_the_stream():
     door = Door()
     async with door.open() as ws:
         await ws.send_str("hello")
-        assert "binary" in await ends_with_a_reason(ws)
+        message = await asyncio.wait_for(ws.receive(), 10)
+        assert (message.data, message.extra) == (1003, "a stream carries binary frames only")
 
 
 async def test_a_frame_over_the_limit_closes_with_the_code_for_it():
@@ -210,7 +218,7 @@ async def test_what_was_begun_ends_with_the_stream():
     async with door.open() as ws:
         await ws.send_bytes(encode_frame(1, DescribeNodeRequest()))
         await door.api.next()
-        await ws.send_str("hello")
+        await ws.send_bytes(b"hello")
         await ends_with_a_reason(ws)
         await asyncio.wait_for(door.over.wait(), 10)
         assert door.api.gates[0].cancelled()
@@ -255,11 +263,11 @@ async def test_too_many_bytes_of_all_streams_stop_the_reading():
 
 async def test_a_full_disk_queue_stops_the_reading():
     door = Door()
-    door.disk_room.clear()
+    door.disk.room.clear()
     async with door.open() as ws:
         await ws.send_bytes(encode_frame(1, produce(acks=0), [b"xyz"]))
         await door.api.next()
-        await read_again_once(door, ws, door.disk_room.set)
+        await read_again_once(door, ws, door.disk.room.set)
 
 
 async def test_idle_consumers_keep_no_producer_from_being_read():

@@ -48,7 +48,6 @@ def session(broker: OneBroker, follower) -> ReplicaSession:
 def fetch(session: ReplicaSession, offset: int, log_start: int, epoch: int = 0):
     asked = FetchPartition(TOPIC, 0, offset, LeaderEpoch(epoch), log_start_offset=log_start)
     session.receive(ReplicaFetchRequest(0, 1 << 20, (asked,)))
-    session._requests -= 1
     response, _ = session.collect(1 << 20)
     return response.partitions
 
@@ -92,11 +91,13 @@ async def test_who_waits_at_the_leader_is_told_at_once(broker):
         fetch(one, 5, 0)
     follower.collect(1 << 20)
     follower.receive(ReplicaFetchRequest(60_000, 1 << 20))
-    waiting = asyncio.create_task(follower.answer(60.0, 1 << 20))
-    await asyncio.sleep(0)
-    assert not waiting.done()
+    told = asyncio.Event()
+    follower.when_ready(told.set)
+    assert not follower.ready
     deletion = asyncio.create_task(delete(broker, (TOPIC, None), timeout_ms=1))
-    response, _ = await waiting
+    await asyncio.wait_for(told.wait(), 10)
+    assert follower.ready
+    response, _ = follower.collect(1 << 20)
     assert [result.log_start_offset for result in response.partitions] == [5]
     await deletion
 

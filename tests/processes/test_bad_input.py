@@ -23,6 +23,7 @@ from ottla.client.protocol import (
     ProduceRequest,
     ProduceResponse,
 )
+from ottla.log.chance import SystemChance
 from ottla.log.records import BatchBuilder
 
 from .harness import Cluster, NodeProcess
@@ -50,7 +51,7 @@ async def node(tmp_path):
 @pytest.fixture
 async def stream(node):
     async with aiohttp.ClientSession() as session:
-        connection = await Connection.open(session, "127.0.0.1", node.port)
+        connection = await Connection.open(session, "127.0.0.1", node.port, SystemChance())
         yield connection
         await connection.close()
 

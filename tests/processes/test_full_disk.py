@@ -10,6 +10,7 @@ from ottla.client.client import connect
 from ottla.client.connection import Connection
 from ottla.client.error_codes import ErrorCode
 from ottla.client.protocol import ProducePartition, ProduceRequest, ProduceResult
+from ottla.log.chance import SystemChance
 from ottla.log.records import BatchBuilder
 
 from .harness import Cluster, NodeProcess
@@ -64,7 +65,7 @@ async def fill(node: NodeProcess, topic_id: str) -> tuple[int, ProduceResult]:
     batch = builder.build()
     request = ProduceRequest(-1, 5_000, (ProducePartition(topic_id, 0, len(batch)),))
     async with aiohttp.ClientSession() as session:
-        connection = await Connection.open(session, "127.0.0.1", node.port)
+        connection = await Connection.open(session, "127.0.0.1", node.port, SystemChance())
         for stored in range(1_000):
             (result,) = (await connection.request(request, (batch,), timeout_s=20)).message.partitions
             if result.error:

@@ -21,7 +21,7 @@ from ottla.raft.codec import (
     decode,
     encode,
 )
-from ottla.raft.transport import _decode_frame, _Link
+from ottla.raft.transport import _decode_frame
 
 terms = st.integers(0, 2**62 - 1)
 indexes = st.integers(1, 2**40)
@@ -104,25 +104,3 @@ def test_a_frame_out_of_sequence_is_refused() -> None:
             _decode_frame(frame, expected)
     with pytest.raises(MalformedMessage):
         _decode_frame(b"short", 0)
-
-
-def test_a_heartbeat_overtakes_bulk_and_only_the_newest_goes() -> None:
-    link = _Link()
-    link.reset(up=True)
-    bulk = AppendEntries(1, 1, 1, 0, ((b"x", 2, 1),))
-    for message in (bulk, AppendEntries(1, 1, 1, 0), ResponseVote(1), AppendEntries(1, 2, 1, 0)):
-        link.put(message)
-    taken = [decode(data) for data in iter(link.take, None)]
-    assert taken == [AppendEntries(1, 2, 1, 0), bulk, ResponseVote(1)]
-
-
-def test_a_queue_that_overflows_breaks_its_connection() -> None:
-    link = _Link()
-    link.reset(up=True)
-    large = AppendEntries(1, 1, 1, 0, ((bytes(1 << 20), 2, 1),))
-    for _ in range(17):
-        link.put(large)
-    assert link.broken
-    link.reset(up=True)
-    assert not link.broken
-    assert link.take() is None

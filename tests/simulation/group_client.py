@@ -31,6 +31,7 @@ from ottla.client.subscription_bytes import (
     encode_assignment,
     encode_subscription,
 )
+from ottla.log.chance import SystemChance
 from ottla.log.model import TopicId, TopicIdPartition, TopicPartition
 
 RETRY_S = 0.1
@@ -92,7 +93,9 @@ class GroupClient:
         connection = self._connections.get(address)
         if connection is None or not connection.usable:
             host, _, port = address.rpartition(":")
-            connection = self._connections[address] = await Connection.open(self._session, host, int(port))
+            connection = self._connections[address] = await Connection.open(
+                self._session, host, int(port), SystemChance()
+            )
         return connection
 
     async def close(self) -> None:

@@ -202,9 +202,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> list[Any]:
         return [(2, 1, 6, "", (host, port))]
 
-    async def create_server(
-        self, protocol_factory: Any, host: Any = None, port: Any = None, *, backlog: int = 100
-    ) -> Any:
+    async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
         return self.network.listen(PROCESS.get(), protocol_factory, host, port)
 
     async def create_connection(

@@ -11,6 +11,7 @@ from ottla.client.client import connect
 from ottla.client.connection import Connection, ConnectionLost
 from ottla.client.error_codes import ErrorCode
 from ottla.client.group_protocol import OffsetFetchRequest
+from ottla.log.chance import SystemChance
 
 from .group_client import ClassicMember, GroupClient, Member
 from .world import CLIENT, SimulatedCluster, simulate
@@ -135,7 +136,7 @@ def test_a_coordinator_that_does_not_know_it_was_deposed_tells_nothing_old() -> 
                 host = coordinator_of(cluster, "billing")
                 assert host is not None
                 address, _, port = cluster.members[host].address.partition(":")
-                old = await Connection.open(session, address, int(port))
+                old = await Connection.open(session, address, int(port), SystemChance())
                 cluster.isolate(host)
                 others = [m.address for m in cluster.members.values() if m.host != host]
                 while coordinator_of(cluster, "billing", without=host) in (None, host):

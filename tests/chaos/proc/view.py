@@ -9,6 +9,7 @@ import aiohttp
 from ottla.client.connection import Connection
 from ottla.client.errors import OttlaError
 from ottla.client.protocol import MetadataRequest, MetadataResponse
+from ottla.log.chance import SystemChance
 
 ANSWER_S_MAX = 1.0
 
@@ -61,7 +62,9 @@ class View:
         if connection is None or not connection.usable:
             assert self._session is not None
             host, _, port = address.rpartition(":")
-            connection = self._connections[address] = await Connection.open(self._session, host, int(port))
+            connection = self._connections[address] = await Connection.open(
+                self._session, host, int(port), SystemChance()
+            )
         return connection
 
 

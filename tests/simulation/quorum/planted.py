@@ -16,11 +16,11 @@ from ottla.raft import engine, proposals, transport
 from ottla.raft.barrier import BarrierTransport
 from ottla.raft.compaction import Compaction
 from ottla.raft.engine import SafeSyncObj
+from ottla.raft.outbound import SEQUENCE
 from ottla.raft.pysyncobj_core import Applied, PySyncObjCore, _tell
 from ottla.raft.quorum import MetadataQuorum
 from ottla.raft.replication import Accept, decide_append, majority_index
 from ottla.raft.snapshot import SnapshotStore
-from ottla.raft.transport import _SEQUENCE
 from ottla.raft.voting import Elections
 from ottla.raft.wal import WriteAheadLog
 from ottla.raft.wal_format import FILE_HEADER, HardState, Truncate, decode_file
@@ -125,7 +125,7 @@ def _truncate_in_memory(wal: WriteAheadLog, entry_from: int) -> None:
 
 def _frame_out_of_turn(data: bytes, expected: int) -> Any:
     """The number on a frame is not looked at."""
-    return transport.decode(memoryview(data)[_SEQUENCE.size :])
+    return transport.decode(memoryview(data)[SEQUENCE.size :])
 
 
 def _count_after_telling(core: Any) -> None:

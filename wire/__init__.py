@@ -1,0 +1,1 @@
+"""WebSocket streams without a task for each message. Knows nothing of what they carry."""
