@@ -85,7 +85,7 @@ MEMBERSHIP = {
         "KIP-966",
     ),
     "boot_id_ignored": Bug(
-        put_at("ottla.broker.node.was_unclean", lambda record, clean_epoch, boot_id: False),
+        put_at("ottla.broker.run_registration.was_unclean", lambda record, clean_epoch, boot_id: False),
         "A node that lost its power says so when it registers",
         "KIP-966",
     ),
