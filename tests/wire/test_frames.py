@@ -139,7 +139,9 @@ def test_what_only_looks_like_one_whole_message_is_looked_at_closely() -> None:
         Inbox(masked=True).reader.feed(bytes([0x82, 5, 0, 200]) + bytes(204))
     for masked in (False, True):
         with pytest.raises(FrameError) as refused:
-            Inbox(masked=masked, limit=1000).reader.feed(encode(Opcode.BINARY, bytes(1001), b"abcd" if masked else None))
+            Inbox(masked=masked, limit=1000).reader.feed(
+                encode(Opcode.BINARY, bytes(1001), b"abcd" if masked else None)
+            )
         assert refused.value.code is CloseCode.MESSAGE_TOO_BIG
 
 
