@@ -291,6 +291,7 @@ class Node:
     async def _until_answered(self) -> None:
         assert self._http is not None
         assert self.parts is not None
+        self._http.finish()
         if self._kafka is not None:
             self._kafka.door.finish()
         self.parts.groups.finish()

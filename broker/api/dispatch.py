@@ -79,6 +79,7 @@ class Api:
         self._describe = describe
         self._metrics = metrics
         self._gate = KeyGate(manager.run_blocking)
+        self.polls = LongPolls()  # of the doors that have none of their own
         self._seconds: dict[str, Histogram] = {}  # finding a labelled metric costs more than using it
 
     def begin(self, request: Request, body: memoryview) -> Awaitable[Answer] | None:
@@ -118,7 +119,7 @@ class Api:
         finally:
             self._observe("fetch", self._manager.clock.monotonic() - started_s)
 
-    async def _fetch(self, request: FetchRequest, polls: LongPolls | None = None) -> tuple[FetchResponse, list[bytes]]:
+    async def _fetch(self, request: FetchRequest, polls: LongPolls) -> tuple[FetchResponse, list[bytes]]:
         response, parts = await fetch(self._manager, request, polls)
         self._metrics.bytes_to_consumers.inc(sum(map(len, parts)))
         return response, parts
@@ -127,7 +128,7 @@ class Api:
 
     async def _answer(self, request: Request) -> Answer:
         if isinstance(request, FetchRequest):
-            return await self._fetch(request)
+            return await self._fetch(request, self.polls)
         return await self._plain(request), []
 
     async def _plain(self, request: Request) -> Response:
