@@ -90,7 +90,6 @@ class Stream(asyncio.BufferedProtocol):
         self._writable.set()
         self._ended = asyncio.Event()
         self._broken = False  # the peer does not speak the protocol
-        self._waste = memoryview(_scratch_of(self._loop))
         self._farewell_sent = False
         self._farewell_came = False
         self.close_code: int | None = None
@@ -205,7 +204,7 @@ class Stream(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._waste if self._broken else self._reader.buffer()
+        return self._reader.buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._keepalive is not None:

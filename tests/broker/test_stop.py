@@ -23,6 +23,7 @@ from ottla.client.protocol import (
     TopicChanged,
 )
 from ottla.log.chance import SystemChance
+from ottla.log.model import TopicId
 
 LONG_MS = 300_000
 HANGS_S = 30.0
@@ -50,13 +51,25 @@ def polled(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     return event
 
 
+def fetch(topic_id: TopicId, wait_ms: int) -> FetchRequest:
+    return FetchRequest(wait_ms, 1, 1 << 20, (FetchPartition(topic_id, 0, 0),))
+
+
+async def errors_of(connection: Connection, request: FetchRequest) -> list[ErrorCode]:
+    response = (await connection.request(request, timeout_s=HANGS_S)).message
+    assert isinstance(response, FetchResponse)
+    return [result.error for result in response.partitions]
+
+
 async def test_who_waits_for_news_is_answered_and_told_farewell(node: Node, polled: asyncio.Event) -> None:
     async with aiohttp.ClientSession() as session, asyncio.timeout(HANGS_S):
         connection = await Connection.open(session, "127.0.0.1", node.port, SystemChance())
         made = (await connection.request(CreateTopicRequest("t", 1, 1, {}), timeout_s=HANGS_S)).message
         assert isinstance(made, TopicChanged)
-        request = FetchRequest(LONG_MS, 1, 1 << 20, (FetchPartition(made.topic_id, 0, 0),))
-        waiting = await connection.send(request)
+        while await errors_of(connection, fetch(made.topic_id, 0)) != [ErrorCode.NONE]:
+            await asyncio.sleep(0.01)  # until it is led
+        polled.clear()
+        waiting = await connection.send(fetch(made.topic_id, LONG_MS))
         await polled.wait()
         assert node._http is not None
         node._http.finish()

@@ -144,6 +144,7 @@ async def test_the_end_is_told_once_and_aiohttp_learns_of_the_loss() -> None:
     end.deliver()
     error = ConnectionResetError("by peer")
     end.stream.connection_lost(error)
+    end.stream.resume()
     assert end.ends == 1
     assert end.http.lost == [error]
     assert end.stream.close_code == CloseCode.ABNORMAL_CLOSURE
@@ -193,7 +194,8 @@ async def test_who_speaks_no_websocket_is_hung_up_on_even_if_it_stays(monkeypatc
     monkeypatch.setattr(stream_module, "CLOSE_WAIT_S", 0.01)
     end = End()
     end.deliver()
-    give(end.stream, b"GET / HTTP/1.1\r\n\r\n")
+    head = bytes([0x82, 0xFF]) + (100_000).to_bytes(8, "big") + bytes(4)
+    give(end.stream, head + bytes(100_000) + b"GET / HTTP/1.1\r\n\r\n" + head)
     give(end.stream, b"x" * 1_000_000)
     await asyncio.wait_for(end.stream.ended(), 10)
     while not end.transport.aborted:
@@ -250,6 +252,17 @@ async def test_a_silent_peer_is_pinged_and_then_left() -> None:
     await asyncio.wait_for(end.stream.ended(), 10)
     assert end.ends == 1
     assert "ping" in end.stream.reason
+
+
+async def test_a_peer_that_we_do_not_read_is_not_left_for_its_silence() -> None:
+    end = End(ping_interval_s=0.01)
+    end.deliver()
+    end.stream.pause()
+    end.hear((BINARY, b"x" * BACKLOG_BYTES))
+    assert not end.transport.reading
+    while len(end.said()) < 3:  # a ping each time it would have been left
+        await asyncio.sleep(0.001)
+    assert not end.transport.aborted
 
 
 async def test_a_peer_that_answers_pings_is_kept() -> None:
