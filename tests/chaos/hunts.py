@@ -148,7 +148,7 @@ HUNTS: dict[str, Hunt] = {
     ),
     "given_before_let_go": Hunt("coordinator", workload="group", seed=0, found_by="two-owners"),
     "silence_lets_go": Hunt("coordinator", workload="group", seed=0, found_by="two-owners"),
-    "fenced_heartbeat_accepted": Hunt("coordinator", workload="group", seed=4, found_by="slow-settle, two-owners"),
+    "fenced_heartbeat_accepted": Hunt("coordinator", workload="group", seed=2, found_by="slow-settle"),
     "classic_session_never_ends": Hunt("coordinator", workload="group", seed=1, found_by="slow-settle"),
     "commits_what_is_fetched": Hunt("coordinator", workload="group", seed=0, found_by="commit-past-handled"),
     "commits_what_was_lost": Hunt("coordinator", workload="group", seed=1, found_by="commit-unowned"),
