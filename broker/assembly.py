@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ottla.client.client import connect
 from ottla.client.protocol import DescribeNodeResponse
 from ottla.log.directories import LogDirectories
 from ottla.log.directory_identity import Owner
@@ -27,7 +26,7 @@ from .doors import Doors
 from .group.assembly import make_coordinator
 from .housekeeping import Housekeeper, HousekeepingSettings
 from .http.internal import InternalStreams
-from .http.records import RecordsDoor
+from .http.sdk_doors import SdkDoors
 from .isr_keeper import IsrKeeper
 from .links import ReplicaLink
 from .log_level import LogLevel
@@ -72,7 +71,7 @@ class Parts(QuorumParts):
         self.internal = self._make_internal(local, secret, metrics)
         self.api = self._make_api(metrics, describe)
         own = settings.advertised_address(port)
-        self.records = RecordsDoor(lambda: connect([own]), formed.cluster_id, doors.clock)
+        self.sdk_doors = SdkDoors(own, formed.cluster_id, doors.clock, doors.run_for_logs)
         self._connect()
 
     def _connect(self) -> None:
@@ -220,7 +219,7 @@ class Parts(QuorumParts):
         """Let go of everything that speaks to others."""
         await self.groups.stop()
         await self.manager.stop_syncing()
-        await self.records.close()
+        await self.sdk_doors.close()
         await self.channel.close()
         await self.quorum.stop()
         await self.internal.close()

@@ -6,7 +6,6 @@ the environment and a (nested or dotted) key of the file.
 
 import difflib
 import ipaddress
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -218,6 +217,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _from_file(content: bytes, name: str) -> dict[str, Any]:
+    import tomllib  # for those who have a file
+
     try:
         document = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

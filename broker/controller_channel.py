@@ -32,6 +32,8 @@ BARRIERS_MAX = 64
 """Barriers asked for at once; more wait here. With the commands they stay below what a control stream takes."""
 RETRY_S = 0.05
 """Between attempts, while there is no controller to ask."""
+FIRST_RETRY_S = 0.005
+"""At a start the first follow sooner, twice as long after each other: a node that is alone leads at once."""
 
 
 class ControllerUnavailable(Exception):
@@ -141,6 +143,7 @@ class ControllerChannel:
 
     async def commit_index(self) -> int:
         """How far the quorum has committed, as an active controller says: for a node that is not registered yet."""
+        rest_s = FIRST_RETRY_S
         while True:
             link = await self._connected()
             if link is not None:
@@ -151,7 +154,8 @@ class ControllerChannel:
                 else:
                     if answer.active:
                         return answer.commit_index
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(rest_s)
+            rest_s = min(2 * rest_s, RETRY_S)
 
     async def barrier(self, timeout_s: float) -> int:
         """A metadata index that shows everything committed before this call. Raises ControllerUnavailable."""

@@ -44,11 +44,11 @@ class Departure:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._unless_without_quorum(self._hand_over())
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(ANSWER_WAIT_S):
-                        await answered()
         except (ControllerUnavailable, TimeoutError) as error:
             log.warning("node.drain.incomplete", problem=str(error), leading=len(self._parts.manager.led))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_WAIT_S):
+                await answered()
 
     @failpoint("node.hand_over")
     async def _hand_over(self) -> None:

@@ -264,7 +264,7 @@ class Node:
         departure = self._departure() if drain else None
         if departure is not None and self._http is not None:
             self.state = "draining"
-            await departure.drain(self.settings.drain_timeout_ms / 1000, self._http.answered)
+            await departure.drain(self.settings.drain_timeout_ms / 1000, self._until_answered)
         self.state = "stopping"
         if self._http is not None:
             self._http.stop_listening()
@@ -287,6 +287,15 @@ class Node:
         self._workers.stop()
         self._stack.close()
         self.state = "stopped"
+
+    async def _until_answered(self) -> None:
+        assert self._http is not None
+        assert self.parts is not None
+        self._http.finish()
+        if self._kafka is not None:
+            self._kafka.door.finish()
+        self.parts.groups.finish()
+        await self._http.answered()
 
     def _departure(self) -> Departure | None:
         if self.parts is None or self._run is None or self.state != "ready" or self.failed.done():

@@ -4,6 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ottla.log.model import BrokerId
 from ottla.raft.compaction import CompactionSettings
@@ -12,7 +13,6 @@ from ottla.raft.forming import Formed
 from ottla.raft.handshake import PeerIdentity
 from ottla.raft.image import MetadataImage, empty_image
 from ottla.raft.image_codec import decode_image, image_pieces
-from ottla.raft.observer import MetadataObserver
 from ottla.raft.quorum import MetadataQuorum, QuorumSettings
 from ottla.raft.snapshot_keeper import Captured, StateHooks
 from ottla.raft.state_machine import MetadataStateMachine
@@ -23,6 +23,9 @@ from .controller_channel import ControllerChannel, Link, LocalLink
 from .doors import Doors
 from .links import ControlLink, Dialer
 from .probe import probe
+
+if TYPE_CHECKING:
+    from ottla.raft.observer import MetadataObserver
 
 FRAME_ROOM = 1 << 20
 """A replica answer may be this much larger than a data frame: it holds one whole batch and its header."""
@@ -90,7 +93,9 @@ class QuorumParts(ABC):
 
     def _make_observer(
         self, local: PeerIdentity, secret: bytes | None, on_fatal: Callable[[BaseException], None]
-    ) -> MetadataObserver:
+    ) -> "MetadataObserver":
+        from ottla.raft.observer import MetadataObserver  # voters have no use for it
+
         doors = self._doors
         return MetadataObserver(
             local=local,

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ottla.client.version import VERSION
+
 from .config_app import config_app
 from .dev_app import dev_app
 from .group_app import group_app
@@ -15,7 +17,6 @@ from .output import Output
 from .partition_app import partition_app, rebalance_command
 from .records_app import bench_app, consume_command, produce_command
 from .topic_app import topic_app
-from .version import VERSION
 
 _PLAIN = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ottla.client.errors import ConfigError, OttlaError
+from ottla.client.loading import without_collector
+from ottla.client.version import VERSION
 
 from .output import talk
 from .port_owner import port_owner
 from .problems import UsageProblem
-from .version import VERSION
 
 if TYPE_CHECKING:
     from ottla.broker.config import Settings
@@ -22,9 +23,10 @@ CONFIG_FILE = Path("ottla.toml")
 
 def start_node(flags: Mapping[str, Any], pairs: Sequence[str], config: Path | None) -> int:
     """Run a node until it is told to stop. ``pairs``: ``key=value`` of any setting; they win over the flags."""
-    from ottla.broker.config import load_settings
-    from ottla.broker.kafka.listener import KafkaPortTaken
-    from ottla.broker.run import run_node
+    with without_collector():
+        from ottla.broker.config import load_settings
+        from ottla.broker.kafka.listener import KafkaPortTaken
+        from ottla.broker.run import run_node
 
     path = config or CONFIG_FILE
     file = read_config(path, optional=config is None)

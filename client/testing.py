@@ -19,14 +19,15 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .errors import ConfigError
+from .loading import without_collector
 from .servers import Address
 from .severable import SeverableLoop
+from .version import VERSION
 
 if TYPE_CHECKING:
     from ottla.broker.config import Settings
@@ -69,7 +70,9 @@ class LocalCluster:
     # --- life --------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        from ottla.broker.config import load_settings
+        with without_collector():
+            from ottla.broker.config import load_settings
+            from ottla.broker.node import Node  # noqa: F401 - each node's thread needs it
 
         self._directory = Path(tempfile.mkdtemp(prefix="ottla-test-"))
         ports = _free_ports(2 * self._size)
@@ -237,7 +240,7 @@ class _NodeThread:
 
         _hush_logs()
         assert self._end is not None
-        node = Node(self._settings, version=version("ottla"))
+        node = Node(self._settings, version=VERSION)
         starting = asyncio.create_task(node.start())
         ending = asyncio.create_task(self._end.wait())
         failed: asyncio.Future[Any] = node.failed

@@ -20,7 +20,10 @@ def _encode(number: int) -> bytes:
     return bytes(out)
 
 
-VARINTS = tuple(_encode(number) for number in range(TABLE_SIZE))
+VARINTS = (
+    *(bytes((number << 1,)) for number in range(64)),
+    *(bytes((number << 1 & 0x7F | 0x80, number >> 6)) for number in range(64, TABLE_SIZE)),
+)
 """Precomputed: nearly every length and delta of a record is small, and a table costs a tenth of the loop."""
 
 

@@ -53,7 +53,7 @@ class Compaction(Elections):
             self._jump_to(max(snapshot.index, 1))
             self._wal.compact(max(snapshot.index - self._compaction.kept, self._wal.base_index))
 
-    def _accept_up_to(self, node: Node, matched: int) -> None:
+    def _accept_up_to(self, node: Node, matched: int, now: float) -> None:
         raise NotImplementedError
 
     def _follow(self, leader: Node, term: int, now: float) -> None:
@@ -102,7 +102,7 @@ class Compaction(Elections):
         self._follow(node, message.term, now)
         if message.index <= self.commit_index:
             self.snapshot_offer = None
-            self._accept_up_to(node, message.index)  # committed here, so it is what the leader has there
+            self._accept_up_to(node, message.index, now)  # committed here, so it is what the leader has there
             return
         # D3b: nothing is committed by an offer. What it names was not compared with anything here.
         offered = SnapshotId(message.index, message.snapshot_term, message.size, message.crc)

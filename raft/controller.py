@@ -80,9 +80,12 @@ class Controller:
             self._digests.note(beat.broker_id, beat.digest)
         broker = self._machine.image.brokers.get(beat.broker_id)
         known = broker is not None and broker.broker_epoch == beat.broker_epoch
+        now = self._clock.monotonic()
         if self._active_term is not None and broker is not None and known:
-            self._sessions.renew(beat, self._clock.monotonic())
+            self._sessions.renew(beat, now)
             self._settle(broker)
+        if self._last_pass is not None and now - self._last_pass >= self._settings.tick_s:
+            self._wake.set()  # now that this process is awake: a timer of its own would wake it five times a second
         return HeartbeatAnswer(
             active=self._active_term is not None,
             leader_id=self._leader_id(),
@@ -186,7 +189,7 @@ class Controller:
 
     def _forgive_our_own_pause(self, now: float) -> None:
         """Heartbeats may be waiting unread behind a pause of ours: sessions begin anew."""
-        if self._last_pass is not None and now - self._last_pass > self._settings.tick_s + self._settings.pause_s:
+        if self._last_pass is not None and now - self._last_pass > self._settings.lull_s + self._settings.pause_s:
             self._sessions.clear()
         self._last_pass = now
 
@@ -231,11 +234,11 @@ class Controller:
         task.add_done_callback(lambda _: tasks.pop(broker_id, None))
 
     async def _rest(self) -> None:
-        """Until something happened or, on the leader, the next pass is due."""
+        """Until something happened or, on the leader, a pass is due without it."""
         if self._active_term is None:
             await self._wake.wait()  # leading is something that happens
             return
-        timer = asyncio.ensure_future(self._sleep(self._settings.tick_s))
+        timer = asyncio.ensure_future(self._sleep(self._settings.lull_s))
         timer.add_done_callback(lambda done: None if done.cancelled() else self._wake.set())
         try:
             await self._wake.wait()

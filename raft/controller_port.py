@@ -55,7 +55,8 @@ class ControllerSettings:
     """How patient the controller is; seconds."""
 
     session_s: float = 3.0  # without a heartbeat for so long, a broker is fenced
-    tick_s: float = 0.2  # between passes
+    tick_s: float = 0.15  # between passes: the next heartbeat after it brings one about
+    lull_s: float = 0.3  # between passes while no heartbeats come
     probe_interval_s: float = 0.5  # between probes of a broker without a control stream
     pause_s: float = 0.5  # a pass this much late: we were paused, and silence proves nothing
     propose_timeout_s: float = 5.0

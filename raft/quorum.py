@@ -6,6 +6,7 @@ due, and never does one inside the other.
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -79,11 +80,12 @@ class MetadataQuorum:
         self._settings = settings or QuorumSettings()
         self._run_blocking = run_blocking
         self._on_fatal = on_fatal
-        self._wake = asyncio.Event()
+        self._next_turn: asyncio.Handle | None = None
+        self._context = contextvars.copy_context()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         others = {node_id: endpoint for node_id, endpoint in voters.items() if node_id != local.node_id}
-        self._transport = RaftTransport(local, others, secret, chance, self._wake.set)
+        self._transport = RaftTransport(local, others, secret, chance, self._wake)
         self._keeper = SnapshotKeeper(
             cluster_id=local.cluster_id,
             voters=voters,
@@ -94,7 +96,7 @@ class MetadataQuorum:
             secret=secret,
             hooks=state,
             run_blocking=run_blocking,
-            wake=self._wake.set,
+            wake=self._wake,
             failed=self._task_ended,
         )
         self._wal: WriteAheadLog | None = None
@@ -132,15 +134,14 @@ class MetadataQuorum:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
         self._keeper.start(self._session)
         self._transport.start(self._session)
-        self._tasks = [self._spawn(self._drive(), "raft-driver"), self._spawn(commit.run(), "raft-sync")]
+        self._tasks = [self._spawn(commit.run(), "raft-sync")]
+        self._wake()
 
     async def stop(self) -> None:
         """Hand leadership over if this node has it, briefly trying, and end. Open proposals become UNKNOWN."""
         if self._core is not None and not self._ended:
             await self._hand_over()
         self._end()
-        if self._timer is not None:
-            self._timer.cancel()
         tasks = [*self._tasks, *self._keeper.jobs]
         for task in tasks:
             task.cancel()
@@ -189,6 +190,9 @@ class MetadataQuorum:
     def _end(self) -> None:
         """From here on nothing is promised."""
         self._ended = True
+        for handle in (self._timer, self._next_turn):
+            if handle is not None:
+                handle.cancel()
         for future in list(self._open):
             if not future.done():
                 future.set_exception(QuorumUnavailable("this node's Raft has stopped"))
@@ -204,22 +208,31 @@ class MetadataQuorum:
             return
         error = task.exception()
         assert error is not None  # the tasks only end by failing
+        self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
         log.critical("OTTLA-RAFT-STOPPED: %s", error, exc_info=error)
         for other in (*self._tasks, *self._keeper.jobs):
             other.cancel()
         self._end()
         self._on_fatal(error)
 
-    # The driver
+    # The driver. No task: waking one costs an idle node as much as what there is to do.
 
-    async def _drive(self) -> None:
-        core = self._core
-        assert core is not None
-        while True:
-            self._set_timer(core.next_deadline())
-            await self._wake.wait()
-            self._wake.clear()
-            self._turn(core)
+    def _wake(self) -> None:
+        """Have a turn soon: all that happens until then is dealt with in it."""
+        if self._next_turn is None and self._core is not None and not self._ended:
+            self._next_turn = asyncio.get_running_loop().call_soon(self._drive, context=self._context)
+
+    def _drive(self) -> None:
+        assert self._core is not None
+        self._next_turn = None
+        try:
+            self._turn(self._core)
+            if not self._ended:
+                self._set_timer(self._core.next_deadline())
+        except Exception as error:
+            self._fail(error)
 
     def _set_timer(self, deadline: float) -> None:
         # A deadline mostly moves away, with each heartbeat: a timer that comes too early is cheaper than a new one.
@@ -229,11 +242,12 @@ class MetadataQuorum:
             self._timer.cancel()
         self._timer_at = deadline
         delay = max(0.0, deadline - self._clock.monotonic())
-        self._timer = asyncio.get_running_loop().call_later(delay, self._time_is_up)
+        self._timer = asyncio.get_running_loop().call_later(delay, self._time_is_up, context=self._context)
 
     def _time_is_up(self) -> None:
         self._timer = None
-        self._wake.set()
+        if self._next_turn is None:
+            self._drive()
 
     def _turn(self, core: SafeSyncObj) -> None:
         self._barrier = None  # its no-op enters the log in this tick; later readers need another
@@ -250,7 +264,7 @@ class MetadataQuorum:
     def _synced(self) -> None:
         assert self._core is not None
         self._core.released()
-        self._wake.set()
+        self._wake()
 
     def _announce(self, core: SafeSyncObj) -> None:
         seen = (core.is_leader, core.is_active, core.leader_id, core.term, core.applied_index)
@@ -292,7 +306,7 @@ class MetadataQuorum:
         self._open[future] = None
         future.add_done_callback(lambda done: self._open.pop(done, None))
         core.propose(command, lambda outcome: None if future.done() else future.set_result(outcome), no_op=no_op)
-        self._wake.set()
+        self._wake()
         return future
 
     async def read_barrier(self, timeout_s: float | None = None) -> int:

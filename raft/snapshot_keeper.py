@@ -104,6 +104,7 @@ class SnapshotKeeper:
         self.installed = 0  # snapshots of a leader, since the start
         self._saving = asyncio.Lock()  # one file at a time
         self._taking = self._fetching = False
+        self._asking: tuple[int, asyncio.Timeout] | None = None  # the leader that a fetch waits for
         self._not_before = self._fetch_not_before = 0.0
 
     async def recover(self) -> tuple[WriteAheadLog, SnapshotId | None]:
@@ -142,6 +143,9 @@ class SnapshotKeeper:
         if due is not None and not self._taking and now >= self._not_before:
             self._taking = True
             self._begin(self._take(core, due, hooks.snapshot()), "raft-snapshot")
+        if offer is not None and self._asking is not None and self._asking[0] != offer.node_id:
+            self._asking[1].reschedule(0)  # another leads: who was asked may be gone without a word
+            self._asking = None
         if offer is not None and not self._fetching and now >= self._fetch_not_before:
             self._fetching = True
             self._begin(self._fetch(core, hooks, offer), "raft-snapshot-fetch")
@@ -187,7 +191,7 @@ class SnapshotKeeper:
 
     async def _fetch(self, core: SafeSyncObj, hooks: StateHooks, offer: SnapshotOffer) -> None:
         try:
-            data = await self._fetcher.fetch(self._voters[offer.node_id].url, offer.snapshot)
+            data = await self._ask(offer)
             # Read before it is kept: a start could not pass by a file whose state this release cannot hold.
             put = await self._run_blocking(lambda: self._read(hooks, data))
             snapshot = await self._save(data)
@@ -201,6 +205,16 @@ class SnapshotKeeper:
         finally:
             self._fetching = False
             self._wake()
+
+    async def _ask(self, offer: SnapshotOffer) -> bytes:
+        try:
+            async with asyncio.timeout(None) as patience:
+                self._asking = (offer.node_id, patience)
+                return await self._fetcher.fetch(self._voters[offer.node_id].url, offer.snapshot)
+        except TimeoutError:
+            raise TransferFailed("another node leads now, and is asked") from None
+        finally:
+            self._asking = None
 
     def _read(self, hooks: StateHooks, data: bytes) -> Callable[[], None]:
         return hooks.restore(decode_snapshot(data, self._cluster_id).state)

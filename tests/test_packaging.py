@@ -49,7 +49,7 @@ def test_every_package_says_that_it_is_typed() -> None:
 
 
 def test_the_version_is_one() -> None:
-    from ottla.cli.version import VERSION
+    from ottla.client.version import VERSION
 
     assert importlib.metadata.version(DISTRIBUTION) == VERSION
     assert f"## [{VERSION}]" in (ROOT / "CHANGELOG.md").read_text()

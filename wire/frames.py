@@ -85,8 +85,8 @@ class _Head:
 class FrameReader:
     """Cuts what is received into messages and gives each to ``take(opcode, payload)``, in the call that completes it.
 
-    ``masked``: whether the peer must mask, as clients do. ``message_bytes_max`` bounds a message, in however many
-    fragments. ``take`` may call ``pause``; then the rest waits until ``resume``.
+    ``masked``: whether the peer must mask, as clients do. ``message_bytes_max`` (125 at least) bounds a message, in
+    however many fragments. ``take`` may call ``pause``; then the rest waits until ``resume``.
     """
 
     def __init__(

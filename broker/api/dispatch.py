@@ -39,7 +39,7 @@ from ..replica import Refused
 from ..replica_manager import ReplicaManager
 from .configs import ConfigsApi
 from .delete_records import delete_records
-from .fetch import fetch
+from .fetch import LongPolls, fetch
 from .groups import GroupsApi
 from .key_gate import KeyGate
 from .list_offsets import list_offsets
@@ -79,6 +79,7 @@ class Api:
         self._describe = describe
         self._metrics = metrics
         self._gate = KeyGate(manager.run_blocking)
+        self.polls = LongPolls()  # of the doors that have none of their own
         self._seconds: dict[str, Histogram] = {}  # finding a labelled metric costs more than using it
 
     def begin(self, request: Request, body: memoryview) -> Awaitable[Answer] | None:
@@ -110,16 +111,16 @@ class Api:
         finally:
             self._observe("produce", self._manager.clock.monotonic() - started_s)
 
-    async def fetch(self, request: FetchRequest) -> tuple[FetchResponse, list[bytes]]:
-        """Results and records, in the request's order."""
+    async def fetch(self, request: FetchRequest, polls: LongPolls) -> tuple[FetchResponse, list[bytes]]:
+        """Results and records, in the request's order. ``polls``: the door's own."""
         started_s = self._manager.clock.monotonic()
         try:
-            return await self._fetch(request)
+            return await self._fetch(request, polls)
         finally:
             self._observe("fetch", self._manager.clock.monotonic() - started_s)
 
-    async def _fetch(self, request: FetchRequest) -> tuple[FetchResponse, list[bytes]]:
-        response, parts = await fetch(self._manager, request)
+    async def _fetch(self, request: FetchRequest, polls: LongPolls) -> tuple[FetchResponse, list[bytes]]:
+        response, parts = await fetch(self._manager, request, polls)
         self._metrics.bytes_to_consumers.inc(sum(map(len, parts)))
         return response, parts
 
@@ -127,7 +128,7 @@ class Api:
 
     async def _answer(self, request: Request) -> Answer:
         if isinstance(request, FetchRequest):
-            return await self._fetch(request)
+            return await self._fetch(request, self.polls)
         return await self._plain(request), []
 
     async def _plain(self, request: Request) -> Response:

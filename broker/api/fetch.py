@@ -30,16 +30,39 @@ class _LongPoll:
         self.news.set()
 
 
-async def fetch(manager: ReplicaManager, request: FetchRequest) -> Answer:
-    """Answer with ``min_bytes`` or any error at once, else with what there is after ``max_wait_ms``."""
+class LongPolls:
+    """The fetches of one door that wait for news, and may be told to wait no longer."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._waiting: set[_LongPoll] = set()
+
+    def end(self) -> None:
+        """From now on every fetch is answered at once, with what there is."""
+        self.ended = True
+        for poll in self._waiting:
+            poll.news.set()
+
+    def add(self, poll: _LongPoll) -> None:
+        self._waiting.add(poll)
+
+    def remove(self, poll: _LongPoll) -> None:
+        self._waiting.discard(poll)
+
+
+async def fetch(manager: ReplicaManager, request: FetchRequest, polls: LongPolls | None = None) -> Answer:
+    """Answer with ``min_bytes`` or any error at once, else with what there is after ``max_wait_ms``, or once ``polls``
+    are ended."""
+    polls = LongPolls() if polls is None else polls
     deadline_s = manager.clock.monotonic() + min(request.max_wait_ms / 1000, WAIT_S_MAX)
     poll = _LongPoll()
     watched = _watch(manager, request, poll)  # before the reading, which may let others do something meanwhile
+    polls.add(poll)
     try:
         answer = await _read_all(manager, request)
         if _is_complete(answer, request) or request.max_wait_ms == 0:
             return answer
-        while (left_s := deadline_s - manager.clock.monotonic()) > 0:
+        while not polls.ended and (left_s := deadline_s - manager.clock.monotonic()) > 0:
             try:
                 async with asyncio.timeout(left_s):
                     await poll.news.wait()
@@ -50,6 +73,7 @@ async def fetch(manager: ReplicaManager, request: FetchRequest) -> Answer:
             if _is_complete(answer, request):
                 return answer
     finally:
+        polls.remove(poll)
         for replica in watched:
             replica.unwatch(poll)
     return await _read_all(manager, request)

@@ -52,6 +52,7 @@ class GroupCoordinator:
         self._seen: MetadataImage | None = None
         self._matched = MatchedTopics()
         self._version = 0
+        self._finishing = False
 
     @property
     def clock(self) -> Clock:
@@ -90,6 +91,8 @@ class GroupCoordinator:
         COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE."""
         if not group_id:
             raise GroupRefused(ErrorCode.INVALID_GROUP_ID, "a group has a name")
+        if self._finishing:
+            raise GroupRefused(ErrorCode.NOT_COORDINATOR, "this node stops")
         topic = self.topic
         if topic is None:
             raise GroupRefused(ErrorCode.COORDINATOR_NOT_AVAILABLE, f"there is no {INTERNAL_TOPIC} yet")
@@ -201,6 +204,12 @@ class GroupCoordinator:
                 for shard in list(self._shards.values()):
                     shard.sweep()
                     await asyncio.sleep(0)
+
+    def finish(self) -> None:
+        """Coordinate no longer: the node stops. Who waits is told so, and what was written is still answered."""
+        self._finishing = True
+        for shard in self._shards.values():
+            shard.finish()
 
     async def stop(self) -> None:
         """Let go of everything."""

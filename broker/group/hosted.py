@@ -75,6 +75,7 @@ class HostedShard:
         self._clock = clock
         self._commit_timeout_s = commit_timeout_s
         self._waiting: dict[Future, OneGroupRequest] = {}
+        self._promised: set[Future] = set()  # those of them whose answer is known, and waits for the high watermark
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
         self.closed = False
@@ -125,6 +126,12 @@ class HostedShard:
         for future, request in list(self._waiting.items()):
             _tell(future, refusal(request, ErrorCode.NOT_COORDINATOR, "the group has another coordinator now"))
 
+    def finish(self) -> None:
+        """Who waits for other members is told to look for another coordinator; what was written is still answered."""
+        for future, request in list(self._waiting.items()):
+            if future not in self._promised:
+                _tell(future, refusal(request, ErrorCode.NOT_COORDINATOR, "the group's coordinator stops"))
+
     # --- requests ----------------------------------------------------------------------------------------------------
 
     async def answer(self, request: OneGroupRequest, decide: Callable[[Future], Outcome]) -> GroupResponse:
@@ -148,6 +155,7 @@ class HostedShard:
             return await future
         finally:
             self._waiting.pop(future, None)
+            self._promised.discard(future)
             future.cancel()  # a group may still know it
 
     def carry_out(self, outcome: Outcome) -> None:
@@ -176,6 +184,7 @@ class HostedShard:
         if not told:
             return
         pending = Pending(told)
+        self._promised.update(future for future, _, _ in told)
         self.replica.when_committed(self.end, pending)
         if pending.replies:
             loop = asyncio.get_running_loop()

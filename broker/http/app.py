@@ -12,8 +12,6 @@ from ottla.raft.joining import JOIN_PATH, JoinDesk
 from ottla.raft.snapshot_transfer import SNAPSHOT_PATH
 from ottla.raft.tail import TAIL_PATH
 from ottla.raft.transport import RAFT_PATH
-from ottla.wire.frames import CloseCode
-from ottla.wire.stream import Stream
 from ottla.wire.upgrade import accept_stream
 
 from ..assembly import Parts
@@ -21,7 +19,6 @@ from ..config import Settings
 from ..links import CONTROL_PATH, REPLICA_PATH
 from ..metrics import CONTENT_TYPE, Metrics
 from ..self_report import SelfReport
-from .groups import GroupsDoor
 from .guard import Guard, note_speech
 from .problem import problem, problems
 from .streams import STREAM_PATH, DataStream, InflightBudget
@@ -56,7 +53,7 @@ class HttpDoor:
         self._guard: Guard | None = None
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
-        self._streams: dict[Stream, None] = {}
+        self._streams: dict[DataStream, None] = {}
         self._app = self._make_app(desk, joining)
 
     def _make_app(self, desk: FormingDesk, joining: JoinDesk) -> web.Application:
@@ -109,13 +106,20 @@ class HttpDoor:
         if self._listener is not None:
             self._listener.close()
 
+    def finish(self) -> None:
+        """Begin no more requests of clients' streams; whoever waits for news is answered with what there is."""
+        for stream in self._streams:
+            stream.finish()
+        if self._node.parts is not None:
+            self._node.parts.api.polls.end()
+
     async def answered(self) -> None:
         """Until no request is without an answer."""
         await self._total.idle()
 
     async def close(self) -> None:
         """End every connection."""
-        leaving = (stream.close(CloseCode.GOING_AWAY) for stream in list(self._streams))
+        leaving = (stream.leave() for stream in list(self._streams))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_WAIT_S):
                 await asyncio.gather(*leaving, return_exceptions=True)
@@ -157,29 +161,30 @@ class HttpDoor:
             request, message_bytes_max=self._settings.frame_bytes_max, ping_interval_s=PING_INTERVAL_S
         )
         self._metrics.connections.labels(kind="data").inc()
-        self._streams[stream] = None
+        data = DataStream(stream, parts.api, self._settings, self._total, parts.logs)
+        self._streams[data] = None
         try:
-            await DataStream(stream, parts.api, self._settings, self._total, parts.logs).run()
+            await data.run()
         finally:
-            self._streams.pop(stream, None)
+            self._streams.pop(data, None)
             await stream.close()
         return response
 
     async def _produce(self, request: web.Request) -> web.StreamResponse:
         parts = self._ready_parts()
-        return self._not_ready() if parts is None else await parts.records.produce(request)
+        return self._not_ready() if parts is None else await (await parts.sdk_doors.records()).produce(request)
 
     async def _consume(self, request: web.Request) -> web.StreamResponse:
         parts = self._ready_parts()
-        return self._not_ready() if parts is None else await parts.records.consume(request)
+        return self._not_ready() if parts is None else await (await parts.sdk_doors.records()).consume(request)
 
     async def _list_groups(self, request: web.Request) -> web.StreamResponse:
         parts = self._ready_parts()
-        return self._not_ready() if parts is None else await GroupsDoor(parts.records.client).list(request)
+        return self._not_ready() if parts is None else await (await parts.sdk_doors.groups()).list(request)
 
     async def _show_group(self, request: web.Request) -> web.StreamResponse:
         parts = self._ready_parts()
-        return self._not_ready() if parts is None else await GroupsDoor(parts.records.client).show(request)
+        return self._not_ready() if parts is None else await (await parts.sdk_doors.groups()).show(request)
 
     # --- operators ---------------------------------------------------------------------------------------------------
 

@@ -93,6 +93,7 @@ class DataStream:
         self._answering: set[asyncio.Task[None]] = set()
         self._waiting: asyncio.Task[None] | None = None  # for room, while the stream is not read
         self._refused: str | None = None
+        self._finished = False
         self._over = asyncio.Event()
 
     async def run(self) -> None:
@@ -108,6 +109,15 @@ class DataStream:
             for task in working:
                 task.cancel()
             await asyncio.gather(*working, return_exceptions=True)
+
+    def finish(self) -> None:
+        """Begin no more requests; what was begun is answered."""
+        self._finished = True
+        self._stream.pause()
+
+    async def leave(self) -> None:
+        """Say farewell: this node is going away."""
+        await self._stream.close(CloseCode.GOING_AWAY)
 
     def _take(self, message: Payload) -> None:
         if self._over.is_set():
@@ -130,7 +140,8 @@ class DataStream:
         with contextlib.suppress(LogError):  # a failed disk is told to each produce, not here
             await self._disk.wait_for_room()
         self._waiting = None
-        self._stream.resume()
+        if not self._finished:
+            self._stream.resume()
 
     def _begin(self, frame: RequestFrame, size: int) -> None:
         answer = self._api.begin(frame.message, frame.body)

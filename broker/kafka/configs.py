@@ -120,7 +120,7 @@ def _change(config: Entity) -> ConfigOp:
 async def list_config_resources(view: BrokerView, caller: Caller, header: Header, request: Entity) -> Fields:
     """What configs there are to describe (KIP-1142); version 0 asks for telemetry's, of which there are none."""
     wanted = set(field(request, "resource_types", ())) if header.version else {0}
-    everything = header.version > 0 and not wanted
+    everything = not wanted
     image = view.image
     resources = [(TOPIC, name) for name in sorted(image.topics)] if everything or TOPIC in wanted else []
     if everything or BROKER in wanted:

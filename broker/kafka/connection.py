@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Coroutine
-from dataclasses import dataclass
 from itertools import islice
 from typing import cast
 
@@ -19,6 +18,7 @@ from ..watchdog import Watchdog
 from .caller import Caller, Hangup, Parts, Requests
 from .frames import FrameReader, SpokeHttp
 from .header import Header, read_header
+from .limits import Limits
 from .versions import ApiKey
 from .wire import INT32, Malformed
 
@@ -41,19 +41,6 @@ class _Request:
         self.answer: Awaitable[Parts] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Of one connection. ``requests``, ``request_bytes``: unanswered, then it is not read. ``first_s``: for the first
-    request to come; ``frame_timeout_s``: for any to become whole, and for an answer to be taken."""
-
-    requests: int
-    request_bytes: int
-    frame_bytes: int
-    first_s: float
-    frame_timeout_s: float
-    idle_s: float
-
-
 class Connection(asyncio.BufferedProtocol):
     """``deadline_s``: when the door hangs up unless something happens before."""
 
@@ -71,6 +58,7 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = False
         self._drained: asyncio.Future[None] | None = None
         self._watchdog = Watchdog(limits.frame_timeout_s, self._stuck)
+        self._finishing = False  # nothing more is read, and what was is answered
         self._closing = False
         self.caller = Caller("", "")
         self.deadline_s = self._loop.time() + limits.first_s
@@ -100,8 +88,8 @@ class Connection(asyncio.BufferedProtocol):
         return self._reader.buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._closing:
-            return
+        if self._closing or self._finishing:
+            return  # taken all the same: an end whose bytes nobody took would reach the client as a reset
         was_between = self._reader.between_requests
         try:
             frames = self._reader.received(nbytes)
@@ -191,6 +179,8 @@ class Connection(asyncio.BufferedProtocol):
         elif self._queue:  # came between the last look and now
             self._serving = self._loop.create_task(self._serve())
             self._serving.add_done_callback(self._served)
+        elif self._finishing:
+            self._say_goodbye()
 
     async def _answer(self, request: _Request) -> Parts | None:
         if request.begun:
@@ -212,7 +202,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _pause_or_resume(self) -> None:
         full = len(self._queue) >= self._limits.requests or self._queued_bytes >= self._limits.request_bytes
-        wanted = full or self._holding is not None
+        wanted = (full or self._holding is not None) and not self._finishing
         if wanted == self._paused or self._transport is None or self._closing:
             return
         self._paused = wanted
@@ -253,6 +243,21 @@ class Connection(asyncio.BufferedProtocol):
         self._abort()
 
     # --- the end -----------------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Take no more requests, answer those that came, and let the client know that this was all."""
+        if self._finishing or self._closing:
+            return
+        self._finishing = True
+        self._hold(0)
+        self._pause_or_resume()
+        if self._serving is None:
+            self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        """Once what was written is out: the client reads all of it, then our end, and closes."""
+        if self._transport is not None:
+            self._transport.write_eof()
 
     def _refuse(self, error: Exception) -> None:
         if not self._closing:

@@ -11,15 +11,17 @@ import structlog
 
 from ottla.log.errors import LogError
 
+from ..api.fetch import LongPolls
 from ..config import Settings
 from ..http.streams import InflightBudget
 from ..metrics import Metrics
 from .api_versions import answer_api_versions
 from .caller import Caller, Parts
-from .connection import Connection, Limits
+from .connection import Connection
 from .fetch import fetch
 from .frames import SHARED_BYTES
 from .header import Header, response_header
+from .limits import limits_of
 from .metadata import MetadataAnswers
 from .produce import begin_produce
 from .router import answer_cold, read_body
@@ -33,18 +35,8 @@ T = TypeVar("T")
 
 SWEEP_S = 1.0
 """How often is looked for connections whose time is up."""
-
-
-def limits_of(settings: Settings) -> Limits:
-    """See Settings for what each means."""
-    return Limits(
-        requests=settings.stream_requests_max,
-        request_bytes=settings.stream_inflight_bytes_max,
-        frame_bytes=settings.frame_bytes_max,
-        first_s=settings.handshake_timeout_ms / 1000,
-        frame_timeout_s=settings.stream_send_timeout_ms / 1000,
-        idle_s=settings.connections_max_idle_ms / 1000,
-    )
+CLOSE_WAIT_S = 1.0
+"""How long a stopping node waits for clients to take their last answers and to close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +61,8 @@ class KafkaDoor:
         self._inflight = inflight
         self._shared = bytearray(SHARED_BYTES)
         self._connections: dict[Connection, None] = {}
+        self._polls = LongPolls()
+        self._last_closed: asyncio.Future[None] | None = None  # waited for
         self._partial_bytes = 0
         self._unsent_bytes = 0
         self._unsent_bytes_max = settings.inflight_bytes_max
@@ -101,15 +95,32 @@ class KafkaDoor:
         if self._listener is not None:
             self._listener.close()
 
-    async def close(self) -> None:
-        """End every connection."""
+    def finish(self) -> None:
+        """Let nobody in and take no more requests. Who waits for news is told that there are none, what was asked is
+        answered, and connections end with their last answer."""
         self.stop_listening()
+        self._polls.end()
+        for connection in list(self._connections):
+            connection.finish()
+
+    async def close(self) -> None:
+        """End every connection; those that finish have a moment to."""
+        self.stop_listening()
+        if self._polls.ended:
+            await self._until_closed()
         if self._sweeping is not None:
             self._sweeping.cancel()
         for connection in list(self._connections):
             connection.hang_up()
         self._worker.shutdown(wait=False, cancel_futures=True)
         await asyncio.sleep(0)  # each hears of its own end
+
+    async def _until_closed(self) -> None:
+        if self._connections:
+            self._last_closed = asyncio.get_running_loop().create_future()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_WAIT_S):
+                    await self._last_closed
 
     def _connection(self) -> Connection:
         return Connection(self, self._limits, self._shared)
@@ -134,8 +145,8 @@ class KafkaDoor:
     # --- told by connections -----------------------------------------------------------------------------------------
 
     def opened(self, connection: Connection) -> bool:
-        if self._served is None:
-            return False  # the node is not ready
+        if self._served is None or self._polls.ended:
+            return False  # the node is not ready, or stops
         if len(self._connections) >= self._connections_max:
             self._refused += 1
             return False
@@ -145,6 +156,8 @@ class KafkaDoor:
 
     def closed(self, connection: Connection) -> None:
         self._connections.pop(connection, None)
+        if self._last_closed is not None and not self._connections and not self._last_closed.done():
+            self._last_closed.set_result(None)
 
     def holds(self, change: int) -> bool:
         self._partial_bytes += change
@@ -182,7 +195,7 @@ class KafkaDoor:
         if header.key is ApiKey.FETCH:
             # Who takes answers slowly leaves the others less: at the end one batch each.
             room = max(1, self._unsent_bytes_max - self._unsent_bytes)
-            return await fetch(self._served.view, caller, header, frame, room, self._run_aside)
+            return await fetch(self._served.view, caller, header, frame, room, self._run_aside, self._polls)
         if header.key is ApiKey.METADATA:
             body = await self._metadata.answer(caller, header.version, frame, header.body_at, self._run_aside)
             return (response_header(header.key, header.version, header.correlation_id), body)

@@ -16,6 +16,7 @@ from ottla.client.error_codes import ErrorCode
 from ottla.client.protocol import FetchResponse, FetchResult
 from ottla.log.model import Offset
 
+from ..api.fetch import LongPolls
 from .aside import LARGE_REQUEST_BYTES, RunAside
 from .caller import Caller, Parts
 from .fetch_request import TOPIC_IDS_SINCE, decode_fetch
@@ -30,7 +31,13 @@ _NULL_ARRAY = {False: INT32.pack(-1), True: b"\x00"}
 
 
 async def fetch(
-    view: BrokerView, caller: Caller, header: Header, frame: memoryview, bytes_max: int, run_aside: RunAside
+    view: BrokerView,
+    caller: Caller,
+    header: Header,
+    frame: memoryview,
+    bytes_max: int,
+    run_aside: RunAside,
+    polls: LongPolls,
 ) -> Parts:
     """Answer a consumer; there are no followers behind this door. Raises Malformed."""
     read = partial(decode_fetch, frame, header.body_at, header.version, view.image.topics, bytes_max)
@@ -38,7 +45,7 @@ async def fetch(
     asked = await run_aside(read) if is_large else read()
     if asked.session_id:
         return _refusal(header, _FETCH_SESSION_ID_NOT_FOUND)
-    response, parts = await view.api.fetch(asked.request)
+    response, parts = await view.api.fetch(asked.request, polls)
     leaders = (each.leader for each in response.partitions if each.leader is not None and each.error)
     end_tags = node_endpoints(view, caller, leaders) if header.version >= 16 else NO_TAGS
     head = response_header(header.key, header.version, header.correlation_id)

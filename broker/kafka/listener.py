@@ -12,11 +12,10 @@ from ottla.raft.image import KAFKA, Listener
 from ..config import Settings, is_loopback
 from ..http.streams import InflightBudget
 from ..metrics import Metrics
-from .door import KafkaDoor, Served
-from .view import BrokerView
 
 if TYPE_CHECKING:
     from ..assembly import Parts
+    from .door import KafkaDoor
 
 log = structlog.get_logger(__name__)
 
@@ -29,12 +28,15 @@ class KafkaPortTaken(OttlaError):
 class KafkaListener:
     """``listener``: as it is registered in the quorum."""
 
-    door: KafkaDoor
+    door: "KafkaDoor"
     port: int
     listener: Listener
 
     def serve(self, parts: "Parts") -> None:
         """Let clients in: the node is ready."""
+        from .door import Served
+        from .view import BrokerView
+
         view = BrokerView(parts.api, parts.node_id, lambda: parts.manager.image, lambda: parts.quorum.leader_id)
         self.door.serve(Served(view, lambda: parts.logs.has_room, parts.logs.wait_for_room))
 
@@ -44,6 +46,8 @@ async def open_kafka(settings: Settings, metrics: Metrics, inflight: InflightBud
     address = settings.kafka_address
     if address is None:
         return None
+    from .door import KafkaDoor  # a node without this door has no use for its modules
+
     door = KafkaDoor(settings, metrics, inflight)
     try:
         port = await door.bind(*address)

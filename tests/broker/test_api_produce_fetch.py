@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ottla.broker.api.fetch import fetch
+from ottla.broker.api.fetch import LongPolls, fetch
 from ottla.broker.api.key_gate import KeyGate
 from ottla.broker.api.list_offsets import list_offsets
 from ottla.broker.api.produce import PendingProduce
@@ -279,6 +279,21 @@ async def test_a_cancelled_long_poll_watches_nothing(broker):
     task = await polling(broker, FetchPartition(TOPIC, 0, 0))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    assert broker.replica()._readers == {}
+
+
+async def test_long_polls_that_are_ended_are_answered_at_once_and_so_is_who_comes_later(broker):
+    polls, request = LongPolls(), ask(FetchPartition(TOPIC, 0, 0), wait_ms=LONG_MS)
+    task = asyncio.create_task(fetch(broker.manager, request, polls))
+    other = await polling(broker, FetchPartition(TOPIC, 0, 0))
+    polls.end()
+    later = fetch(broker.manager, request, polls)
+    for each in (task, later):
+        response, parts = await asyncio.wait_for(each, 10)
+        assert (response.partitions[0].error, parts) == (ErrorCode.NONE, [b""])
+    assert not other.done(), "it came through another door"
+    other.cancel()
+    await asyncio.gather(other, return_exceptions=True)
     assert broker.replica()._readers == {}
 
 

@@ -11,8 +11,8 @@ import pytest
 from ottla.cli.main import run
 from ottla.cli.problems import NotFound, UsageProblem, exit_code_for, show_problem
 from ottla.cli.sdk import advise
-from ottla.cli.version import VERSION
 from ottla.client.errors import ConfigError, ConnectFailed, OttlaError, RecordTooLarge, TopicNotFound
+from ottla.client.version import VERSION
 
 NOBODY = "127.0.0.1:1"
 

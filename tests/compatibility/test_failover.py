@@ -1,8 +1,13 @@
 """The leader is killed under each client: nothing acknowledged is lost, nothing is there twice, and it goes on."""
 
 import threading
+import time
 
 import pytest
+
+from ottla.broker.kafka.versions import ApiKey
+from tests.broker.kafka.kio_bytes import request_class
+from tests.broker.kafka.node import Raw
 
 from .conftest import start
 from .target import Target
@@ -10,6 +15,28 @@ from .test_records import not_offered_is_a_skip
 from .worker import Sent, Worker
 
 pytestmark = pytest.mark.processes
+TRIES = 300
+
+
+def coordinator_of(group: str, target: Target) -> int:
+    """Where a group's members are sent to, once it is known."""
+    find = request_class(ApiKey.FIND_COORDINATOR, 1)(key=group, key_type=0)
+    for _ in range(TRIES):
+        with Raw(target.servers.split(",")[0]) as connection:
+            found = connection.ask(find)
+        if not found.error_code:
+            return int(found.node_id)
+        time.sleep(0.1)
+    raise AssertionError(f"{group} has no coordinator")
+
+
+def topic_led_by(number: int, target: Target) -> str:
+    """New topics have their leaders in turn, or by chance."""
+    for _ in range(TRIES):
+        topic = target.topic(partitions=1)
+        if target.leader(topic) == number:
+            return topic
+    raise AssertionError(f"{number} leads nothing")
 
 
 @not_offered_is_a_skip
@@ -42,12 +69,13 @@ def test_producing_goes_on_when_the_leader_dies(
 @pytest.mark.slow
 @not_offered_is_a_skip
 def test_a_group_goes_on_when_its_coordinator_and_leader_die(client: Worker, target: Target) -> None:
-    topic, group = target.topic(partitions=1), target.name("g")
+    group = target.name("g")
+    leader = coordinator_of(group, target)
+    topic = topic_led_by(leader, target)
     client.produce(topic, [Sent(b"%d" % number, partition=0) for number in range(50)])
     client.do("join", member="a", group=group, topics=[topic])
     assert len(client.poll("a", 50)) == 50
     client.do("commit", member="a")
-    leader = target.leader(topic)
     target.kill(leader)
     try:
         client.produce(topic, [Sent(b"more %d" % number, partition=0) for number in range(50)])

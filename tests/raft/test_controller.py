@@ -25,6 +25,7 @@ from ottla.raft.results import ProducerIdBlock, Registered, decode_result
 from ottla.raft.state_machine import MetadataStateMachine
 
 SETTINGS = ControllerSettings()
+STEP_S = 0.2
 
 
 class Outcome(Enum):
@@ -164,10 +165,10 @@ class World:
             await asyncio.sleep(0)
 
     async def pass_time(self, seconds: float, *beating: int) -> None:
-        """Time goes by in ticks of the controller; these brokers beat in each."""
+        """Time goes by in steps of ``STEP_S``; these brokers beat in each."""
         until = self.time.now + seconds
         while self.time.now < until - 1e-9:
-            self.time.now += min(SETTINGS.tick_s, until - self.time.now)
+            self.time.now += min(STEP_S, until - self.time.now)
             for broker in beating:
                 self.beat(broker)
             self.time.wake_due()
@@ -233,6 +234,24 @@ async def test_fencing_is_retried_until_it_is_done(world: World, outcome: Outcom
     assert world.proposals(FenceBroker) == (4 if outcome is Outcome.FAILED else 1)
 
 
+async def test_heartbeats_bring_passes_about_and_no_timer_is_needed(world: World) -> None:
+    for _ in range(17):
+        world.time.now += STEP_S  # and nothing that sleeps wakes
+        for broker in (1, 2):
+            world.beat(broker)
+        await world.settle()
+    assert world.fenced() == {3}
+    assert len(world.time.sleepers) <= 1 + sum(future.done() for _, future in world.time.sleepers)
+
+
+async def test_without_heartbeats_a_timer_does(world: World) -> None:
+    for _ in range(12):
+        world.time.now += SETTINGS.lull_s
+        world.time.wake_due()
+        await world.settle()
+    assert world.fenced() == {1, 2, 3}
+
+
 async def test_a_proposal_on_its_way_is_not_made_twice(world: World) -> None:
     world.quorum.gate.clear()
     await world.pass_time(5.0, 1, 2)
@@ -265,7 +284,7 @@ async def test_a_lost_stream_to_a_living_port_is_left_to_the_session(world: Worl
     await world.pass_time(1.0, 1, 2, 3)
     assert world.fenced() == set()
     world.open_ports.discard(3)  # it dies a little later
-    await world.pass_time(SETTINGS.probe_interval_s + SETTINGS.tick_s, 1, 2)
+    await world.pass_time(SETTINGS.probe_interval_s + STEP_S, 1, 2)
     assert world.fenced() == {3}
 
 

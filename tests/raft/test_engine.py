@@ -178,3 +178,72 @@ def test_a_leader_probes_downwards_and_never_below_what_matches() -> None:
     assert (progress.next, progress.probing) == (6, True)
     progress.accepted(1, 0.0)  # a mere heartbeat's answer
     assert progress.probing
+
+
+class Follower(Lonely):
+    """A voter that hears of a leader, node 2, in term 5."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+        self.beat(entries=((X, 2, 5),))
+        self.sync()
+        self.sent.clear()
+
+    def beat(
+        self, after: float = 0.0, entries: tuple[tuple[bytes, int, int], ...] = (), prev: int = 1
+    ) -> list[NextIndex]:
+        """What it answers to a message that comes so many heartbeats after the one before."""
+        self.now += after * self.one.core._timing.heartbeat_s
+        self.hear(2, AppendEntries(5, 1, prev, 0 if prev == 1 else 5, entries))
+        return self.heard(NextIndex)
+
+
+def test_of_the_heartbeats_of_an_idle_leader_every_second_one_is_answered() -> None:
+    follower = Follower()
+    answers = [len(follower.beat(1.0, prev=2)) for _ in range(8)]
+    assert answers in ([1, 0] * 4, [0, 1] * 4)
+
+
+def test_a_heartbeat_that_comes_late_is_answered() -> None:
+    follower = Follower()
+    follower.beat(2.0, prev=2)
+    assert [len(follower.beat(1.6, prev=2)) for _ in range(4)] == [1] * 4
+
+
+def test_whatever_is_new_is_answered_at_once() -> None:
+    follower = Follower()
+    assert follower.beat(2.0, prev=2), "a heartbeat"
+    follower.beat(0.1, entries=((X, 3, 5),), prev=2)
+    follower.sync()
+    assert [answer.next_index for answer in follower.heard(NextIndex)][-1:] == [4], "an entry"
+    assert follower.beat(0.1, prev=3), "what waited for the disk was not told when it was said"
+    assert not follower.beat(0.1, prev=3)
+    assert follower.beat(0.1, entries=((X, 3, 5),), prev=2), "an entry that is here already"
+    assert follower.beat(0.1, prev=2)[0].next_index == 3, "another place to have got to"
+    assert [answer.reset for answer in follower.beat(0.1, prev=9)] == [True], "a gap"
+    assert follower.beat(0.1, prev=2), "after a refusal"
+
+
+def test_nothing_counts_as_told_before_it_is_durable_nor_when_its_connection_is_lost() -> None:
+    follower = Follower()
+    follower.beat(2.0, entries=((X, 3, 5),), prev=2)
+    assert [answer.success for answer in follower.beat(0.1, prev=3)] == [False], "a sign of life while the disk works"
+    follower.sync()
+    assert [answer.next_index for answer in follower.heard(NextIndex)] == [4, 4]
+    assert follower.beat(0.1, prev=3)
+    assert not follower.beat(0.1, prev=3)
+    follower.one.core.connected(2, False)
+    follower.one.core.connected(2, True)
+    assert follower.beat(0.1, prev=3)
+
+
+def test_silent_heartbeats_cost_an_idle_leader_no_quorum() -> None:
+    world = World(1, 3)
+    leader = world.run_to_leader()
+    term = leader.core.term
+    for _ in range(200):
+        world.run(0.1)
+        assert leader.core.is_leader
+        assert leader.core.term == term
+    ages = [world.now - progress.responded_at for progress in leader.core._progress.values()]
+    assert max(ages) <= 3 * leader.core._timing.heartbeat_s

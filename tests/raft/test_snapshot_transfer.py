@@ -12,11 +12,15 @@ from aiohttp import ClientSession, web
 from msgspec.structs import replace
 
 from ottla.log.chance import SystemChance
+from ottla.log.clock import SystemClock
+from ottla.log.storage import SystemStorage
 from ottla.raft import snapshot_transfer
-from ottla.raft.compaction import CompactionSettings
+from ottla.raft.compaction import CompactionSettings, SnapshotOffer
 from ottla.raft.quorum import Outcome
 from ottla.raft.snapshot import SnapshotDamaged, SnapshotId, SnapshotMeta, SnapshotStore, encode_snapshot
+from ottla.raft.snapshot_keeper import Captured, SnapshotKeeper, StateHooks
 from ottla.raft.snapshot_transfer import SNAPSHOT_PATH, SnapshotDesk, SnapshotFetcher, TransferFailed
+from ottla.raft.transport import Endpoint
 
 from .cluster import CrashingStorage
 from .test_quorum import FAST, WAIT_S, Node, active, cluster, endpoints, until
@@ -227,3 +231,52 @@ async def test_a_state_that_this_release_cannot_hold_refuses_the_start() -> None
         assert node.applied == applied
     finally:
         await node.close()
+
+
+class Offered:
+    """As much of a voter as its keeper looks at."""
+
+    snapshot_due = None
+
+    def __init__(self) -> None:
+        self.snapshot_offer: SnapshotOffer | None = None
+
+
+async def test_a_leader_that_is_gone_without_a_word_is_not_waited_for_once_another_offers(tmp_path: Path) -> None:
+    voters = {number: Endpoint("127.0.0.1", number) for number in (1, 2, 3)}
+    keeper = SnapshotKeeper(
+        cluster_id="c",
+        voters=voters,
+        directory=tmp_path,
+        storage=SystemStorage(),
+        clock=SystemClock(),
+        chance=SystemChance(),
+        secret=None,
+        hooks=StateHooks(lambda: Captured(1, lambda: b""), lambda data: lambda: None),
+        run_blocking=lambda call: asyncio.get_running_loop().run_in_executor(None, call),
+        wake=lambda: None,
+        failed=lambda job: None,
+    )
+    asked: asyncio.Queue[str] = asyncio.Queue()
+
+    class Silent:
+        async def fetch(self, url: str, wanted: SnapshotId) -> bytes:
+            asked.put_nowait(url)
+            return await asyncio.Future()
+
+    keeper._fetcher = Silent()  # type: ignore[assignment]
+    core: Any = Offered()
+    for leader in (2, 3):
+        core.snapshot_offer = SnapshotOffer(leader, SnapshotId(9, 1, 10, 1))
+        async with asyncio.timeout(5):
+            while asked.empty():
+                keeper.look(core)
+                keeper._fetch_not_before = 0.0
+                await asyncio.sleep(0)
+        assert asked.get_nowait() == voters[leader].url
+    keeper.look(core)
+    await asyncio.sleep(0)
+    assert asked.empty(), "the same leader is waited for"
+    for job in keeper.jobs:
+        job.cancel()
+    await asyncio.gather(*keeper.jobs, return_exceptions=True)

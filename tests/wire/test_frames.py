@@ -134,6 +134,17 @@ def test_a_client_that_does_not_mask_is_refused() -> None:
     assert refused.value.code is CloseCode.PROTOCOL_ERROR
 
 
+def test_what_only_looks_like_one_whole_message_is_looked_at_closely() -> None:
+    with pytest.raises(FrameError, match="not masked"):  # its payload read as a length would fit
+        Inbox(masked=True).reader.feed(bytes([0x82, 5, 0, 200]) + bytes(204))
+    for masked in (False, True):
+        with pytest.raises(FrameError) as refused:
+            Inbox(masked=masked, limit=1000).reader.feed(
+                encode(Opcode.BINARY, bytes(1001), b"abcd" if masked else None)
+            )
+        assert refused.value.code is CloseCode.MESSAGE_TOO_BIG
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_lengths_in_more_bytes_than_they_need_are_understood(masked: bool) -> None:
     mask, key = (0x80, bytes(4)) if masked else (0, b"")

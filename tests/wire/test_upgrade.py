@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 import pytest
+import uvloop
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -23,6 +24,13 @@ HANDSHAKE = {
     "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
 }
+
+
+@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
+def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
+    """Nodes run on uvloop, programs on either: their transports treat a protocol's buffers differently."""
+    policy: asyncio.AbstractEventLoopPolicy = request.param()
+    return policy
 
 
 async def echo(request: web.Request) -> web.StreamResponse:
@@ -107,6 +115,35 @@ async def test_what_comes_with_the_handshake_in_one_write_is_not_lost() -> None:
         writer.close()
 
 
+async def test_a_handler_that_pauses_at_each_message_gets_all_of_them() -> None:
+    sizes = [number * 37 % 60_000 for number in range(400)]
+    got: list[int] = []
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        response, stream = await accept_stream(request, message_bytes_max=MAX)
+        over = asyncio.Event()
+
+        def take(message: bytes | bytearray) -> None:
+            got.append(len(message))
+            stream.pause()
+            asyncio.get_running_loop().call_soon(stream.resume)
+            if len(got) == len(sizes):
+                stream.send(b"all")
+
+        stream.deliver(take, over.set)
+        await over.wait()
+        await stream.close()
+        return response
+
+    async with serving(slow) as (session, server):
+        stream = await dial(session, server)
+        for size in sizes:
+            await stream.send_bytes(b"x" * size)
+        assert await stream.receive_bytes() == b"all"
+        assert got == sizes
+        await stream.close()
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -118,9 +155,11 @@ async def test_what_comes_with_the_handshake_in_one_write_is_not_lost() -> None:
     ],
 )
 async def test_what_is_no_handshake_is_refused(changed: dict[str, str]) -> None:
-    async with serving(echo) as (session, server):
-        async with session.get(server.make_url("/"), headers={**HANDSHAKE, **changed}) as response:
-            assert response.status == 400
+    async with (
+        serving(echo) as (session, server),
+        session.get(server.make_url("/"), headers={**HANDSHAKE, **changed}) as response,
+    ):
+        assert response.status == 400
 
 
 async def test_a_server_that_does_not_upgrade_is_told_apart() -> None:

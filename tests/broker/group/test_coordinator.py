@@ -5,19 +5,24 @@ import contextlib
 
 import pytest
 
+from ottla.broker.api.groups import GroupsApi
+from ottla.broker.controller_channel import ControllerUnavailable
 from ottla.broker.group.coordinator import GroupCoordinator
 from ottla.broker.group.internal_topic import INTERNAL_TOPIC, partition_of
 from ottla.broker.group.outcome import GroupLimits, GroupRefused, Outcome
+from ottla.broker.group.refusals import coordinator_error
 from ottla.broker.replica_session import ReplicaSession
 from ottla.client.error_codes import ErrorCode
 from ottla.client.group_protocol import (
     CommitPartition,
     JoinGroupRequest,
+    JoinGroupResponse,
     JoinProtocol,
     OffsetCommitRequest,
     OffsetCommitResponse,
     OffsetDeleteRequest,
     OffsetFetchRequest,
+    OffsetFetchResponse,
     OffsetPartition,
 )
 from ottla.client.protocol import FetchPartition, ReplicaFetchRequest
@@ -80,6 +85,19 @@ class Coordinating:
         task = asyncio.create_task(shard.answer(request, decide))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
+        return task
+
+    async def join(self, group: str = GROUP) -> asyncio.Task[JoinGroupResponse]:
+        """Of a member that waits for others."""
+        shard, clock = await self.loaded(), self.broker.clock
+        request = JoinGroupRequest(group, 10_000, 10_000, "", "place-1", "consumer", (JoinProtocol("range", b""),))
+
+        def decide(waiter: object) -> Outcome:
+            return shard.state.answer_classic(request, waiter, "m", clock.monotonic(), clock.now_ms())
+
+        task = asyncio.create_task(shard.answer(request, decide))
+        await asyncio.sleep(0)
+        assert not task.done()
         return task
 
     async def fetch(self) -> asyncio.Task:
@@ -193,17 +211,74 @@ async def test_groups_have_names(here: Coordinating) -> None:
 
 async def test_a_member_that_waits_alone_is_let_in_when_its_time_comes(here: Coordinating) -> None:
     """No other request comes by that would look at the deadlines."""
-    shard = await here.loaded()
-    request = JoinGroupRequest(GROUP, 10_000, 10_000, "", "place-1", "consumer", (JoinProtocol("range", b""),))
-    clock = here.broker.clock
-
-    def decide(waiter: object) -> Outcome:
-        return shard.state.answer_classic(request, waiter, "m", clock.monotonic(), clock.now_ms())
-
-    joining = asyncio.create_task(shard.answer(request, decide))
-    await asyncio.sleep(0)
-    clock.seconds += GroupLimits().initial_delay_s
+    joining = await here.join()
+    here.broker.clock.seconds += GroupLimits().initial_delay_s
     while not joining.done():
         here.followers_fetch()
         await asyncio.sleep(0.01)
     assert (await joining).error is ErrorCode.NONE
+
+
+async def test_a_coordinator_that_finishes_sends_on_who_waits_and_answers_what_it_wrote(here: Coordinating) -> None:
+    joining = await here.join("another")
+    committing = await here.commit(5)
+    here.coordinator.finish()
+    assert (await asyncio.wait_for(joining, 10)).error is ErrorCode.NOT_COORDINATOR
+    assert not committing.done()
+    here.followers_fetch()
+    assert (await committing).error is ErrorCode.NONE
+    with pytest.raises(GroupRefused) as refused:
+        here.coordinator.shard_of(GROUP)
+    assert refused.value.error is ErrorCode.NOT_COORDINATOR
+
+
+async def test_who_waits_for_others_hears_that_the_coordinator_is_another_now(here: Coordinating) -> None:
+    joining = await here.join()
+    here.quorum.decide(FenceBroker(A, here.quorum.epochs[A]))
+    await here.see()
+    assert (await asyncio.wait_for(joining, 10)).error is ErrorCode.NOT_COORDINATOR
+
+
+@pytest.mark.parametrize(
+    ("problem", "error"),
+    [
+        (None, ErrorCode.NONE),
+        (ControllerUnavailable("none"), ErrorCode.COORDINATOR_NOT_AVAILABLE),
+        (TimeoutError(), ErrorCode.COORDINATOR_NOT_AVAILABLE),
+    ],
+)
+async def test_offsets_are_told_by_who_knows_that_it_still_is_the_coordinator(
+    here: Coordinating, problem: Exception | None, error: ErrorCode
+) -> None:
+    asked: list[float] = []
+
+    async def barrier(timeout_s: float) -> int:
+        asked.append(timeout_s)
+        if problem is not None:
+            raise problem
+        return 7
+
+    async def wait_applied(index: int, timeout_s: float) -> None:
+        asked.append(index)
+
+    await here.loaded()
+    groups = GroupsApi(
+        manager=here.broker.manager, coordinator=here.coordinator, barrier=barrier, wait_applied=wait_applied
+    )
+    response = await groups.answer(OffsetFetchRequest(GROUP, ()))
+    assert isinstance(response, OffsetFetchResponse)
+    assert (response.error, asked[1:]) == (error, [7] if problem is None else [])
+
+
+@pytest.mark.parametrize(
+    ("append", "told"),
+    [
+        (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.NOT_COORDINATOR),
+        (ErrorCode.FENCED_LEADER_EPOCH, ErrorCode.NOT_COORDINATOR),
+        (ErrorCode.KAFKA_STORAGE_ERROR, ErrorCode.NOT_COORDINATOR),
+        (ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.INVALID_COMMIT_OFFSET_SIZE),
+        (ErrorCode.NOT_ENOUGH_REPLICAS, ErrorCode.COORDINATOR_NOT_AVAILABLE),
+    ],
+)
+def test_an_append_that_is_refused_means_to_a_groups_client(append: ErrorCode, told: ErrorCode) -> None:
+    assert coordinator_error(append) is told

@@ -14,12 +14,21 @@ from ottla.broker.kafka.api_versions import FEATURES, encode_api_versions
 from ottla.broker.kafka.entities import decode, duration, milliseconds
 from ottla.broker.kafka.fetch import encode_fetch
 from ottla.broker.kafka.fetch_request import decode_fetch
-from ottla.broker.kafka.metadata import Operations, encode_metadata
+from ottla.broker.kafka.metadata import Operations, _encode_refusal, encode_metadata
 from ottla.broker.kafka.metadata_request import decode_metadata
 from ottla.broker.kafka.produce import decode_produce, encode_produce
 from ottla.broker.kafka.versions import SERVED, ApiKey, is_flexible
 from ottla.broker.kafka.view import Address
-from ottla.broker.kafka.wire import NO_TAGS, Malformed, string, topic_id_bytes, topic_id_of
+from ottla.broker.kafka.wire import (
+    NO_TAGS,
+    Cursor,
+    Malformed,
+    nullable_string,
+    string,
+    topic_id_bytes,
+    topic_id_of,
+)
+from ottla.broker.replica import Refused
 from ottla.client.error_codes import ErrorCode
 from ottla.client.protocol import (
     BrokerEndpoint,
@@ -116,6 +125,8 @@ def test_produce_responses_are_written_as_kio_reads_them(version: int, data: st.
         for read, result in zip(topic.partition_responses, by_name[topic.name], strict=True):
             assert (read.index, read.error_code) == (result.partition, result.error)
             assert read.base_offset == (-1 if result.base_offset is None else result.base_offset)
+            time_ms = None if read.log_append_time is None else round(read.log_append_time.timestamp() * 1000)
+            assert time_ms == result.log_append_time_ms
             if version >= 5:
                 assert read.log_start_offset == (-1 if result.log_start_offset is None else result.log_start_offset)
             if version >= 8:
@@ -202,6 +213,16 @@ def test_fetch_responses_are_written_as_kio_reads_them(version: int, data: st.Da
         assert (raw, partition.partition_index) == (asked[index][0], result.partition)
         assert (partition.records or b"") == parts[index]
         assert partition.high_watermark == (-1 if result.high_watermark is None else result.high_watermark)
+        assert partition.last_stable_offset == partition.high_watermark
+        assert partition.aborted_transactions is None
+        unknown = result.error is ErrorCode.UNKNOWN_TOPIC_ID and version < 13
+        assert partition.error_code == (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if unknown else result.error)
+        if version >= 5:
+            assert partition.log_start_offset == (-1 if result.log_start_offset is None else result.log_start_offset)
+        if version >= 12:
+            about_leaders = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH)
+            told = result.leader if result.error in about_leaders and result.leader is not None else -1
+            assert partition.current_leader.leader_id == told
         if version >= 12:
             end = result.diverging
             assert partition.diverging_epoch.end_offset == (-1 if end is None else end.end_offset)
@@ -299,7 +320,8 @@ def test_metadata_responses_are_written_as_kio_reads_them(version: int, data: st
         for shown, partition in zip(read.partitions, topic.partitions, strict=True):
             reachable = partition.leader is not None and partition.leader in addresses
             assert shown.leader_id == (partition.leader if reachable else -1)
-            assert (shown.error_code == 0) == reachable
+            missing = 5 if partition.leader is None or version < 6 else 72
+            assert shown.error_code == (0 if reachable else missing)
             assert (shown.replica_nodes, shown.isr_nodes) == (partition.replicas, partition.isr)
             if version >= 5:
                 assert set(shown.offline_replicas) == set(partition.replicas) - set(addresses)
@@ -383,3 +405,45 @@ def test_a_fetch_is_given_no_more_than_there_is_room_for() -> None:
     )
     for room, most in ((1, 1), (1 << 22, 1 << 20)):
         assert decode_fetch(memoryview(written), 0, 12, {}, room).request.max_bytes == most
+
+
+@pytest.mark.parametrize(
+    ("key", "version", "body"),
+    [
+        (ApiKey.DESCRIBE_GROUPS, 0, b"\xff\xff\xff\xff"),
+        (ApiKey.DESCRIBE_GROUPS, 5, b"\x00\x00\x00"),
+        (ApiKey.METADATA, 1, b"\xff\xff\xff\xfb"),
+        (ApiKey.HEARTBEAT, 0, b"\xff\xff" + bytes(6)),
+        (ApiKey.HEARTBEAT, 4, b"\x00" + bytes(10)),
+        (ApiKey.SYNC_GROUP, 0, b"\x00\x01g" + bytes(6) + b"\x00\x00\x00\x01\x00\x00\xff\xff\xff\xff"),
+    ],
+)
+def test_null_is_taken_only_where_it_may_stand(key: ApiKey, version: int, body: bytes) -> None:
+    with pytest.raises(Malformed, match=r"null that may not be|array of -5"):
+        decode(key, version, memoryview(body))
+
+
+def test_a_tagged_field_is_as_long_as_it_says() -> None:
+    plain = body_of(
+        request_class(ApiKey.FETCH, 12)(max_wait=timedelta(0), min_bytes=1, topics=(), forgotten_topics_data=())
+    )
+    assert plain[-1:] == NO_TAGS
+    for size, name in ((2, b"\x02a"), (6, b"\x06abcde")):
+        assert decode(ApiKey.FETCH, 12, memoryview(plain[:-1] + bytes((1, 0, size)) + name)).cluster_id is not None
+    with pytest.raises(Malformed, match="tag 0 says 5 bytes and has 2"):
+        decode(ApiKey.FETCH, 12, memoryview(plain[:-1] + b"\x01\x00\x05\x02axxx"))
+
+
+def test_the_primitives_refuse_what_has_no_size() -> None:
+    with pytest.raises(Malformed):
+        Cursor(memoryview(bytes(10)), 5).raw(-1)
+    with pytest.raises(Malformed, match="32 bits"):
+        Cursor(memoryview(b"\x80" * 5 + b"\x01")).uvarint()
+    assert [nullable_string(None, flexible) for flexible in (False, True)] == [b"\xff\xff", b"\x00"]
+
+
+@pytest.mark.parametrize(("version", "code"), [(12, None), (13, ErrorCode.COORDINATOR_NOT_AVAILABLE)])
+def test_metadata_tells_of_a_refusal_where_there_is_a_place_for_it(version: int, code: ErrorCode | None) -> None:
+    body = _encode_refusal(version, Refused(ErrorCode.COORDINATOR_NOT_AVAILABLE, "not now"))
+    found = read_response(ApiKey.METADATA, version, body)
+    assert (found.brokers, found.topics, getattr(found, "error_code", None)) == ((), (), code)

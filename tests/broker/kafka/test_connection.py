@@ -3,13 +3,15 @@
 import asyncio
 import struct
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ottla.broker.kafka.caller import Caller, Hangup, Parts
-from ottla.broker.kafka.connection import Connection, Limits
+from ottla.broker.kafka.connection import JOINED_BYTES_MAX, Connection
 from ottla.broker.kafka.header import Header, response_header
+from ottla.broker.kafka.limits import Limits
 from ottla.broker.kafka.versions import ApiKey
 
 from .kio_bytes import on_the_wire
@@ -25,9 +27,15 @@ class FakeTransport(asyncio.Transport):
         self.written: list[bytes] = []
         self.reading = True
         self.aborted = False
+        self.ended = False
 
     def write(self, data: Any) -> None:
+        assert not self.ended
         self.written.append(bytes(data))
+
+    def write_eof(self) -> None:
+        assert not self.ended
+        self.ended = True
 
     def pause_reading(self) -> None:
         assert self.reading
@@ -95,10 +103,10 @@ class FakeDoor:
 
 
 class Story:
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = LIMITS) -> None:
         self.door = FakeDoor()
         self.transport = FakeTransport()
-        self.connection = Connection(self.door, LIMITS, bytearray(1 << 16))
+        self.connection = Connection(self.door, limits, bytearray(1 << 16))
         self.connection.connection_made(self.transport)
 
     def send(self, key: ApiKey, number: int, tail: bytes = b"") -> None:
@@ -164,13 +172,28 @@ async def test_what_wants_no_answer_gets_none() -> None:
     await settle()
     await story.answer(2)
     assert story.answered == [2]
+    assert len(story.transport.written) == 1
     assert story.door.inflight == 0
+
+
+async def test_a_large_answer_is_written_in_its_pieces_and_none_is_missing() -> None:
+    story = Story()
+    story.send(ApiKey.HEARTBEAT, 1)
+    await settle()
+    pieces = [b"%d" % number * JOINED_BYTES_MAX for number in range(3)]
+    story.door.answers[1].set_result(pieces)
+    await settle()
+    whole = b"".join(pieces)
+    assert b"".join(story.transport.written) == struct.pack(">i", len(whole)) + whole
+    assert whole not in story.transport.written
 
 
 async def test_a_failed_produce_without_answer_ends_the_connection() -> None:
     story = Story()
     story.send(ApiKey.PRODUCE, 1, b"x")
     assert story.transport.aborted
+    story.connection.connection_lost(None)
+    assert story.door.inflight == 0
 
 
 async def test_too_many_requests_stop_the_reading_until_some_are_answered() -> None:
@@ -312,9 +335,28 @@ async def test_deadlines_first_word_whole_request_idle() -> None:
     story.receive(bytes(499_996))
     story = Story()
     story.send(ApiKey.HEARTBEAT, 1)
-    assert story.connection.deadline_s - loop.time() > LIMITS.frame_timeout_s
+    assert LIMITS.frame_timeout_s < story.connection.deadline_s - loop.time() <= LIMITS.idle_s
     story.receive(struct.pack(">i", 500_000) + b"part")
     assert story.connection.deadline_s - loop.time() <= LIMITS.frame_timeout_s
+
+
+async def test_idle_is_who_has_asked_nothing_since_its_last_answer() -> None:
+    story, loop = Story(), asyncio.get_running_loop()
+    story.send(ApiKey.HEARTBEAT, 1)
+    await settle()
+    story.connection.deadline_s = loop.time()
+    await story.answer(1)
+    assert story.connection.deadline_s - loop.time() > LIMITS.idle_s - 1
+
+
+async def test_who_takes_no_answer_in_time_is_hung_up_on() -> None:
+    story = Story(replace(LIMITS, frame_timeout_s=0.0))
+    story.send(ApiKey.HEARTBEAT, 1)
+    await settle()
+    story.connection.pause_writing()
+    await story.answer(1)
+    await settle()
+    assert story.transport.aborted
 
 
 async def test_requests_that_wait_are_known_as_busy() -> None:
@@ -324,3 +366,50 @@ async def test_requests_that_wait_are_known_as_busy() -> None:
     await settle()
     await story.answer(1)
     assert not story.connection.busy
+
+
+async def test_one_that_is_idle_ends_as_soon_as_the_door_finishes() -> None:
+    story = Story()
+    story.connection.finish()
+    story.connection.finish()
+    assert story.transport.ended
+    assert not story.transport.aborted
+
+
+async def test_one_that_is_busy_ends_after_its_last_answer_and_takes_no_more_requests() -> None:
+    story = Story()
+    for key, number in ((ApiKey.PRODUCE, 1), (ApiKey.HEARTBEAT, 2), (ApiKey.PRODUCE, 3)):
+        story.send(key, number)
+    await settle()
+    story.connection.finish()
+    story.send(ApiKey.PRODUCE, 4)
+    for number in (1, 2, 3):
+        assert not story.transport.ended
+        await story.answer(number)
+    assert story.transport.ended
+    assert (story.door.begun, story.answered) == ([1, 2, 3], [1, 2, 3])
+    assert story.door.inflight == 0
+
+
+async def test_one_that_finishes_is_read_on_for_an_end_with_unread_bytes_would_be_a_reset() -> None:
+    story = Story()
+    for number in range(4):
+        story.send(ApiKey.PRODUCE, number)
+    await settle()
+    assert not story.transport.reading
+    story.connection.finish()
+    assert story.transport.reading
+    story.send(ApiKey.PRODUCE, 4)
+    assert story.transport.reading
+    for number in range(4):
+        await story.answer(number)
+    assert story.door.begun == [0, 1, 2, 3]
+
+
+async def test_half_a_request_is_forgotten_where_the_door_finishes() -> None:
+    story = Story()
+    story.receive(struct.pack(">i", 500_000) + b"part")
+    story.connection.finish()
+    assert story.transport.ended
+    story.receive(bytes(600_000))
+    assert (story.door.partial, story.door.begun, story.transport.aborted) == (0, [], False)

@@ -73,19 +73,20 @@ async function producer(keep, idempotent) {
     createPartitioner: kafkajs.Partitioners.DefaultPartitioner,
     retry: { retries: 20, maxRetryTime: 2000 },
   });
-  await made.connect();
+  await persistently(() => made.connect());
   if (keep) producers[keep] = made;
   return made;
 }
 
-// Its send gives up where a broker is lost, and leaves it to the program to try again. An idempotent producer may: it
-// counts no sequence on until a send has succeeded.
-async function send(used, what) {
+// It gives up where a broker is lost, be it in a send or in a connect that wants a producer's id of the controller that
+// has just died, and leaves it to the program to try again. An idempotent producer may: it counts no sequence on until
+// a send has succeeded.
+async function persistently(work) {
   for (let attempt = 0; ; attempt += 1) {
     try {
-      return await used.send(what);
+      return await work();
     } catch (error) {
-      const lost = error.retriable || /Connect|Timeout|NumberOfRetries|Broker/.test(error.name);
+      const lost = error.retriable || /Connect|Timeout|NumberOfRetries|Broker|not initialized/.test(`${error}`);
       if (attempt === 60 || !lost) throw error;
       await soon(500);
     }
@@ -97,12 +98,8 @@ async function produce({ topic, records, codec = 'none', acks = 'all', idempoten
   // The partition of each is told only for a whole batch: it is chosen here, so that each record's place is known.
   const sent = records.map((record) => ({ ...messageOf(record), partition: record.partition ?? 0 }));
   try {
-    const answers = await send(used, {
-      topic,
-      messages: sent,
-      acks: acks === 'all' ? -1 : Number(acks),
-      compression: CompressionTypes[CODECS[codec]],
-    });
+    const what = { topic, messages: sent, acks: acks === 'all' ? -1 : Number(acks) };
+    const answers = await persistently(() => used.send({ ...what, compression: CompressionTypes[CODECS[codec]] }));
     const next = new Map((answers || []).map((each) => [each.partition, Number(each.baseOffset)]));
     return sent.map(({ partition }) => {
       if (!next.has(partition)) return [partition, -1];
@@ -135,9 +132,12 @@ async function take(member, count, timeoutS) {
   return taken;
 }
 
+// It goes on sending heartbeats to a coordinator that has died and looks for another only when it starts anew, which it
+// does after so many retries, each of which waits for all fetches: few and short ones, or it stands still for minutes.
+const IMPATIENT = { maxWaitTimeInMs: 500, retry: { retries: 5, maxRetryTime: 1000, restartOnFailure: async () => true } };
+
 async function start(settings, topics, autoCommit) {
-  const retry = { retries: 20, maxRetryTime: 2000, restartOnFailure: async () => true };
-  const consumer = kafka.consumer({ retry, ...settings });
+  const consumer = kafka.consumer({ ...IMPATIENT, ...settings });
   const member = { consumer, queue: [], positions: new Map(), assigned: [], group: settings.groupId };
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     member.assigned = Object.entries(payload.memberAssignment).flatMap(([topic, numbers]) =>
@@ -186,11 +186,19 @@ async function join(asked) {
   return {};
 }
 
+// Its commitOffsets returns without a word, and commits nothing, while the consumer starts anew: so look.
 async function commit({ member }) {
-  const places = [...members[member].positions.values()];
-  await members[member].consumer.commitOffsets(
-    places.map(({ topic, partition, offset }) => ({ topic, partition, offset: String(offset + 1) })),
-  );
+  const { consumer, group, positions } = members[member];
+  const wanted = [...positions.values()].map((each) => ({ ...each, offset: each.offset + 1 }));
+  await persistently(async () => {
+    await consumer.commitOffsets(
+      wanted.map(({ topic, partition, offset }) => ({ topic, partition, offset: String(offset) })),
+    );
+    for (const { topic, partition, offset } of wanted) {
+      const known = (await offsets({ group, topic }))[partition];
+      if (known !== offset) throw Object.assign(new Error(`${offset} is not committed`), { retriable: true });
+    }
+  });
   return {};
 }
 
