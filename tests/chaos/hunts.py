@@ -140,7 +140,7 @@ HUNTS: dict[str, Hunt] = {
     ),
     "commit_acked_early": Hunt("coordinator", workload="group", seed=0, found_by="lost-commit, two-owners"),
     "deposed_coordinator_acks": Hunt("coordinator", workload="group", seed=0, found_by="lost-commit"),
-    "deposed_coordinator_tells": Hunt("lone-coordinator", workload="group", seed=2, found_by="lost-commit"),
+    "deposed_coordinator_tells": Hunt("lone-coordinator", workload="group", seed=1, found_by="lost-commit"),
     "coordinator_loads_too_little": Hunt("coordinator", workload="group", seed=1, found_by="lost-commit"),
     "coordinator_answers_unloaded": Hunt("slow-load", workload="group", seed=11, found_by="lost-commit, two-owners"),
     "sessions_end_with_their_coordinator": Hunt(
@@ -148,7 +148,7 @@ HUNTS: dict[str, Hunt] = {
     ),
     "given_before_let_go": Hunt("coordinator", workload="group", seed=0, found_by="two-owners"),
     "silence_lets_go": Hunt("coordinator", workload="group", seed=0, found_by="two-owners"),
-    "fenced_heartbeat_accepted": Hunt("coordinator", workload="group", seed=4, found_by="slow-settle, two-owners"),
+    "fenced_heartbeat_accepted": Hunt("coordinator", workload="group", seed=2, found_by="slow-settle"),
     "classic_session_never_ends": Hunt("coordinator", workload="group", seed=1, found_by="slow-settle"),
     "commits_what_is_fetched": Hunt("coordinator", workload="group", seed=0, found_by="commit-past-handled"),
     "commits_what_was_lost": Hunt("coordinator", workload="group", seed=1, found_by="commit-unowned"),

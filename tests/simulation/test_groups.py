@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,6 +18,8 @@ from .group_client import ClassicMember, GroupClient, Member
 from .world import CLIENT, SimulatedCluster, simulate
 
 PARTITIONS = 6
+EAGER: dict[str, Any] = {"protocol": "classic", "assignors": ("range",), "max_poll_interval_s": 60}
+"""A member of these lets everything go before it joins again, which waits for its handler."""
 SETTINGS = {"group_consumer_heartbeat_interval_ms": 300, "group_consumer_session_timeout_ms": 6_000}
 
 
@@ -74,6 +77,54 @@ async def commit_upwards(
             seen = await client.committed("orders")
             assert seen.get(partition, 0) >= before[partition], f"{seen} after {before}"
         await asyncio.sleep(0.05)
+
+
+def test_who_waits_to_be_let_in_does_not_wait_for_a_host_without_power() -> None:
+    """The answer to a join may take as long as a handler does, and a host that went dark gives none."""
+    busy, free, let_in = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def handle(cluster: SimulatedCluster) -> None:
+        async with connect(cluster.servers) as client:
+            async with client.producer() as producer:
+                for partition in range(PARTITIONS):
+                    await producer.send("orders", b"one", partition=partition)
+            async with client.consumer("orders", group="billing", **EAGER) as consumer:
+                async for _ in consumer:
+                    busy.set()
+                    await free.wait()
+
+    async def wait(cluster: SimulatedCluster) -> None:
+        async def given(keys: object) -> None:
+            let_in.set()
+
+        async with (
+            connect(cluster.servers) as client,
+            client.consumer("orders", group="billing", on_assigned=given, **EAGER) as consumer,
+        ):
+            async for _ in consumer:
+                pass
+
+    async def story(cluster: SimulatedCluster) -> float:
+        await begin(cluster)
+        working = [cluster.loop.spawn(CLIENT, handle(cluster))]
+        await busy.wait()
+        working.append(cluster.loop.spawn(CLIENT, wait(cluster)))
+        await asyncio.sleep(3)
+        assert not let_in.is_set()
+        host = coordinator_of(cluster, "billing")
+        assert host is not None
+        cluster.power_loss(host)
+        since_s = cluster.loop.now
+        free.set()
+        await let_in.wait()
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+        return cluster.loop.now - since_s
+
+    outcome = simulate(1, story, settings=SETTINGS)
+    assert outcome.error is None, f"{outcome.error!r}\n{outcome.loop.trace.tail()}"
+    assert outcome.result < 25.0, outcome.result
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -70,6 +70,7 @@ class GroupWorkload:
         self._event: dict[str, Any] = {}
         self._changed = asyncio.Event()
         self._failures: list[str] = []
+        self._home_ns = 0  # in the end, until then coordinators may go back to where they were meant to be
 
     # --- the run -----------------------------------------------------------------------------------------------------
 
@@ -94,6 +95,7 @@ class GroupWorkload:
         if not self._members:
             await self._join()
         self._happened("mended", 3 * SESSION_S)  # leaderships go home, sessions of the dead end
+        self._home_ns = self._event["due_ns"]
         await self._until_settled()
         for what in LAST_CHANGES:
             if what == "join":
@@ -247,7 +249,9 @@ class GroupWorkload:
 
     def _happened(self, what: str, grace_s: float) -> None:
         """From now, and ``grace_s``, on the group has five seconds."""
-        due_ns = self._now_ns() + int(grace_s * 1e9)
+        # A coordinator that takes another's place gives everybody a session anew, the dead too.
+        began_ns = max(self._now_ns(), self._home_ns) if grace_s else self._now_ns()
+        due_ns = began_ns + int(grace_s * 1e9)
         due_ns = max(due_ns, self._event.get("due_ns", 0) if not self._event.get("over") else 0)
         self._event = {"what": what, "members": len(self._members), "due_ns": due_ns}
         self._changed.set()
