@@ -18,7 +18,7 @@ $(BIN)/tox: | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "tox>=4.23,<5"
 
 # Installed again whenever a source file is newer than the last installation.
-SOURCES := setup.cfg pyproject.toml $(shell find log raft broker client cli -name '*.py')
+SOURCES := setup.cfg pyproject.toml $(shell find log wire raft broker client cli -name '*.py')
 $(VENV)/installed: $(SOURCES) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check .
