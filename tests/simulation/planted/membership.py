@@ -31,6 +31,13 @@ def _any_replica(image: Any, partition: Any, member: Any, epoch: Any) -> str | N
     return None if member in partition.replicas else "is not a replica of the partition"
 
 
+_COME_BACK = broker_decisions._come_back
+
+
+def _as_if_clean(image: Any, old: Any, body: Any, brokers: Any) -> Any:
+    return _COME_BACK(image, old, replace(body, unclean=False), brokers)
+
+
 _SETTLE = election.settle
 
 
@@ -80,7 +87,7 @@ MEMBERSHIP = {
         put(partition_decisions, "_why_ineligible", _any_replica), "A fenced broker is in no ISR", "KIP-841"
     ),
     "no_unclean_shutdown_check": Bug(
-        put(broker_decisions, "_stopped_uncleanly", lambda old, body: False),
+        put(broker_decisions, "_come_back", _as_if_clean),
         "An unclean restart costs the replica its place in ISR and ELR",
         "KIP-966",
     ),
