@@ -14,7 +14,7 @@ from .story import run_seed
 
 SEEDS = 100
 SEEDS_PER_TEST = 10
-FAULTY_S = 12.0
+FAULTY_S = 20.0
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, SEEDS_PER_TEST))
