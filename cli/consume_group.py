@@ -48,18 +48,27 @@ async def read_as_member(
 
 
 async def _read(consumer: "GroupConsumer", printer: Printer) -> None:
-    committing: asyncio.Future[Any] | None = None
+    committing: list[asyncio.Task[None]] = []
     try:
         async for batch in consumer.batches(BATCH_RECORDS, BATCH_WAIT_S):
             ends = {(record.topic, record.partition): record.offset + 1 for record in batch if printer.print(record)}
             printer.flush()  # a commit says that somebody has it
-            committing = consumer.commit_nowait(ends)
+            committing = [*(task for task in committing if not task.done()), consumer.commit_nowait(ends)]
             if printer.full.is_set():
                 return
     finally:
-        if committing is not None:
-            with contextlib.suppress(asyncio.CancelledError):
-                await committing
+        await _all_settled(committing)
+
+
+async def _all_settled(committing: Sequence[asyncio.Task[None]]) -> None:
+    """What was written out is committed, also where whoever reads has been told to end: by the limit, or Ctrl-C. Each
+    commit has its own time limit. Raises what kept the last one from being stored."""
+    pending = set(committing)
+    while pending:
+        with contextlib.suppress(asyncio.CancelledError):
+            _, pending = await asyncio.wait(pending)
+    for task in committing[-1:]:
+        task.result()
 
 
 async def _until_drained(consumer: "GroupConsumer") -> None:
