@@ -66,11 +66,16 @@ async def fill(node: NodeProcess, topic_id: str) -> tuple[int, ProduceResult]:
     request = ProduceRequest(-1, 5_000, (ProducePartition(topic_id, 0, len(batch)),))
     async with aiohttp.ClientSession() as session:
         connection = await Connection.open(session, "127.0.0.1", node.port, SystemChance())
-        for stored in range(1_000):
+        stored = 0
+        while stored < 1_000:
             (result,) = (await connection.request(request, (batch,), timeout_s=20)).message.partitions
-            if result.error:
+            if result.error is ErrorCode.NOT_LEADER_OR_FOLLOWER and not stored:
+                await asyncio.sleep(0.01)  # a topic is made before its leader has opened its log
+            elif result.error:
                 await connection.close()
                 return stored, result
+            else:
+                stored += 1
     raise AssertionError("the disk never filled")
 
 
