@@ -158,8 +158,8 @@ HUNTS: dict[str, Hunt] = {
 
 WHY_NOT: dict[str, str] = {
     "recovery_point_unsynced": "A log that ends below its recovery point is set aside and fetched anew, which the "
-    "traces show; with one power loss at a time that harms nothing, and it is over in time since streams hand over at once "
-    "(40 seeds). The log's power cuts at every change catch it (`tests/log/test_recovery.py`).",
+    "traces show; with one power loss at a time that harms nothing, and it is over in time since streams hand over at "
+    "once (40 seeds). The log's power cuts at every change catch it (`tests/log/test_recovery.py`).",
     "cleans_above_high_watermark": "A record that is not committed must be cleaned over an older one of its key and "
     "then be truncated, and nobody may write that key again: the few that wait to be committed lie in the last "
     "segment, which is not cleaned. A unit test holds it (20 seeds).",
