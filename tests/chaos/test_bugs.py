@@ -10,11 +10,9 @@ from .hunts import HUNTS, WHY_NOT
 
 CHEAPEST = (
     "ack_early",
-    "isr_counted_before_committed",
     "isr_takes_fenced",
     "dedup_lost_at_failover",
     "raft_counts_unsynced",
-    "snapshot_keeps_old_image",
 )
 
 
