@@ -90,6 +90,7 @@ class Stream(asyncio.BufferedProtocol):
         self._writable.set()
         self._ended = asyncio.Event()
         self._broken = False  # the peer does not speak the protocol
+        self._dropping = False  # it is being closed: what still comes is for nobody
         self._farewell_sent = False
         self._farewell_came = False
         self.close_code: int | None = None
@@ -245,13 +246,14 @@ class Stream(asyncio.BufferedProtocol):
             self._take_message(payload)
         elif opcode == Opcode.TEXT:
             raise FrameError(CloseCode.UNSUPPORTED_DATA, "a stream carries binary frames only")
-        elif opcode == Opcode.PING and not self.closed:
+        elif opcode == Opcode.PING and not self.closed and self.writable:
+            # A peer that reads nothing gets none: they would pile up.
             self._write(Opcode.PONG, (payload,))
         elif opcode == Opcode.CLOSE:
             self._take_farewell(payload)
 
     def _take_message(self, payload: Payload) -> None:
-        if self._farewell_sent:
+        if self._farewell_sent or self._dropping:
             return
         if self._on_message is not None:
             self._on_message(payload)
@@ -274,18 +276,18 @@ class Stream(asyncio.BufferedProtocol):
         self._transport.close()
 
     def _say_farewell(self, code: int, reason: bytes) -> None:
-        if not self.closed or (self._farewell_came and not self._farewell_sent):
+        if not self._farewell_sent and not self._transport.is_closing():
             self._farewell_sent = True
             self._write(Opcode.CLOSE, (code.to_bytes(2, "big") + reason[:REASON_BYTES_MAX],))
 
     async def close(self, code: int = CloseCode.OK, message: bytes = b"") -> None:
-        """Say farewell, wait a while for the peer's, and hang up."""
+        """Say farewell, wait a while for the peer's, and hang up. What has waited is dropped."""
         if not self.closed:
             self.reason = "this side closed the stream"
             self._say_farewell(code, message)
-            self._queue.clear()
-            self._held = False
-            self._read_on()
+        self._dropping, self._held = True, False
+        self._queue.clear()
+        self._read_on()
         try:
             async with asyncio.timeout(CLOSE_WAIT_S):
                 await self._ended.wait()

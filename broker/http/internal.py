@@ -149,7 +149,7 @@ class _ControlConversation:
     def _take(self, message: Payload) -> None:
         if self._over.is_set():
             return
-        if len(self._tasks) >= CONTROL_REQUESTS_MAX:
+        if len(self._tasks) >= CONTROL_REQUESTS_MAX or not self._stream.writable:  # it takes no answers
             self._over.set()
             return
         try:

@@ -3,12 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 
-from ottla.broker.api.fetch import LongPolls
 from ottla.broker.config import load_settings
 from ottla.broker.http.app import HttpDoor
 from ottla.broker.node import Node
@@ -36,19 +34,6 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
     yield node
     if node.state != "stopped":
         await node.stop(drain=False)
-
-
-@pytest.fixture
-def polled(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Somebody waits for news."""
-    event, add = asyncio.Event(), LongPolls.add
-
-    def noted(self: LongPolls, poll: Any) -> None:
-        add(self, poll)
-        event.set()
-
-    monkeypatch.setattr(LongPolls, "add", noted)
-    return event
 
 
 def fetch(topic_id: TopicId, wait_ms: int) -> FetchRequest:

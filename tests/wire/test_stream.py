@@ -190,6 +190,28 @@ async def test_pings_are_answered_and_text_is_refused_with_words() -> None:
     assert not end.transport.aborted
 
 
+async def test_a_flood_of_pings_from_who_reads_nothing_piles_up_nothing() -> None:
+    end = End()
+    end.deliver()
+    end.stream.pause_writing()
+    end.hear(*[(Opcode.PING, b"x" * 125)] * 1000)
+    assert end.said() == []
+    end.stream.resume_writing()
+    end.hear((Opcode.PING, b"now"))
+    assert end.said() == [(Opcode.PONG, b"now")]
+
+
+async def test_a_lost_stream_that_was_held_back_ends_when_it_is_closed() -> None:
+    end = End()
+    end.deliver()
+    end.stream.pause()
+    end.hear((BINARY, b"for nobody"))
+    end.stream.connection_lost(None)
+    assert end.ends == 0
+    await asyncio.wait_for(end.stream.close(), 10)
+    assert (end.messages, end.ends) == ([], 1)
+
+
 async def test_who_speaks_no_websocket_is_hung_up_on_even_if_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_module, "CLOSE_WAIT_S", 0.01)
     end = End()

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from ottla.broker.api.fetch import LongPolls
 from ottla.broker.assembly import Parts
 from ottla.broker.config import load_settings
 from ottla.broker.http.streams import InflightBudget
@@ -95,19 +94,6 @@ async def stopping(tmp_path: Path) -> AsyncIterator[Stopping]:
     found.close()
     if node.state != "stopped":
         await node.stop(drain=False)
-
-
-@pytest.fixture
-def polled(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Somebody waits for news."""
-    event, add = asyncio.Event(), LongPolls.add
-
-    def noted(self: LongPolls, poll: Any) -> None:
-        add(self, poll)
-        event.set()
-
-    monkeypatch.setattr(LongPolls, "add", noted)
-    return event
 
 
 def fetch(wait: timedelta = LONG) -> Any:
