@@ -191,8 +191,9 @@ class ReplicaManager:
             if newer is None or newer.topic_id != topic.topic_id:
                 self._remove_topic(topic)
         for topic in image.topics.values():
-            if everything or before.topics.get(topic.name) is not topic:
-                self._apply_topic(topic)
+            known = None if everything else before.topics.get(topic.name)
+            if known is not topic:
+                self._apply_topic(topic, known)
 
     def _remove_forgotten(self) -> None:
         """What was opened for topics that are gone since: without roles, images are not compared."""
@@ -207,8 +208,16 @@ class ReplicaManager:
         log.error("broker.replaced", broker=self.local, epoch=self._broker_epoch)
         self.deactivate()
 
-    def _apply_topic(self, topic: Topic) -> None:
+    def _apply_topic(self, topic: Topic, known: Topic | None) -> None:
+        """``known``: what was applied before of this topic, None where all of it counts as new. At a failover each
+        command changes one partition of a topic that may have hundreds: the others are as they were."""
+        config = log_config(self.image, topic, self.local)
+        as_before: tuple[Partition, ...] = ()
+        if known is not None and known.topic_id == topic.topic_id and known.configs == topic.configs:
+            as_before = known.partitions
         for number, state in enumerate(topic.partitions):
+            if number < len(as_before) and as_before[number] is state:
+                continue
             key = TopicIdPartition(topic.topic_id, number)
             replica = self.replicas.get(key)
             if self.local not in state.replicas:
@@ -216,14 +225,14 @@ class ReplicaManager:
                 if replica is not None:
                     self._remove(key, replica)
             elif replica is not None:
-                self._apply_state(replica, topic, state)
+                self._apply_state(replica, topic, state, config)
             elif key not in self._opening and key not in self.offline:
                 self._open(topic, number)
 
-    def _apply_state(self, replica: Replica, topic: Topic, state: Partition) -> None:
+    def _apply_state(self, replica: Replica, topic: Topic, state: Partition, config: LogConfig) -> None:
         min_insync = self.image.min_insync(topic, state)
         replica.joining = self.local in state.adding and self.local not in state.isr
-        self._configure(replica, log_config(self.image, topic, self.local))
+        self._configure(replica, config)
         if state.leader_epoch <= replica.leader_epoch:
             if replica.leader is not None:
                 replica.isr_committed(state, min_insync, self.clock.monotonic())
@@ -301,7 +310,7 @@ class ReplicaManager:
         if self.suspect is not None:
             replica.on_suspicion = self.suspect
         if self.active:
-            self._apply_state(replica, current, state)
+            self._apply_state(replica, current, state, log_config(self.image, current, self.local))
 
     def _open_again(self, key: TopicIdPartition, topic: Topic) -> None:
         """A full disk may have room again; the image may have changed meanwhile."""

@@ -8,7 +8,7 @@ from ottla.broker import replica_manager
 from ottla.broker.replica import Refused
 from ottla.client.error_codes import ErrorCode
 from ottla.log.model import TopicId, TopicIdPartition
-from ottla.raft.commands import CreatePartitions, DeleteTopic, FenceBroker, UnfenceBroker
+from ottla.raft.commands import AlterConfigs, ConfigChange, CreatePartitions, DeleteTopic, FenceBroker, UnfenceBroker
 from ottla.raft.image_codec import decode_image, encode_image
 
 from .small_quorum import OTHER, TOPIC, A, B, C, OneBroker, SmallQuorum, a_batch
@@ -215,6 +215,31 @@ async def test_new_partitions_of_a_topic_are_opened_and_the_others_left_alone(qu
     await broker.see()
     assert len(broker.manager.replicas) == 3
     assert broker.replica().leader is leader
+
+
+async def test_what_did_not_change_of_a_topic_is_not_looked_at(quorum, monkeypatch):
+    quorum.create("t", TOPIC, A, B, C, partitions=3)
+    broker = OneBroker(quorum)
+    await broker.start()
+    looked: list[int] = []
+    apply = broker.manager._apply_state
+    monkeypatch.setattr(
+        broker.manager, "_apply_state", lambda replica, *rest: (looked.append(replica.partition), apply(replica, *rest))
+    )
+    quorum.alter_isr(TOPIC, A, B)  # of partition 0
+    await broker.see()
+    assert looked == [0]
+    assert broker.replica().leader.isr.committed == {A, B}
+    looked.clear()
+    quorum.decide(AlterConfigs(TOPIC, "", (ConfigChange("min.insync.replicas", "set", "3"),)))
+    await broker.see()
+    assert looked == [0, 1, 2], "a topic's configs are of all its partitions"
+    assert broker.replica(TOPIC, 2).leader.min_insync == 3
+    looked.clear()
+    quorum.decide(AlterConfigs(None, "", (ConfigChange("log.retention.ms", "set", "5"),)))
+    await broker.see()
+    assert looked == [0, 1, 2], "and so are those of all topics"
+    assert broker.replica(TOPIC, 1).log.config.retention_ms == 5
 
 
 async def test_laying_down_keeps_the_high_watermark_for_the_checkpoint(quorum):
