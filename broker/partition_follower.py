@@ -1,15 +1,14 @@
 """A partition's follower for one leader epoch: what to ask its leader, and what to do with the answer. Pure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ottla.client.error_codes import ErrorCode
 from ottla.client.protocol import FetchPartition, FetchResult
 from ottla.log.model import BrokerId, LeaderEpoch, Offset, OffsetAndEpoch, TopicId
 
 
-@dataclass(frozen=True, slots=True)
-class FollowerStep:
+class FollowerStep(NamedTuple):
     """What to do with a leader's answer, in this order."""
 
     start_anew_at: Offset | None = None  # everything here is below where the leader's log starts: drop it all

@@ -72,13 +72,15 @@ class DataDirectory:
         failed, as it has after any error (``fatal``) that leaves a step half done."""
         try:
             yield
-        except OSError as error:
-            if error.errno in NO_SPACE and not fatal:
-                self._room = 0
-                raise StorageFull(f"{self.path}: the disk is full ({error}); free some space") from error
-            raise self._failure(error) from error
-        except CorruptLog as error:
-            raise self._failure(error) from error
+        except (OSError, CorruptLog) as error:
+            raise self.as_ours(error, fatal=fatal) from error
+
+    def as_ours(self, error: OSError | CorruptLog, *, fatal: bool = False) -> StorageFull | StorageFailed:
+        """What ``guarded`` raises, for where a context is too dear."""
+        if isinstance(error, OSError) and error.errno in NO_SPACE and not fatal:
+            self._room = 0
+            return StorageFull(f"{self.path}: the disk is full ({error}); free some space")
+        return self._failure(error)
 
     def _failure(self, cause: Exception) -> StorageFailed:
         failure = StorageFailed(f"{self.path}: {cause}; restart the node once the disk is well")

@@ -8,7 +8,7 @@ from .clock import Clock
 from .config import LogConfig
 from .directory import DataDirectory
 from .durability import Durability
-from .errors import StorageFailed, StorageFull
+from .errors import CorruptLog, StorageFull
 from .failpoints import failpoint
 from .log_view import LogView
 from .model import LeaderEpoch, Offset, TopicId, TopicPartition
@@ -172,8 +172,11 @@ class LogWriter(LogView):
 
     def _start_inside_first(self, data: Buffer) -> None:
         """The leader's log starts in the middle of a batch, and so does ours, being empty: begin with all of it."""
-        first, start = RecordBatch.parse_header(data), self._log_start
-        if self.log_end_offset == start and first.base_offset < start <= first.last_offset:
+        start = self._log_start
+        if self.log_end_offset != start:
+            return
+        first = RecordBatch.parse_header(data)
+        if first.base_offset < start <= first.last_offset:
             self.truncate_fully_and_start_at(first.base_offset)  # the leader tells its log start with the batch
 
     def _expect_gaps(self, batches: Sequence[RecordBatch]) -> None:
@@ -195,17 +198,16 @@ class LogWriter(LogView):
         self._shared.admit(size)
         epochs_before = self._epochs.cache
         try:
-            with self._shared.guarded():
-                if self._segments.roll_if_needed(size, run[-1].last_offset, now_ms):
-                    self._snapshots.take(self.log_end_offset, self._producers.capture())
-                    # Recovery cannot tell a torn segment with another behind it from damage: keep that time short.
-                    self._shared.on_flush_wanted()
-                if run[-1].leader_epoch != self.latest_epoch or not self._epochs.is_saved:
-                    self._assign_epochs((batch.leader_epoch, batch.base_offset) for batch in run)
-                self._segments.active.append(parts, [Extent.of(batch) for batch in run])
-        except (StorageFull, StorageFailed):
+            if self._segments.roll_if_needed(size, run[-1].last_offset, now_ms):
+                self._snapshots.take(self.log_end_offset, self._producers.capture())
+                # Recovery cannot tell a torn segment with another behind it from damage: keep that time short.
+                self._shared.on_flush_wanted()
+            if run[-1].leader_epoch != self.latest_epoch or not self._epochs.is_saved:
+                self._assign_epochs((batch.leader_epoch, batch.base_offset) for batch in run)
+            self._segments.active.append(parts, [Extent.of(batch) for batch in run])
+        except (OSError, CorruptLog) as error:
             self._epochs.take_back(epochs_before)
-            raise
+            raise self._shared.as_ours(error) from error
         self._note_appended(run, size, now_ms)
 
     def _note_appended(self, run: Sequence[RecordBatch], size: int, now_ms: int) -> None:

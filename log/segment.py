@@ -10,7 +10,7 @@ from .model import Offset
 from .producer_snapshot import SNAPSHOT_SUFFIX
 from .records import RecordBatch
 from .segment_names import INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX
-from .segment_reader import Extent, ScannedBatch, SegmentReader
+from .segment_reader import TAIL_BYTES_MAX, Extent, ScannedBatch, SegmentReader
 from .storage import Buffer, Storage
 from .time_index import TimedOffset, TimeIndex
 from .validation import check_stored
@@ -83,6 +83,8 @@ class Segment(SegmentReader):
             self._cut_back(error)
             raise
         self._remember_start(self.next_offset, self.size_bytes)
+        short = len(extents) == 1 and extents[0].size_bytes <= TAIL_BYTES_MAX
+        self._tail = (self.next_offset, b"".join(parts)) if short else None
         self.is_sealed = False
         for extent in extents:
             self.note_batch(extent, self.size_bytes)
@@ -150,6 +152,7 @@ class Segment(SegmentReader):
     def cut_at(self, position: int, next_offset: Offset) -> None:
         """Drop the bytes from ``position``, where the batch that starts with ``next_offset`` is or would be."""
         self._starts.clear()
+        self._tail = None
         self._file.truncate(position)
         self.cut_unsynced = True
         self.index.truncate_to_position(position)
@@ -172,6 +175,7 @@ class Segment(SegmentReader):
 
     def seal(self) -> None:
         """No more is appended: complete the indexes and write them out, unsynced. On OSError, not all is written."""
+        self._tail = None
         if (largest := self._largest_timestamp()) is not None:
             self.time_index.append_if_later(largest)
         self._flush_indexes()

@@ -18,6 +18,8 @@ VERIFY_BYTES = 1 << 20
 ALIGNED_READ_BYTES_MIN = 64 << 10
 """Below it, a copy of what was read costs less than looking for where a batch ends."""
 KNOWN_STARTS_MAX = 64
+TAIL_BYTES_MAX = 8 << 10
+"""A batch up to this that was appended last stays in memory: its followers ask for just that, and nothing else."""
 
 # What a read must know of a batch: | base_offset: i64 | length: i32 | 11 bytes | last_offset_delta: i32 |
 EXTENT = struct.Struct(">qi11xi")
@@ -72,10 +74,14 @@ class SegmentReader:
         self.size_bytes = self._file.size()
         self._index_interval_bytes = index_interval_bytes
         self._starts: dict[Offset, int] = {}  # offsets known to start a batch: where readers at the tail come back to
+        self._tail: tuple[Offset, bytes] | None = None  # the last batch, where it is small, and its first offset
 
     def read(self, offset: Offset, max_bytes: int, upper_bound: Offset) -> bytes:
         """Whole batches from the one that contains ``offset``, all below ``upper_bound``: up to ``max_bytes``, or
         one batch that is larger. Empty if there is none. Raises CorruptLog on impossible lengths."""
+        tail = self._tail
+        if tail is not None and offset == tail[0] and upper_bound >= self.next_offset and len(tail[1]) <= max_bytes:
+            return tail[1]
         start = self._find(offset)
         if start is None:
             return b""

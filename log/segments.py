@@ -26,6 +26,7 @@ class SegmentList:
         self._directory = directory
         self.config = config
         self._segments = list(segments)
+        self.active = self._segments[-1]  # the one appended to
         self._names_unsynced = True
         self._sealed_unsynced = deque(segment for segment in self._segments if segment.indexes_unsynced)
 
@@ -34,11 +35,6 @@ class SegmentList:
 
     def __len__(self) -> int:
         return len(self._segments)
-
-    @property
-    def active(self) -> Segment:
-        """The one appended to."""
-        return self._segments[-1]
 
     @property
     def start_offset(self) -> Offset:
@@ -99,6 +95,7 @@ class SegmentList:
             segment.delete()
         self._storage.sync_directory(self._directory)  # a power cut must not leave an old segment beside the new
         self._segments = [self._new(offset)]
+        self.active = self._segments[-1]
 
     def roll(self) -> None:
         """Start a new segment where the active one ends, which has batches. OSError leaves all as it was."""
@@ -106,6 +103,7 @@ class SegmentList:
         assert active.size_bytes > 0
         active.seal()
         self._segments.append(self._new(active.next_offset))
+        self.active = self._segments[-1]
         self._sealed_unsynced.append(active)
 
     def set_aside_first(self, count: int) -> list[Segment]:
@@ -169,6 +167,7 @@ class SegmentList:
             return
         while len(self._segments) > kept:
             self._segments.pop().delete()
+            self.active = self._segments[-1]
         self._storage.sync_directory(self._directory)
 
 

@@ -25,6 +25,7 @@ from ottla.log.errors import (
 from ottla.log.model import LeaderEpoch, Offset
 from ottla.log.partition_log import PartitionLog
 from ottla.log.records import RecordBatch, batches_in
+from ottla.log.segment_reader import TAIL_BYTES_MAX
 from tests.log.builders import (
     DIRECTORY,
     NOW_MS,
@@ -332,6 +333,45 @@ def test_known_starts_do_not_outlive_a_truncation(storage: CrashingStorage) -> N
     log.append_as_follower(batch(2, base_offset=1, epoch=1) + batch(3, base_offset=3, epoch=1))
     for offset, base in ((1, 1), (2, 1), (3, 3), (4, 3), (5, 3)):
         assert RecordBatch.parse(log.read(Offset(offset), 1, log.log_end_offset)).base_offset == base
+
+
+def test_a_small_last_batch_is_read_without_the_disk(storage: CrashingStorage) -> None:
+    log = open_log(storage)
+    log.append_as_leader(batch(1), E0)
+    last = log.append_as_leader(batch(3), E0).base_offset
+    assert log.read(last, 1 << 20, Offset(last + 1)) == b"", "all of it is below the bound, or none"
+    storage.fail("read", name_contains=".log")
+    data = log.read(last, 1 << 20, log.log_end_offset)
+    assert RecordBatch.parse(data).base_offset == last
+    with pytest.raises(OSError):
+        log.read(Offset(0), 1 << 20, log.log_end_offset)
+    large = log.append_as_leader(batch(1, value=bytes(TAIL_BYTES_MAX)), E0).base_offset
+    storage.fail("read", name_contains=".log")
+    with pytest.raises(OSError):
+        log.read(large, 1 << 20, log.log_end_offset)
+
+
+def test_the_last_batch_does_not_outlive_a_truncation(storage: CrashingStorage) -> None:
+    log = open_log(storage)
+    for _ in range(3):
+        log.append_as_leader(batch(1), E0)
+    log.truncate_to(Offset(2))
+    assert log.segments[-1]._tail is None
+    assert log.read(Offset(1), 1 << 20, log.log_end_offset)
+    log.append_as_follower(batch(1, base_offset=2, epoch=0) + batch(1, value=b"other", base_offset=3, epoch=0))
+    assert log.segments[-1]._tail is None, "one batch of many is not kept, nor are all"
+    assert [found.base_offset for found in batches_in(log.read(Offset(2), 1 << 20, log.log_end_offset))] == [2, 3]
+    log.truncate_to(Offset(2))
+    log.append_as_leader(batch(1, value=b"new"), E1)
+    assert b"new" in log.read(Offset(2), 1 << 20, log.log_end_offset)
+
+
+def test_only_the_segment_that_is_written_keeps_its_last_batch(storage: CrashingStorage) -> None:
+    log = open_log(storage, segment_bytes=200)
+    for _ in range(10):
+        log.append_as_leader(batch(1), E0)
+    assert log.segment_count > 3
+    assert [segment._tail is not None for segment in log.segments] == [False] * (log.segment_count - 1) + [True]
 
 
 def test_rolls_by_age(storage: CrashingStorage) -> None:
