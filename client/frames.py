@@ -5,8 +5,8 @@
 """
 
 import struct
-from collections.abc import Sequence
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -17,7 +17,7 @@ MAX_FRAME_BYTES = 32 << 20
 """Neither side accepts a larger frame: one batch of the largest legal topic limit, with room."""
 
 Buffer = bytes | bytearray | memoryview
-MessageT = TypeVar("MessageT")
+FrameT = TypeVar("FrameT")
 
 
 class BadFrame(ValueError):
@@ -51,39 +51,33 @@ def encode_frame(correlation_id: int, message: Request | Response, batches: Sequ
     return b"".join(frame_parts(correlation_id, message, batches))
 
 
-class _FrameDecoder(Generic[MessageT]):
-    def __init__(self, message_type: object) -> None:
-        self._decoder = msgspec.msgpack.Decoder(tuple[int, message_type])  # type: ignore[valid-type]
+class _FrameDecoder(Generic[FrameT]):
+    """``decode`` makes a ``frame`` of bytes that are exactly one, and raises BadFrame for all else."""
 
-    def decode(self, frame: Buffer) -> tuple[int, MessageT, memoryview]:
-        if len(frame) < PREFIX.size:
-            raise BadFrame(f"a frame of {len(frame)} bytes is shorter than its prefix of {PREFIX.size}")
+    def __init__(self, message_type: object, frame: Callable[[int, Any, memoryview], FrameT]) -> None:
+        self._decoder = msgspec.msgpack.Decoder(tuple[int, message_type])  # type: ignore[valid-type]
+        self._frame = frame
+
+    def decode(self, frame: Buffer) -> FrameT:
+        size = len(frame)
+        if size < PREFIX.size:
+            raise BadFrame(f"a frame of {size} bytes is shorter than its prefix of {PREFIX.size}")
         length, header_length = PREFIX.unpack_from(frame)
-        if length != len(frame) - 4:
-            raise BadFrame(f"the frame says {length} bytes follow its length, {len(frame) - 4} do")
+        if length != size - 4:
+            raise BadFrame(f"the frame says {length} bytes follow its length, {size - 4} do")
         end = PREFIX.size + header_length
-        if end > len(frame):
-            raise BadFrame(f"a header of {header_length} bytes does not fit a frame of {len(frame)}")
+        if end > size:
+            raise BadFrame(f"a header of {header_length} bytes does not fit a frame of {size}")
         view = memoryview(frame)
         try:
             correlation_id, message = self._decoder.decode(view[PREFIX.size : end])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadFrame(f"the frame's header is not a message: {error}") from error
-        return correlation_id, message, view[end:]
+        return self._frame(correlation_id, message, view[end:])
 
 
-_requests: _FrameDecoder[Request] = _FrameDecoder(Request)
-_responses: _FrameDecoder[Response] = _FrameDecoder(Response)
-
-
-def decode_request(frame: Buffer) -> RequestFrame:
-    """Raises BadFrame for anything that is not exactly one request."""
-    return RequestFrame(*_requests.decode(frame))
-
-
-def decode_response(frame: Buffer) -> ResponseFrame:
-    """Raises BadFrame for anything that is not exactly one response."""
-    return ResponseFrame(*_responses.decode(frame))
+decode_request = _FrameDecoder(Request, RequestFrame).decode
+decode_response = _FrameDecoder(Response, ResponseFrame).decode
 
 
 def split_batches(body: memoryview, sizes: Sequence[int]) -> list[memoryview]:

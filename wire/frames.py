@@ -93,6 +93,7 @@ class FrameReader:
         self, take: Callable[[int, Payload], None], scratch: bytearray, *, masked: bool, message_bytes_max: int
     ) -> None:
         self._take = take
+        self._data = scratch
         self._scratch = memoryview(scratch)
         self._masked = masked
         self._mask_bit = _MASKED if masked else 0
@@ -120,39 +121,39 @@ class FrameReader:
 
     def received(self, size: int) -> None:
         """So many bytes were put into ``buffer``. Raises FrameError."""
-        if self._head is not None:
+        if (message := self.whole_message(size)) is not None:
+            self._take(Opcode.BINARY, message)
+        elif self._head is not None:
             self._filled += size
             if self._filled == self._head.size:
                 self._end_large(self._head)
-        elif not self._rest and self._is_one_message(size):
-            self._take_one(size)
         elif self._rest:
             rest, self._rest = self._rest, _NOTHING
             self._cut(memoryview(b"".join((rest, self._scratch[:size]))), stays=True)
         else:
             self._cut(self._scratch[:size], stays=False)
 
-    def _is_one_message(self, size: int) -> bool:
-        """Whether the scratch holds one short binary message and nothing else: nearly always, where one is awaited."""
-        scratch = self._scratch
-        if size < self._small_start or scratch[0] != _WHOLE_BINARY or self.paused or self._fragments is not None:
-            return False
-        length = scratch[1] ^ self._mask_bit
-        if length < 126:
-            return size == length + self._small_start
-        if length > 126:
-            return False
-        length = scratch[2] << 8 | scratch[3]
-        return size == length + self._small_start + 2 and 126 <= length <= self._max
-
-    def _take_one(self, size: int) -> None:
-        start = self._small_start if size < 126 + self._small_start else self._small_start + 2
-        if self._masked:
-            payload = bytearray(self._scratch[start:size])
-            apply_mask(bytes(self._scratch[start - KEY_BYTES : start]), payload)
-            self._take(Opcode.BINARY, payload)
-        else:
-            self._take(Opcode.BINARY, bytes(self._scratch[start:size]))
+    def whole_message(self, size: int) -> Payload | None:
+        """What was put into ``buffer``, where it is one short binary message and nothing else, as it nearly always is
+        where one is awaited; it is then not given to ``take``. None: ``received`` is to be called."""
+        data, start = self._data, self._small_start
+        if self._head is not None or self._rest or self.paused or size < start or data[0] != _WHOLE_BINARY:
+            return None
+        length = data[1] ^ self._mask_bit
+        if length == 126:
+            length = data[2] << 8 | data[3]
+            start += 2
+            if not 126 <= length <= self._max:
+                return None
+        elif length > 126:
+            return None
+        if size != length + start or self._fragments is not None:
+            return None
+        payload = data[start:size]
+        if not self._masked:
+            return bytes(payload)
+        apply_mask(bytes(data[start - KEY_BYTES : start]), payload)
+        return payload
 
     def feed(self, data: bytes) -> None:
         """Bytes that came by another way. Raises FrameError."""

@@ -89,6 +89,7 @@ class Stream(asyncio.BufferedProtocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._ended = asyncio.Event()
+        self._plain = False  # messages go to a callback, and neither side has said or done anything to end this
         self._broken = False  # the peer does not speak the protocol
         self._dropping = False  # it is being closed: what still comes is for nobody
         self._farewell_sent = False
@@ -121,7 +122,7 @@ class Stream(asyncio.BufferedProtocol):
 
     def send(self, *parts: Part) -> None:
         """One binary message, of parts that stand side by side. Raises StreamEnded. Never waits: see ``drain``."""
-        if self.closed or self._transport.is_closing():
+        if (not self._plain and self.closed) or self._transport.is_closing():
             raise StreamEnded(self.reason)
         self._write(Opcode.BINARY, parts)
 
@@ -174,6 +175,7 @@ class Stream(asyncio.BufferedProtocol):
         """From now on messages are handed to ``on_message``, those that wait first; ``on_end`` is called once, when
         nothing can come any more. Neither may raise."""
         self._on_message, self._on_end = on_message, on_end
+        self._plain = not (self.closed or self._broken or self._dropping)
         while self._queue and not self._held:
             on_message(self._queue.popleft())
         if not self._held and not self._queue:
@@ -210,6 +212,10 @@ class Stream(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         if self._keepalive is not None:
             self._keepalive.heard_at_s = self._loop.time()
+        if self._plain and (message := self._reader.whole_message(nbytes)) is not None:
+            assert self._on_message is not None
+            self._on_message(message)  # the usual case, without what the others need
+            return
         if self._broken:
             return
         self._guarded(self._reader.received, nbytes)
@@ -285,7 +291,7 @@ class Stream(asyncio.BufferedProtocol):
         if not self.closed:
             self.reason = "this side closed the stream"
             self._say_farewell(code, message)
-        self._dropping, self._held = True, False
+        self._dropping, self._held, self._plain = True, False, False
         self._queue.clear()
         self._read_on()
         try:
@@ -303,6 +309,7 @@ class Stream(asyncio.BufferedProtocol):
     def _end(self) -> None:
         if self._ended.is_set():
             return
+        self._plain = False
         if self._keepalive is not None:
             self._keepalive.stop()
         self._ended.set()

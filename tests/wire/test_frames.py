@@ -134,6 +134,27 @@ def test_a_client_that_does_not_mask_is_refused() -> None:
     assert refused.value.code is CloseCode.PROTOCOL_ERROR
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("size", [200, LARGE_BYTES + 1000])
+def test_what_looks_like_a_whole_message_in_the_middle_of_one_is_a_part_of_it(masked: bool, size: int) -> None:
+    key = bytes(4) if masked else None  # it changes nothing
+    inner = encode(Opcode.BINARY, b"i" * 60, key)
+    message = b"x" * (size - len(inner)) + inner
+    inbox = Inbox(masked=masked)
+    whole = encode(Opcode.BINARY, message, key)
+    # A short one first: the shared buffer still begins with it when the large one is read to its own place.
+    inbox.reader.feed(inner + whole[: -len(inner)])
+    inbox.reader.feed(whole[-len(inner) :])
+    assert [payload for _, payload in inbox.taken] == [b"i" * 60, message]
+
+
+def test_a_whole_message_between_fragments_is_refused() -> None:
+    inbox = Inbox()
+    inbox.reader.feed(encode(Opcode.BINARY, b"one", final=False))
+    with pytest.raises(FrameError):
+        inbox.reader.feed(encode(Opcode.BINARY, b"two"))
+
+
 def test_what_only_looks_like_one_whole_message_is_looked_at_closely() -> None:
     with pytest.raises(FrameError, match="not masked"):  # its payload read as a length would fit
         Inbox(masked=True).reader.feed(bytes([0x82, 5, 0, 200]) + bytes(204))
