@@ -3,6 +3,7 @@
 from ottla.client.error_codes import ErrorCode
 from ottla.client.protocol import DivergingEpoch, FetchPartition, FetchResult
 from ottla.log.errors import CorruptLog, LogError
+from ottla.log.log_view import LogView
 from ottla.log.model import LeaderEpoch, Offset
 
 from .partition_leader import PartitionLeader
@@ -23,14 +24,23 @@ def check_epoch(replica: Replica, epoch: LeaderEpoch | None) -> PartitionLeader:
     raise Refused(ErrorCode.UNKNOWN_LEADER_EPOCH, f"epoch {epoch} has not reached this broker yet")
 
 
+def is_in_newest_epoch(log: LogView, asked: FetchPartition) -> bool:
+    """The usual position: in our newest epoch, and within our log. It needs no look into the epochs."""
+    return (
+        asked.last_fetched_epoch == log.latest_epoch
+        and log.log_start_offset <= asked.fetch_offset <= log.log_end_offset
+    )
+
+
 def check_position(replica: Replica, asked: FetchPartition) -> DivergingEpoch | None:
     """Where the reader's log leaves ours, if it does: it has bytes of an epoch that we ended earlier or never had.
 
     Raises Refused where its offset is outside of our log.
     """
     log = replica.log
+    if is_in_newest_epoch(log, asked):
+        return None
     epoch, offset, end_offset = asked.last_fetched_epoch, asked.fetch_offset, log.log_end_offset
-    # In our newest epoch, and not past our end: the usual case needs no look into the epochs.
     if epoch is not None and (epoch != log.latest_epoch or offset > end_offset):
         end = log.end_offset_for_epoch(epoch)
         if end is None:

@@ -13,7 +13,7 @@ from ottla.log.clock import Clock
 from ottla.log.model import BrokerEpoch, BrokerId, Offset, TopicIdPartition
 
 from .partition_leader import PartitionLeader, SessionClock
-from .reading import answer_of, check_epoch, check_position, note_damage, read_checked, refusal
+from .reading import answer_of, check_epoch, check_position, is_in_newest_epoch, note_damage, read_checked, refusal
 from .replica import Refused, Replica
 from .throttle import TokenBucket
 
@@ -80,7 +80,21 @@ class ReplicaSession:
         for topic_id, partition in request.forgotten:
             self._forget(TopicIdPartition(topic_id, partition))
         for asked in request.changed:
-            self._name(TopicIdPartition(asked.topic_id, asked.partition), asked)
+            key = TopicIdPartition(asked.topic_id, asked.partition)
+            entry = self._entries.get(key)
+            if entry is not None and self._is_next_question(entry, asked):
+                entry.asked, entry.sent = asked, False
+                self._acknowledge(key, entry, asked)
+            else:
+                self._name(key, asked)
+
+    @staticmethod
+    def _is_next_question(entry: Entry, asked: FetchPartition) -> bool:
+        """The usual one: of the same epoch, from a place that needs no look into the log. Nothing else is new."""
+        replica, leader = entry.replica, entry.leader
+        if replica.leader is not leader or asked.current_leader_epoch != leader.leader_epoch or asked.damaged:
+            return False
+        return is_in_newest_epoch(replica.log, asked)
 
     def _name(self, key: TopicIdPartition, asked: FetchPartition) -> None:
         replica = self._find(key)
@@ -101,20 +115,24 @@ class ReplicaSession:
             note_damage(replica, asked)
             self._entries[key], self._by_replica[replica] = entry, key
             replica.watch_log(self)
-            log_start = None if asked.log_start_offset is None else Offset(asked.log_start_offset)
-            replica.follower_fetched(self.follower, Offset(asked.fetch_offset), self.clock, log_start)
+            self._acknowledge(key, entry, asked)
         except Refused as refused:
             self._refuse(key, refusal(replica, asked, refused.error, str(refused)))
         except KeyError:
             self._refuse(key, refusal(replica, asked, ErrorCode.NOT_LEADER_OR_FOLLOWER, "not a replica"))
         else:
             self._errors.pop(key, None)
-            if asked.fetch_offset < leader.log_end:
-                self._ready[key] = None
-            else:
-                self._ready.pop(key, None)
-            if not entry.is_told:
-                self._advanced[key] = None  # an idle partition's follower must learn it too, with the next answer
+
+    def _acknowledge(self, key: TopicIdPartition, entry: Entry, asked: FetchPartition) -> None:
+        """The follower holds all below what it asks for. Raises KeyError for one that is no replica."""
+        log_start = None if asked.log_start_offset is None else Offset(asked.log_start_offset)
+        entry.replica.follower_fetched(self.follower, Offset(asked.fetch_offset), self.clock, log_start)
+        if asked.fetch_offset < entry.leader.log_end:
+            self._ready[key] = None
+        else:
+            self._ready.pop(key, None)
+        if not entry.is_told:
+            self._advanced[key] = None  # an idle partition's follower must learn it too, with the next answer
 
     def _refuse(self, key: TopicIdPartition, result: FetchResult) -> None:
         """An entry that is refused counts for nothing until it is named again."""

@@ -5,7 +5,7 @@ import pytest
 from ottla.broker.replica_session import ReplicaSession
 from ottla.client.error_codes import ErrorCode
 from ottla.client.protocol import FetchPartition, ReplicaFetchRequest
-from ottla.log.model import LeaderEpoch
+from ottla.log.model import LeaderEpoch, Offset
 from ottla.log.records import batches_in
 from ottla.raft.commands import DeleteTopic, FenceBroker, UnfenceBroker
 
@@ -28,6 +28,8 @@ def open_session(broker: OneBroker, follower=B) -> ReplicaSession:
 
 
 def name(partition=0, offset=0, epoch=0, **more) -> FetchPartition:
+    """As followers ask: with the epoch of what they have."""
+    more.setdefault("last_fetched_epoch", LeaderEpoch(epoch) if offset else None)
     return FetchPartition(TOPIC, partition, offset, LeaderEpoch(epoch), **more)
 
 
@@ -51,6 +53,41 @@ async def test_data_is_sent_once_until_the_next_offset_is_named(broker):
     response, parts = ask(session, name(offset=1))
     (batch,) = batches_in(parts[0])
     assert batch.base_offset == 1
+
+
+async def test_a_later_question_is_held_to_its_epoch_as_the_first(broker):
+    session = open_session(broker)
+    append(broker, count=3)
+    ask(session, name())
+    for epoch, error in ((1, ErrorCode.UNKNOWN_LEADER_EPOCH), (-1, ErrorCode.FENCED_LEADER_EPOCH)):
+        ask(session, name(offset=1, last_fetched_epoch=LeaderEpoch(0)))
+        response, _ = ask(session, name(offset=3, epoch=epoch, last_fetched_epoch=LeaderEpoch(0)))
+        assert [result.error for result in response.partitions] == [error]
+        assert broker.replica().leader.followers[B].log_end == 1, "what is refused acknowledges nothing"
+
+
+async def test_a_later_question_is_held_to_the_logs_bounds_and_epochs_as_the_first(broker):
+    session = open_session(broker)
+    append(broker, count=3)
+    ask(session, name())
+    ask(session, name(offset=1))
+    response, _ = ask(session, name(offset=3, last_fetched_epoch=LeaderEpoch(7)))
+    assert [(result.diverging is not None) for result in response.partitions] == [True]
+    ask(session, name(offset=1))
+    broker.replica().log.advance_log_start(Offset(2))
+    response, _ = ask(session, name(offset=1))
+    assert [result.error for result in response.partitions] == [ErrorCode.OFFSET_OUT_OF_RANGE]
+    assert broker.replica().leader.followers[B].log_end == 1
+
+
+async def test_a_later_question_may_say_that_what_came_was_damaged(broker):
+    session, suspected = open_session(broker), []
+    broker.replica().on_suspicion = lambda replica, offset: suspected.append(offset)
+    append(broker, count=3)
+    ask(session, name())
+    ask(session, name(offset=3))
+    ask(session, name(offset=3, damaged=True))
+    assert suspected == [3]
 
 
 async def test_an_idle_partition_has_nothing_to_say(broker):
@@ -201,6 +238,7 @@ async def test_forgotten_partitions_and_deleted_topics_leave_nothing_behind(brok
 async def test_a_disk_that_cannot_be_read_is_told_and_does_not_end_the_stream(broker):
     session = open_session(broker)
     append(broker)
+    append(broker)  # the last one is still in memory
     broker.storage.fail("read", name_contains="t-0")
     response, _ = ask(session, name())
     assert [result.error for result in response.partitions] == [ErrorCode.KAFKA_STORAGE_ERROR]
