@@ -7,6 +7,7 @@ from typing import NamedTuple
 import aiohttp
 
 from ottla.log.chance import Chance
+from ottla.wire.deadlines import Deadlines
 from ottla.wire.frames import CloseCode, Payload
 from ottla.wire.stream import Stream, StreamEnded
 from ottla.wire.upgrade import UpgradeRefused, open_stream
@@ -48,6 +49,7 @@ class Connection:
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._room = asyncio.Semaphore(UNANSWERED_MAX)
         self._lost: ConnectionLost | None = None
+        self._deadlines = Deadlines()
         stream.deliver(self._take, self._ended)
 
     @classmethod
@@ -80,14 +82,40 @@ class Connection:
 
     async def request(self, message: Request, batches: Sequence[Buffer] = (), *, timeout_s: float) -> Answer:
         """Send and await the answer. Raises ConnectionLost, also after ``timeout_s``. An ErrorResponse is an answer."""
+        if self._room.locked() or not self._stream.writable:
+            try:
+                async with asyncio.timeout(timeout_s):  # a node that does not read stops us from sending, too
+                    return await (await self.send(message, batches))
+            except TimeoutError:
+                raise self._unanswered(timeout_s) from None
+        number, future = await self._expect()
+        if self._lost is None:
+            self._put(number, message, batches)
+        deadline = self._deadlines.add(
+            timeout_s, lambda: None if future.done() else future.set_exception(self._unanswered(timeout_s))
+        )
         try:
-            async with asyncio.timeout(timeout_s):  # a node that does not read stops us from sending, too
-                return await (await self.send(message, batches))
-        except TimeoutError:
-            raise ConnectionLost(f"{self.address} did not answer within {timeout_s:g} s.") from None
+            return await future
+        finally:
+            self._deadlines.discard(deadline)
+
+    def _unanswered(self, timeout_s: float) -> ConnectionLost:
+        return ConnectionLost(f"{self.address} did not answer within {timeout_s:g} s.")
 
     async def send(self, message: Request, batches: Sequence[Buffer] = ()) -> "asyncio.Future[Answer]":
         """Send in the order of the calls; the future brings the answer or ConnectionLost. Cancel it to forget it."""
+        number, future = await self._expect()
+        if self._lost is not None:
+            return future
+        try:
+            await self._write(number, message, batches)
+        except BaseException:  # cancelled: nobody will ask for the answer
+            future.cancel()
+            raise
+        return future
+
+    async def _expect(self) -> tuple[int, "asyncio.Future[Answer]"]:
+        """A request's number and what its answer will be, once there is room for one more."""
         await self._room.acquire()
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._number += 1
@@ -96,13 +124,7 @@ class Connection:
         future.add_done_callback(lambda done: self._forget(number, done))
         if self._lost is not None:
             future.set_exception(self._lost)
-            return future
-        try:
-            await self._write(number, message, batches)
-        except BaseException:  # cancelled: nobody will ask for the answer
-            future.cancel()
-            raise
-        return future
+        return number, future
 
     async def send_unanswered(self, message: Request, batches: Sequence[Buffer] = ()) -> None:
         """Send a request that gets no answer (acks=0). Raises ConnectionLost."""
@@ -114,8 +136,16 @@ class Connection:
             raise self._lost
 
     async def _write(self, number: int, message: Request, batches: Sequence[Buffer]) -> None:
+        self._put(number, message, batches)
+        if not self._stream.writable:
+            try:
+                await self._stream.drain()
+            except StreamEnded as error:
+                self._lose(str(error))
+
+    def _put(self, number: int, message: Request, batches: Sequence[Buffer]) -> None:
         try:
-            await self._stream.send_bytes(*frame_parts(number, message, batches))
+            self._stream.send(*frame_parts(number, message, batches))
         except StreamEnded as error:
             self._lose(str(error))
 

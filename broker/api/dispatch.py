@@ -2,13 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 
-from prometheus_client import Histogram
-
 from ottla.client.error_codes import ErrorCode
 from ottla.client.frames import split_batches
 from ottla.client.group_protocol import GroupRequest
 from ottla.client.protocol import (
-    ACKS_NONE,
     AlterConfigsRequest,
     AlterPartitionReassignmentsRequest,
     CreatePartitionsRequest,
@@ -33,6 +30,7 @@ from ottla.client.protocol import (
     Response,
 )
 from ottla.client.replica_protocol import ReplicaRequest
+from ottla.wire.deadlines import Deadlines
 
 from ..metrics import Metrics
 from ..replica import Refused
@@ -79,15 +77,11 @@ class Api:
         self._describe = describe
         self._metrics = metrics
         self._gate = KeyGate(manager.run_blocking)
+        self._deadlines = Deadlines()
         self.polls = LongPolls()  # of the doors that have none of their own
-        self._seconds: dict[str, Histogram] = {}  # finding a labelled metric costs more than using it
 
-    def begin(self, request: Request, body: memoryview) -> Awaitable[Answer] | None:
-        """Do at once what must happen in the order of arrival; the rest is in the awaitable. None: no answer is
-        wanted. Raises BadFrame where the batches do not fit the header."""
-        if isinstance(request, ProduceRequest):
-            pending = self.begin_produce(request, split_batches(body, [target.size for target in request.partitions]))
-            return None if request.acks == ACKS_NONE else self._timed("produce", lambda: _only(pending.response()))
+    def begin(self, request: Request, body: memoryview) -> Awaitable[Answer]:
+        """The answer of anything but a produce. Raises BadFrame where batches follow."""
         split_batches(body, ())
         name = type(request).__struct_config__.tag
         return self._timed(str(name), lambda: self._answer(request))
@@ -98,18 +92,28 @@ class Api:
         self, request: ProduceRequest, batches: list[memoryview], *, may_be_forgotten: bool = False
     ) -> PendingProduce:
         """Append all that can be, at once and in order. ``batches``: one for each partition."""
-        self._metrics.bytes_in.inc(sum(map(len, batches)))
+        self._metrics.bytes_in += sum(map(len, batches))
         pending = PendingProduce(self._manager, self._gate, request, may_be_forgotten=may_be_forgotten)
         pending.append(batches)
         return pending
 
+    def when_produced(self, pending: PendingProduce, tell: Callable[[ProduceResponse], None]) -> None:
+        """Tell what became of it, once it is known: see ``PendingProduce.when_done``."""
+        started_s = self._manager.clock.monotonic()
+
+        def done(response: ProduceResponse) -> None:
+            self._metrics.answered("produce", self._manager.clock.monotonic() - started_s)
+            tell(response)
+
+        pending.when_done(done, self._deadlines)
+
     async def finish_produce(self, pending: PendingProduce) -> ProduceResponse:
-        """What became of it."""
+        """The same, for who awaits it."""
         started_s = self._manager.clock.monotonic()
         try:
-            return await pending.response()
+            return await pending.response(self._deadlines)
         finally:
-            self._observe("produce", self._manager.clock.monotonic() - started_s)
+            self._metrics.answered("produce", self._manager.clock.monotonic() - started_s)
 
     async def fetch(self, request: FetchRequest, polls: LongPolls) -> tuple[FetchResponse, list[bytes]]:
         """Results and records, in the request's order. ``polls``: the door's own."""
@@ -117,11 +121,11 @@ class Api:
         try:
             return await self._fetch(request, polls)
         finally:
-            self._observe("fetch", self._manager.clock.monotonic() - started_s)
+            self._metrics.answered("fetch", self._manager.clock.monotonic() - started_s)
 
     async def _fetch(self, request: FetchRequest, polls: LongPolls) -> tuple[FetchResponse, list[bytes]]:
         response, parts = await fetch(self._manager, request, polls)
-        self._metrics.bytes_to_consumers.inc(sum(map(len, parts)))
+        self._metrics.bytes_to_consumers += sum(map(len, parts))
         return response, parts
 
     # --- all requests ------------------------------------------------------------------------------------------------
@@ -175,14 +179,4 @@ class Api:
             self._metrics.request_errors.labels(error=refused.error.name).inc()
             return ErrorResponse(refused.error, str(refused)), []
         finally:
-            self._observe(api, self._manager.clock.monotonic() - started_s)
-
-    def _observe(self, api: str, seconds: float) -> None:
-        child = self._seconds.get(api)
-        if child is None:
-            child = self._seconds[api] = self._metrics.request_seconds.labels(api=api)
-        child.observe(seconds)
-
-
-async def _only(response: Awaitable[Response]) -> Answer:
-    return await response, []
+            self._metrics.answered(api, self._manager.clock.monotonic() - started_s)

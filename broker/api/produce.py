@@ -1,6 +1,7 @@
 """Produce: append each batch at its leader at once, then wait for the acknowledgements that were asked for."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 from ottla.client.error_codes import ErrorCode
@@ -14,6 +15,7 @@ from ottla.client.protocol import (
     ProduceResult,
 )
 from ottla.log.model import Offset
+from ottla.wire.deadlines import Deadlines
 
 from ..group.internal_topic import is_internal
 from ..replica import Refused, Replica
@@ -42,7 +44,9 @@ class PendingProduce:
         self._results: list[ProduceResult | None] = [None] * len(request.partitions)
         self._waiting: dict[Replica, int] = {}
         self._waiting_for: dict[Replica, ProduceResult] = {}
-        self._done: asyncio.Future[None] | None = None
+        self._tell: Callable[[ProduceResponse], None] | None = None
+        self._deadlines: Deadlines | None = None
+        self._deadline = 0
 
     def append(self, batches: list[memoryview]) -> None:
         """Append everything, in the request's order, without waiting for anything but the gate."""
@@ -83,7 +87,7 @@ class PendingProduce:
             self._append_one(index, target, batch, replica)
         except Refused as why:
             self._results[index] = self._refusal(target, why.error, str(why))
-        if self._done is not None and not self._waiting and not self._deferred:
+        if not self._waiting and not self._deferred:
             self._finish()
 
     def _append_one(self, index: int, target: ProducePartition, batch: memoryview, replica: Replica) -> None:
@@ -120,28 +124,42 @@ class PendingProduce:
         if not self._waiting and not self._deferred:
             self._finish()
 
-    def _finish(self) -> None:
-        """All is known, or the time is up."""
-        if self._done is not None and not self._done.done():
-            self._done.set_result(None)
-
     # --- the answer --------------------------------------------------------------------------------------------------
 
-    async def response(self) -> ProduceResponse:
-        """The results, once all are known or the request's time is up."""
-        if self._waiting or self._deferred:
-            loop = asyncio.get_running_loop()
-            self._done = loop.create_future()
-            timer = loop.call_later(min(self._request.timeout_ms / 1000, WAIT_S_MAX), self._finish)
-            try:
-                await self._done
-                self._give_up()
-            finally:
-                self._over = True
-                timer.cancel()
-                for replica in self._waiting:
-                    replica.stop_waiting(self)
-        return ProduceResponse(tuple(result for result in self._results if result is not None))
+    def when_done(self, tell: Callable[[ProduceResponse], None], deadlines: Deadlines) -> None:
+        """Call ``tell``, which must not raise, once all results are known or the request's time is up; in this call,
+        if they are. Without a task: a commit is answered in the call that brings its last acknowledgement."""
+        self._tell = tell
+        if not self._waiting and not self._deferred:
+            self._finish()
+            return
+        self._deadlines = deadlines
+        self._deadline = deadlines.add(min(self._request.timeout_ms / 1000, WAIT_S_MAX), self._give_up)
+
+    async def response(self, deadlines: Deadlines | None = None) -> ProduceResponse:
+        """The same, for who awaits it."""
+        deadlines = Deadlines() if deadlines is None else deadlines
+        answered: asyncio.Future[ProduceResponse] = asyncio.get_running_loop().create_future()
+        self.when_done(lambda response: None if answered.done() else answered.set_result(response), deadlines)
+        try:
+            return await answered
+        finally:
+            self.forget()
+
+    def forget(self) -> None:
+        """Nobody waits for the answer any longer; what was appended stays."""
+        self._over, self._tell = True, None
+        if self._deadlines is not None:
+            self._deadlines.discard(self._deadline)
+        for replica in self._waiting:
+            replica.stop_waiting(self)
+
+    def _finish(self) -> None:
+        """All is known, or as much as will be."""
+        tell = self._tell
+        if tell is not None:
+            self.forget()
+            tell(ProduceResponse(tuple(result for result in self._results if result is not None)))
 
     def _give_up(self) -> None:
         """What is still not committed may be later; nobody waits for it any longer."""
@@ -156,6 +174,7 @@ class PendingProduce:
             if self._results[index] is None:
                 waited = f"not looked at within {self._request.timeout_ms} ms; it may still be stored"
                 self._results[index] = self._refusal(target, ErrorCode.REQUEST_TIMED_OUT, waited)
+        self._finish()
 
     def _refusal(self, target: ProducePartition, error: ErrorCode, message: str) -> ProduceResult:
         leader, epoch = self._manager.leader_of(target.topic_id, target.partition)

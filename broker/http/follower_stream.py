@@ -102,7 +102,7 @@ class FollowerStream:
     def _answer(self, request: ReplicaFetchRequest) -> None:
         response, parts = self._session.collect(min(request.max_bytes, RESPONSE_BYTES_MAX))
         self._answered += 1
-        self._metrics.bytes_to_replicas.inc(sum(map(len, parts)))
+        self._metrics.bytes_to_replicas += sum(map(len, parts))
         try:
             self._stream.send(*frame_parts(self._answered, response, parts))
         except StreamEnded:

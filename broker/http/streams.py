@@ -7,18 +7,19 @@ A stream whose unanswered requests are too many or too large is simply not read 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Coroutine
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from ottla.client.error_codes import ErrorCode
-from ottla.client.frames import BadFrame, Buffer, RequestFrame, decode_request, frame_parts
-from ottla.client.protocol import ErrorResponse, FetchRequest
+from ottla.client.frames import BadFrame, Buffer, RequestFrame, decode_request, frame_parts, split_batches
+from ottla.client.protocol import ACKS_NONE, ErrorResponse, FetchRequest, ProduceRequest, ProduceResponse
 from ottla.log.errors import LogError
 from ottla.wire.frames import CloseCode, Payload
 from ottla.wire.stream import Stream, StreamEnded
 
 from ..api.dispatch import Answer, Api
+from ..api.produce import PendingProduce
 from ..config import Settings
 from ..replica_session import RESPONSE_BYTES_MAX
 from ..watchdog import Watchdog
@@ -29,9 +30,10 @@ STREAM_PATH = "/v1/stream"
 
 
 class InflightBudget:
-    """Bytes of unanswered requests, of one stream or of all."""
+    """Bytes of unanswered requests, of one stream or of all. ``full``: whether the next request should wait."""
 
     def __init__(self, limit: int) -> None:
+        self.full = False
         self._limit = limit
         self._room = asyncio.Event()
         self._room.set()
@@ -41,23 +43,21 @@ class InflightBudget:
 
     def take(self, size: int) -> None:
         """A request of ``size`` is being answered."""
+        if not self._used:
+            self._idle.clear()
         self._used += size
-        self._idle.clear()
-        if self._used >= self._limit:
+        if self._used >= self._limit and not self.full:
+            self.full = True
             self._room.clear()
 
     def give(self, size: int) -> None:
         """It has been."""
         self._used -= size
-        if self._used < self._limit:
+        if self.full and self._used < self._limit:
+            self.full = False
             self._room.set()
         if not self._used:
             self._idle.set()
-
-    @property
-    def full(self) -> bool:
-        """Whether the next request should wait."""
-        return not self._room.is_set()
 
     async def wait(self) -> None:
         """Until there is room for one more request."""
@@ -90,7 +90,9 @@ class DataStream:
         self._send_s = settings.stream_send_timeout_ms / 1000
         self._sending = 0
         self._watchdog = Watchdog(self._send_s, self._stuck)
-        self._answering: set[asyncio.Task[None]] = set()
+        self._answering: set[asyncio.Task[Any]] = set()
+        self._producing: dict[int, tuple[PendingProduce, int]] = {}  # with the sizes of their requests
+        self._produces = 0
         self._waiting: asyncio.Task[None] | None = None  # for room, while the stream is not read
         self._refused: str | None = None
         self._finished = False
@@ -105,6 +107,7 @@ class DataStream:
                 await self._refuse(self._refused)
         finally:
             self._watchdog.stop()
+            self._forget_produces()
             working = [*self._answering, *([self._waiting] if self._waiting is not None else [])]
             for task in working:
                 task.cancel()
@@ -143,10 +146,41 @@ class DataStream:
         if not self._finished:
             self._stream.resume()
 
-    def _begin(self, frame: RequestFrame, size: int) -> None:
-        answer = self._api.begin(frame.message, frame.body)
-        if answer is None:
+    # --- produces: the hot path, without a task --------------------------------------------------------------------
+
+    def _begin_produce(self, correlation_id: int, request: ProduceRequest, body: memoryview, size: int) -> None:
+        pending = self._api.begin_produce(request, split_batches(body, [target.size for target in request.partitions]))
+        if request.acks == ACKS_NONE:
             return
+        self._produces += 1
+        number = self._produces
+        self._producing[number] = pending, size
+        self._requests.take(1)
+        self._bytes.take(size)
+        self._total.take(size)
+        self._api.when_produced(pending, lambda response: self._produced(number, correlation_id, response))
+
+    def _produced(self, number: int, correlation_id: int, response: ProduceResponse) -> None:
+        _, size = self._producing.pop(number)
+        if self._is_sent(frame_parts(correlation_id, response)) and not self._stream.writable:
+            self._keep(asyncio.create_task(self._drain()), size, size)  # it counts until the client takes it
+        else:
+            self._give_back(size, size)
+
+    def _forget_produces(self) -> None:
+        """The client has gone."""
+        while self._producing:
+            pending, size = self._producing.popitem()[1]
+            pending.forget()
+            self._give_back(size, size)
+
+    # --- all else ----------------------------------------------------------------------------------------------------
+
+    def _begin(self, frame: RequestFrame, size: int) -> None:
+        if isinstance(frame.message, ProduceRequest):
+            self._begin_produce(frame.correlation_id, frame.message, frame.body, size)
+            return
+        answer = self._api.begin(frame.message, frame.body)
         # A fetch counts with all that it may bring on its own stream, but among all streams only with what it has
         # brought: idle consumers, who wait for nothing, must not keep producers from being read.
         expected = min(frame.message.max_bytes, RESPONSE_BYTES_MAX) if isinstance(frame.message, FetchRequest) else 0
@@ -154,14 +188,20 @@ class DataStream:
         self._bytes.take(size + expected)
         self._total.take(size)
         task = asyncio.create_task(self._answer(frame.correlation_id, answer))
-        self._answering.add(task)
-        task.add_done_callback(lambda done: self._answered(done, answer, size, expected))
+        self._keep(task, size + expected, size, answer)
 
-    def _answered(self, task: asyncio.Task[None], answer: Awaitable[Answer], size: int, expected: int) -> None:
-        self._answering.discard(task)
+    def _keep(self, task: asyncio.Task[Any], bytes_: int, total: int, answer: Awaitable[Answer] | None = None) -> None:
+        self._answering.add(task)
+        task.add_done_callback(lambda done: self._answered(done, answer, bytes_, total))
+
+    def _give_back(self, bytes_: int, total: int) -> None:
         self._requests.give(1)
-        self._bytes.give(size + expected)
-        self._total.give(size)
+        self._bytes.give(bytes_)
+        self._total.give(total)
+
+    def _answered(self, task: asyncio.Task[Any], answer: Awaitable[Answer] | None, bytes_: int, total: int) -> None:
+        self._answering.discard(task)
+        self._give_back(bytes_, total)
         if isinstance(answer, Coroutine):
             answer.close()  # of a task that was cancelled before its first step
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -182,12 +222,20 @@ class DataStream:
 
     async def _send(self, frame: list[Buffer]) -> bool:
         """Whether the client took it. One that reads nothing for too long is dropped, with the memory it holds."""
+        if not self._is_sent(frame):
+            return False
+        if self._stream.writable:
+            return True
+        return await self._drain()
+
+    def _is_sent(self, frame: list[Buffer]) -> bool:
         try:
             self._stream.send(*frame)
         except StreamEnded:  # a client may leave before its answer
             return False
-        if self._stream.writable:
-            return True
+        return True
+
+    async def _drain(self) -> bool:
         self._sending += 1
         self._watchdog.guard()
         try:

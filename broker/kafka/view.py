@@ -51,9 +51,7 @@ class BrokerView:
         a frame's decoder does at the other door. Raises Refused."""
         if checked:
             _check_bounds(request)
-        begun = self.api.begin(request, memoryview(b""))
-        assert begun is not None
-        response, _ = await begun
+        response, _ = await self.api.begin(request, memoryview(b""))
         if isinstance(response, ErrorResponse):
             raise Refused(response.error, response.message)
         assert isinstance(response, answer)

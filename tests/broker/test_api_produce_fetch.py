@@ -24,6 +24,7 @@ from ottla.client.protocol import (
 from ottla.log.model import LeaderEpoch
 from ottla.log.records import batches_in
 from ottla.raft.commands import DeleteTopic, FenceBroker
+from ottla.wire.deadlines import Deadlines
 
 from .small_quorum import OTHER, TOPIC, A, B, C, OneBroker, SmallQuorum, a_batch
 
@@ -85,6 +86,31 @@ async def test_acks_all_waits_for_every_in_sync_replica(broker):
     followers.acknowledge(2)
     (result,) = (await task).partitions
     assert (result.error, result.base_offset, result.log_start_offset) == (ErrorCode.NONE, 0, 0)
+
+
+async def test_it_is_told_once_and_leaves_nothing_behind(broker):
+    followers, deadlines, told = Followers(broker), Deadlines(), []
+    pending = produce(broker, a_batch())
+    pending.when_done(told.append, deadlines)
+    assert (told, len(deadlines)) == ([], 1)
+    followers.acknowledge(1)
+    assert [result.error for response in told for result in response.partitions] == [ErrorCode.NONE]
+    assert not len(deadlines)
+    known = produce(broker, a_batch(), acks=1)
+    known.when_done(told.append, deadlines)
+    assert (len(told), len(deadlines)) == (2, 0), "in the call, where all is known"
+
+
+async def test_who_is_forgotten_is_told_nothing_and_waited_for_nowhere(broker):
+    followers, deadlines, told = Followers(broker), Deadlines(), []
+    pending = produce(broker, a_batch())
+    pending.when_done(told.append, deadlines)
+    pending.forget()
+    assert not len(deadlines)
+    assert not len(broker.replica()._acks)
+    followers.acknowledge(1)
+    assert told == []
+    assert broker.replica().high_watermark == 1
 
 
 async def test_acks_one_and_none_wait_for_nobody(broker):
@@ -319,7 +345,8 @@ async def test_only_the_first_batch_may_be_larger_than_the_budget(broker):
 
 
 async def test_a_disk_that_cannot_be_read_is_a_coded_error(broker):
-    produce(broker, a_batch(), topics=(OTHER,))
+    for _ in range(2):  # the last one is still in memory
+        produce(broker, a_batch(), topics=(OTHER,))
     broker.storage.fail("read", name_contains="alone-0")
     response, _ = await fetch(broker.manager, ask(FetchPartition(OTHER, 0, 0)))
     assert response.partitions[0].error is ErrorCode.KAFKA_STORAGE_ERROR

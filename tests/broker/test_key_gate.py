@@ -90,6 +90,7 @@ async def test_who_gave_up_is_stored_all_the_same(broker: OneBroker, acks: int) 
     await broker.release()
     while broker.replica().log.log_end_offset == 0:
         await asyncio.sleep(0)
+    assert not len(broker.replica()._acks), "and nobody waits for it any longer"
 
 
 async def test_whoever_waits_when_the_look_fails_is_told(broker: OneBroker) -> None:

@@ -24,6 +24,7 @@ from ottla.client.protocol import (
     ProducePartition,
     ProduceRequest,
     ProduceResponse,
+    ProduceResult,
 )
 from ottla.wire.upgrade import accept_stream
 
@@ -31,6 +32,16 @@ from .small_quorum import TOPIC
 
 CLOSE = aiohttp.ClientWSTimeout(ws_close=0.05)
 SETTINGS = replace(Settings(), frame_bytes_max=1 << 16, stream_requests_max=4)
+
+
+class FakeProduce:
+    """A produce that is done when its gate is."""
+
+    def __init__(self, gate: asyncio.Future) -> None:
+        self.gate = gate
+
+    def forget(self) -> None:
+        self.gate.cancel()
 
 
 class FakeApi:
@@ -41,13 +52,19 @@ class FakeApi:
         self.gates: list[asyncio.Future] = []
 
     def begin(self, request, body):
-        if isinstance(request, ProduceRequest):
-            split_batches(body, [target.size for target in request.partitions])
-            if request.acks == 0:
-                self.begun.put_nowait(request)
-                return None
-        else:
-            split_batches(body, ())
+        split_batches(body, ())
+        return self._begun(request)
+
+    def begin_produce(self, request, batches):
+        if request.acks == 0:
+            self.begun.put_nowait(request)
+            return None
+        return FakeProduce(self._begun(request))
+
+    def when_produced(self, pending, tell):
+        pending.gate.add_done_callback(lambda gate: gate.cancelled() or tell(gate.result()[0]))
+
+    def _begun(self, request):
         gate = asyncio.get_running_loop().create_future()
         self.gates.append(gate)
         self.begun.put_nowait(request)
@@ -213,10 +230,11 @@ async def test_a_frame_over_the_limit_closes_with_the_code_for_it():
         await asyncio.wait_for(door.over.wait(), 10)
 
 
-async def test_what_was_begun_ends_with_the_stream():
+@pytest.mark.parametrize("request_", [encode_frame(1, DescribeNodeRequest()), encode_frame(1, produce(), [b"xyz"])])
+async def test_what_was_begun_ends_with_the_stream(request_: bytes):
     door = Door()
     async with door.open() as ws:
-        await ws.send_bytes(encode_frame(1, DescribeNodeRequest()))
+        await ws.send_bytes(request_)
         await door.api.next()
         await ws.send_bytes(b"hello")
         await ends_with_a_reason(ws)
@@ -235,11 +253,13 @@ async def read_again_once(door: Door, ws, free) -> None:
     assert isinstance(await door.api.next(), DescribeNodeRequest)
 
 
-async def test_too_many_requests_stop_the_reading():
+@pytest.mark.parametrize("produces", [False, True])
+async def test_too_many_requests_stop_the_reading(produces: bool):
     door = Door()
+    request, batches = (produce(), [b"xyz"]) if produces else (DescribeNodeRequest(), [])
     async with door.open() as ws:
         for number in range(SETTINGS.stream_requests_max):
-            await ws.send_bytes(encode_frame(number, DescribeNodeRequest()))
+            await ws.send_bytes(encode_frame(number, request, batches))
             await door.api.next()
         await read_again_once(door, ws, lambda: door.api.gates[2].set_result((ProduceResponse(()), [])))
 
@@ -290,6 +310,23 @@ async def test_a_client_that_never_reads_is_dropped_and_its_memory_given_back():
         ws._response.connection.transport.pause_reading()
         for gate in door.api.gates:
             gate.set_result((FetchResponse(()), [b"x" * (8 << 20)]))
+        await asyncio.wait_for(door.over.wait(), 10)
+        await asyncio.wait_for(door.total.idle(), 10)
+
+
+async def test_a_produces_answer_counts_until_the_client_takes_it():
+    door = Door(replace(SETTINGS, stream_send_timeout_ms=50))
+    long = ProduceResponse((ProduceResult(TOPIC, 0, ErrorCode.NONE, message="x" * (8 << 20)),))
+    async with door.open() as ws:
+        for number in range(3):
+            await ws.send_bytes(encode_frame(number, produce(), [b"xyz"]))
+            await door.api.next()
+        ws._response.connection.transport.pause_reading()
+        for gate in door.api.gates:
+            gate.set_result((long, []))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not door.total._idle.is_set()
         await asyncio.wait_for(door.over.wait(), 10)
         await asyncio.wait_for(door.total.idle(), 10)
 
