@@ -156,6 +156,26 @@ async def test_a_revocation_waits_for_the_handler_and_commits_what_it_finished()
             following.cancel()
 
 
+async def test_who_commits_by_hand_may_do_so_before_a_partition_goes() -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        fill(cluster.create("t"), 0, 5)
+
+        async def commit(keys: object) -> None:
+            await consumer.commit()
+
+        consumer = in_group(client, auto_commit=False, on_revoked=commit)
+        async with consumer:
+            await take(consumer, 3)
+            next(iter(cluster.groups.members.values())).target = set()
+            cluster.groups.epoch += 1
+            seen = len(cluster.groups.heartbeats)
+            await until(lambda: len(cluster.groups.heartbeats) > seen + 5)
+            following = asyncio.create_task(consumer.__anext__())
+            await until(lambda: not consumer.assignment)
+            assert cluster.groups.offsets == {("t", 0): 3}
+            following.cancel()
+
+
 async def test_a_slow_handler_keeps_its_membership_and_its_place() -> None:
     async with FakeCluster() as cluster, connect(cluster.servers) as client:
         fill(cluster.create("t"), 0, 5)

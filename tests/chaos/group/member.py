@@ -65,11 +65,12 @@ class _Member:
         self._past: list[Identity] = []
         self._proven = -1  # the newest epoch in which something was acknowledged to this process
         self._consumer: GroupConsumer[bytes, bytes] | None = None
+        self._stopping = asyncio.Event()
         self._ask: Any = None
 
     async def read(self, client: sdk.Client, stopping: asyncio.Event) -> None:
         """With one consumer, until it or the member ends. Raises OttlaError."""
-        order = self._order
+        order, self._stopping = self._order, stopping
         made = client.consumer(
             order.topic,
             group=order.group,
@@ -146,6 +147,12 @@ class _Member:
         self._note_at_once("own", {"starts": starts, **self._who()})
 
     async def _revoked(self, keys: Iterable[TopicPartition]) -> None:
+        """While all leave, partitions go from hand to hand faster than records come: who commits by hand does it now,
+        or the last to have one may have had no time to."""
+        if self._stopping.is_set() and not self._order.auto_commit:
+            assert self._consumer is not None
+            with contextlib.suppress(sdk.OttlaError):
+                await self._consumer.commit()
         self._let_go(keys, "revoked")
 
     async def _lost(self, keys: Iterable[TopicPartition]) -> None:
