@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ottla.broker.run_record import read_run_record
+
 from .workload import Workload
 from .world import Outcome, SimulatedCluster, seeded, simulate
 
@@ -29,6 +31,9 @@ def a_disk_dies(seed: int, *, comes_back: bool) -> Outcome:
         assert node is not None, "the node lives on"
         assert node.parts is not None
         assert node.parts.logs.failed_count == 1
+        record = read_run_record(member.storage, Path(f"/{victim}"))
+        assert record is not None
+        assert record.failed, "what was not synced may be gone: the next start must know"
         offline = len(node.parts.manager.offline)
         image = node.parts.machine.image
         states = [state for topic in image.topics.values() for state in topic.partitions]
