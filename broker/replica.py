@@ -212,7 +212,8 @@ class Replica:
     @property
     def is_durable(self) -> bool:
         """Whether all that the log holds counts."""
-        return self._held >= self.log.log_end_offset
+        log = self.log
+        return not log.counts_once_durable or log.recovery_point >= log.log_end_offset
 
     @property
     def _held(self) -> Offset:

@@ -104,6 +104,9 @@ class LogWriter(LogView):
         self._start_inside_first(data)
         batches = validated_from_leader(data, self.log_end_offset, self.latest_epoch)
         self._expect_gaps(batches)
+        if len(batches) == 1:
+            self._append_run(batches, (data,))
+            return self.log_end_offset
         view = memoryview(data)
         position = 0
         for run in self._segments.runs(batches):
