@@ -44,5 +44,7 @@ class Deadlines:
         for number, (due_s, expired) in list(self._due.items()):
             if due_s <= now_s and self._due.pop(number, None) is not None:
                 expired()
-        if self._due and self._timer is None:
-            self._set_timer(min(due_s for due_s, _ in self._due.values()))
+        if self._due:
+            next_s = min(due_s for due_s, _ in self._due.values())
+            if self._timer is None or next_s < self._timer_due_s:  # one of those called may have added a later one
+                self._set_timer(next_s)

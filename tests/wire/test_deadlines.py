@@ -67,6 +67,17 @@ def test_one_may_be_added_or_discarded_while_others_are_told() -> None:
     on_virtual_time(run())
 
 
+def test_what_was_there_is_told_in_time_though_a_later_one_is_added_meanwhile() -> None:
+    async def run() -> None:
+        deadlines, told = Deadlines(), []
+        deadlines.add(1, lambda: deadlines.add(9, lambda: told.append("late")))
+        deadlines.add(2, lambda: told.append("soon"))
+        await asyncio.sleep(3)
+        assert told == ["soon"]
+
+    on_virtual_time(run())
+
+
 def test_what_is_in_time_sets_no_timer() -> None:
     async def run() -> None:
         deadlines, timers = Deadlines(), []
