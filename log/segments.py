@@ -166,8 +166,9 @@ class SegmentList:
         if kept == len(self._segments):
             return
         while len(self._segments) > kept:
-            self._segments.pop().delete()
+            dropped = self._segments.pop()
             self.active = self._segments[-1]
+            dropped.delete()
         self._storage.sync_directory(self._directory)
 
 
