@@ -44,12 +44,10 @@ def _to_high_watermark(replica: Replica, state: Any, *, follow: Any = Replica.fo
 
 
 def _fetch_counts_after_append(
-    session: ReplicaSession, key: Any, asked: Any, *, name: Any = ReplicaSession._name
+    session: ReplicaSession, key: Any, entry: Any, asked: Any, *, acknowledge: Any = ReplicaSession._acknowledge
 ) -> None:
-    name(session, key, asked)
-    entry = session._entries.get(key)
-    if entry is not None:
-        entry.replica.follower_fetched(session.follower, entry.leader.log_end, session.clock)
+    acknowledge(session, key, entry, asked)
+    entry.replica.follower_fetched(session.follower, entry.leader.log_end, session.clock)
 
 
 def _committed_as_asked(isr: InSyncReplicas, members: Any, *, ask: Any = InSyncReplicas.ask) -> None:
@@ -67,10 +65,16 @@ def _whoever_asks(replica: Replica, epoch: Any) -> PartitionLeader:
 
 
 def _leads_on(
-    manager: ReplicaManager, replica: Replica, topic: Any, state: Any, *, apply: Any = ReplicaManager._apply_state
+    manager: ReplicaManager,
+    replica: Replica,
+    topic: Any,
+    state: Any,
+    config: Any,
+    *,
+    apply: Any = ReplicaManager._apply_state,
 ) -> None:
     if replica.leader is None or state.leader in (None, manager.local):
-        apply(manager, replica, topic, state)
+        apply(manager, replica, topic, state, config)
 
 
 def _unbounded_high_watermark(replica: Replica, step: Any, batches: Any, *, apply: Any = Replica.apply) -> None:
@@ -81,7 +85,10 @@ def _unbounded_high_watermark(replica: Replica, step: Any, batches: Any, *, appl
 
 REPLICATION = {
     "ack_before_sync": Bug(
-        put(Replica, "_held", property(lambda replica: replica.log.log_end_offset)),
+        together(
+            put(Replica, "_held", property(lambda replica: replica.log.log_end_offset)),
+            put(Replica, "is_durable", property(lambda replica: True)),
+        ),
         "Under flush=ack a record counts once it is durable",
         "Kafka flush.messages=1",
     ),
@@ -127,7 +134,7 @@ REPLICATION = {
         "KIP-320",
     ),
     "sent_is_held": Bug(
-        put(ReplicaSession, "_name", _fetch_counts_after_append),
+        put(ReplicaSession, "_acknowledge", _fetch_counts_after_append),
         "A follower holds what it asks beyond, not what it was sent",
         "Kafka design, replication",
     ),
