@@ -175,18 +175,23 @@ class ReplicaFetcher:
                 self._end(lost)
 
     def _send(self, link: ReplicaLink) -> None:
-        asked = [(key, self._replicas[key]) for key in self._ask if key in self._replicas]
-        changed = tuple(self._question(key, replica) for key, replica in asked if replica.is_durable)
-        forgotten = tuple((key.topic_id, key.partition) for key in self._forget)
+        changed: list[FetchPartition] = []
+        unsynced: list[TopicIdPartition] = []
+        for key in self._ask:
+            replica = self._replicas.get(key)
+            if replica is not None and replica.is_durable:
+                changed.append(self._question(key, replica))
+            elif replica is not None:
+                unsynced.append(key)
+        forgotten = [(key.topic_id, key.partition) for key in self._forget]
         self._ask.clear()
         self._forget.clear()
-        for key, replica in asked:
-            if not replica.is_durable:
-                self._acknowledge(key, replica)
+        for key in unsynced:
+            self._acknowledge(key, self._replicas[key])
         self._outstanding += 1
         if self._watchdog is not None:
             self._watchdog.guard()
-        link.send(ReplicaFetchRequest(self._wait_ms_max, RESPONSE_BYTES_MAX, changed, forgotten))
+        link.send(ReplicaFetchRequest(self._wait_ms_max, RESPONSE_BYTES_MAX, tuple(changed), tuple(forgotten)))
 
     def _question(self, key: TopicIdPartition, replica: Replica) -> FetchPartition:
         follower = replica.follower

@@ -197,7 +197,8 @@ class ReplicaSession:
                 results.append(result)
                 parts.append(data)
                 budget -= len(data)
-        results.extend(self._news())
+        if self._advanced:
+            results.extend(self._news())
         return FetchResponse(tuple(results)), parts
 
     def _read(self, key: TopicIdPartition, budget: int, *, alone: bool) -> tuple[FetchResult | None, bytes]:
@@ -230,6 +231,7 @@ class ReplicaSession:
         entry.sent = bool(data)
         unchanged = entry.is_told
         entry.tell()
+        self._advanced.pop(key, None)
         return (None, b"") if unchanged and not data else (result, data)
 
     def _hold_back(self, key: TopicIdPartition) -> None:

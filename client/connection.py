@@ -89,15 +89,17 @@ class Connection:
             except TimeoutError:
                 raise self._unanswered(timeout_s) from None
         number, future = await self._expect()
-        if self._lost is None:
-            self._put(number, message, batches)
         deadline = self._deadlines.add(
             timeout_s, lambda: None if future.done() else future.set_exception(self._unanswered(timeout_s))
         )
         try:
+            if self._lost is None:
+                self._put(number, message, batches)
             return await future
         finally:
             self._deadlines.discard(deadline)
+            self._waiting.pop(number, None)
+            self._room.release()
 
     def _unanswered(self, timeout_s: float) -> ConnectionLost:
         return ConnectionLost(f"{self.address} did not answer within {timeout_s:g} s.")
@@ -105,6 +107,7 @@ class Connection:
     async def send(self, message: Request, batches: Sequence[Buffer] = ()) -> "asyncio.Future[Answer]":
         """Send in the order of the calls; the future brings the answer or ConnectionLost. Cancel it to forget it."""
         number, future = await self._expect()
+        future.add_done_callback(lambda done: self._forget(number, done))
         if self._lost is not None:
             return future
         try:
@@ -115,13 +118,13 @@ class Connection:
         return future
 
     async def _expect(self) -> tuple[int, "asyncio.Future[Answer]"]:
-        """A request's number and what its answer will be, once there is room for one more."""
+        """A request's number and what its answer will be, once there is room for one more. Whoever asked makes the
+        room free again."""
         await self._room.acquire()
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._number += 1
         number = self._number
         self._waiting[number] = future
-        future.add_done_callback(lambda done: self._forget(number, done))
         if self._lost is not None:
             future.set_exception(self._lost)
         return number, future

@@ -238,7 +238,8 @@ class LogDirectories:
     @property
     def has_room(self) -> bool:
         """Whether ``wait_for_room`` would return at once."""
-        return all(manager.has_room for manager in self.managers)
+        managers = self.managers
+        return managers[0].has_room if len(managers) == 1 else all(manager.has_room for manager in managers)
 
     async def wait_for_room(self) -> None:
         """Return once every directory that works has less than its bound of unsynced bytes. Raises StorageFailed if

@@ -95,7 +95,9 @@ class LogView:
             raise OffsetOutOfRange(offset, self.log_start_offset, self.log_end_offset)
         if offset >= upper_bound:
             return b""
-        return self._segments.containing(offset).read(offset, max_bytes, upper_bound)
+        active = self._segments.active
+        segment = active if offset >= active.base_offset else self._segments.containing(offset)
+        return segment.read(offset, max_bytes, upper_bound)
 
     def first_batch_at_time(self, timestamp_ms: int) -> Offset | None:
         """Where to read from for the first record of ``timestamp_ms`` or later: it is in that batch or in a later one.

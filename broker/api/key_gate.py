@@ -35,6 +35,10 @@ class KeyGate:
         self._waiting: WeakKeyDictionary[Replica, deque[tuple[memoryview, Then]]] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def is_open(self, replica: Replica) -> bool:
+        """Whether any batch of this partition may be appended at once, without a look."""
+        return not replica.log.config.compacts and (not self._tasks or replica not in self._waiting)
+
     def pass_through(self, replica: Replica, batch: memoryview, then: Then) -> None:
         """Raises nothing: whatever is wrong with the batch, the log says it better."""
         queue = self._waiting.get(replica)

@@ -58,7 +58,10 @@ class PendingProduce:
                 self._results[index] = self._refusal(target, refused.error, str(refused))
                 continue
             self._deferred += 1
-            self._gate.pass_through(replica, batch, partial(self._passed, index, target, batch, replica))
+            if self._gate.is_open(replica):
+                self._passed(index, target, batch, replica, None)
+            else:
+                self._gate.pass_through(replica, batch, partial(self._passed, index, target, batch, replica))
 
     @property
     def failed(self) -> bool:
@@ -159,7 +162,7 @@ class PendingProduce:
         tell = self._tell
         if tell is not None:
             self.forget()
-            tell(ProduceResponse(tuple(result for result in self._results if result is not None)))
+            tell(ProduceResponse(tuple([result for result in self._results if result is not None])))
 
     def _give_up(self) -> None:
         """What is still not committed may be later; nobody waits for it any longer."""
