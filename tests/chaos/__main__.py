@@ -17,7 +17,7 @@ from tests.simulation.planted import PLANTED
 
 from . import bugs, commands
 from .each_failpoint import die_everywhere
-from .nemesis import ALL_KINDS
+from .faults.kinds import ALL_KINDS
 from .selftest import main as prove_checkers
 from .suites import SUITES, run_suite
 from .workloads import WORKLOADS

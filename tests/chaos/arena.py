@@ -23,7 +23,7 @@ class Place(NamedTuple):
 
 
 class Arena(Protocol):
-    """``able``: the fault kinds that this backend can do (nemesis.KINDS). ``passed``: the failpoints that nodes have
+    """``able``: the fault kinds that this backend can do (faults.kinds). ``passed``: the failpoints that nodes have
     come by, and how often; empty where nobody counts."""
 
     hosts: list[str]

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from .checkers.verdict import read_verdict
+from .faults.kinds import ALL_KINDS, DURABLE_KINDS, KINDS
+from .faults.plan import Act
 from .judge import judge_directory
-from .nemesis import ALL_KINDS, DURABLE_KINDS, KINDS, Act
 from .proc import room
 from .proc.__main__ import show
 from .proc.story import run_real

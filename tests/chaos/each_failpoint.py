@@ -13,8 +13,8 @@ from typing import NamedTuple
 import msgspec
 
 from .failpoints import names
+from .faults.plan import AT, Act
 from .hunts import SNAPSHOTS
-from .nemesis import AT, Act
 from .story import Config, run_seed
 
 SEEDS = 6

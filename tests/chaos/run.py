@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from .checkers.verdict import write_verdict
-from .nemesis import Act
+from .faults.plan import Act
 from .report import write_report
 from .story import Config, Lived, run_seed
 

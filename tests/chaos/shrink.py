@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from .nemesis import Act
+from .faults.plan import Act
 
 Fails = Callable[[Sequence[Act]], bool]
 

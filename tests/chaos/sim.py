@@ -14,11 +14,11 @@ from tests.simulation.network import host_of
 from tests.simulation.world import CLIENT, SimulatedCluster
 
 from .arena import Pair, Place
+from .faults.kinds import ALL_KINDS
 from .group.hands import Hear, SimulatedHand
 from .group.told import GROUP, Order
 from .history import History
 from .members import administer, undrain_all
-from .nemesis import ALL_KINDS
 from .rot import rot_log, spoil_files
 
 STOP_S_MAX = 20.0

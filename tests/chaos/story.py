@@ -12,9 +12,12 @@ from tests.simulation.world import Outcome, SimulatedCluster, simulate
 
 from .checkers.verdict import RunFacts, Verdict
 from .failpoints import armed, names
+from .faults.kinds import KINDS, ROT_KINDS
+from .faults.nemesis import Nemesis
+from .faults.plan import Act, plan
+from .faults.player import Player
 from .history import Fault, History
 from .judge import HEAL, judge_run
-from .nemesis import KINDS, ROT_KINDS, Act, Nemesis, plan
 from .sim import SimulatedArena, SimulatedStage
 from .workloads import WORKLOADS
 
@@ -40,7 +43,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int = 3
     observers: int = 0
     bug: str | None = None
-    punctual: bool = True  # see Nemesis.play
+    punctual: bool = True  # see Player.play
     settings: dict[str, int] = {}  # of the nodes, beside the defaults
 
 
@@ -105,14 +108,14 @@ class _Story:
         arena = self._arena = SimulatedArena(cluster, stage)
         workload = WORKLOADS[config.workload](stage)
         durable = getattr(workload, "durable", False)
-        nemesis = Nemesis(arena, names(), stage.history.faults.append, durable=durable)
+        player = Player(Nemesis(arena, names(), durable=durable), stage.history.faults.append)
         cluster.loop.every(getattr(workload, "check_every_s", CHECK_EVERY_S), Invariants(cluster).check)
         cluster.start_all()
         await cluster.until_ready()
         await workload.start()
         await asyncio.sleep(1)
-        self._played = nemesis.played
-        await nemesis.play(self._acts, config.seconds, punctual=self._punctual)
+        self._played = player.played
+        await player.play(self._acts, config.seconds, punctual=self._punctual)
         if self._acts:
             stage.history.faults.append(Fault(int(cluster.loop.now * 1e9), HEAL, "end"))
         await asyncio.sleep(max(CALM_S, config.seconds + 1 - stage.now_s() if not self._acts else 0))

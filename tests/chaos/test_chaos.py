@@ -7,8 +7,9 @@ from hypothesis import given, strategies as st
 
 from .checkers.verdict import read_verdict
 from .failpoints import armed, names
+from .faults.kinds import KINDS
+from .faults.plan import Act, plan
 from .judge import judge_directory
-from .nemesis import KINDS, Act, plan
 from .run import CALM, read_acts, write_run
 from .shrink import shrink
 from .story import Config, run_seed

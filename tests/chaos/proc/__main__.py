@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
-from ..nemesis import Act
+from ..faults.plan import Act
 from ..story import Config, Lived
 from . import room
 from .arena import ProcessArena

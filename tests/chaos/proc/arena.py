@@ -15,9 +15,9 @@ from ottla.broker.group.internal_topic import INTERNAL_TOPIC, partition_of
 from ottla.client.protocol import MetadataResponse, PartitionMetadata
 
 from ..arena import Pair, Place
+from ..faults.kinds import GROUP_KINDS, KINDS
 from ..group.told import GROUP
 from ..members import administer, undrain_all
-from ..nemesis import GROUP_KINDS, KINDS
 from .host import PORT, RESERVE_BYTES, Host, faketime_library
 from .network import Network
 from .view import View, trouble

@@ -14,9 +14,11 @@ import msgspec
 from ..checkers.replicas import ReplicaDump
 from ..checkers.verdict import RunFacts, Verdict, judge, write_verdict
 from ..failpoints import names
+from ..faults.nemesis import Nemesis
+from ..faults.plan import Act
+from ..faults.player import Player
 from ..history import Fault
 from ..judge import HEAL, facts_of
-from ..nemesis import Act, Nemesis
 from ..stage import Workload
 from ..story import Config
 from ..workloads import WORKLOADS
@@ -40,7 +42,7 @@ SETTLE_S = 1.5
 class RunOrder(msgspec.Struct):
     """What to live through. No act begins later than ``faults_s`` after the first.
 
-    ``punctual``: see Nemesis.play.
+    ``punctual``: see Player.play.
     """
 
     seed: int
@@ -113,10 +115,10 @@ class Life:
         if not self._order.acts:
             return
         faults = self._stage.history.faults
-        nemesis = Nemesis(self.arena, names(), faults.append)
+        player = Player(Nemesis(self.arena, names()), faults.append)
         order = self._order
-        self._played = nemesis.played
-        await nemesis.play(order.acts, order.faults_s, punctual=order.punctual)
+        self._played = player.played
+        await player.play(order.acts, order.faults_s, punctual=order.punctual)
         faults.append(Fault(int(self.arena.now_s() * 1e9), HEAL, "end"))
 
     def judged(self, error: str | None) -> Verdict:

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 
 from ..checkers.verdict import RunFacts as _RunFacts, Verdict, judge, read_verdict
+from ..faults.plan import Act, plan
 from ..history import FAULTS_FILE, OPS_FILE, History, read_faults, read_ops
-from ..nemesis import Act, plan
 from ..story import Config, Lived
 from . import room
 from .arena import ProcessArena

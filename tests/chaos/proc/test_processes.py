@@ -9,7 +9,7 @@ from ottla.log.checkpoint import HIGH_WATERMARK_FILE, OffsetCheckpoint, write_ep
 from ottla.log.model import LeaderEpoch, Offset, TopicId, TopicPartition
 from ottla.log.storage import SystemStorage
 from tests.chaos.checkers.replicas import check_replicas
-from tests.chaos.nemesis import Act
+from tests.chaos.faults.plan import Act
 from tests.chaos.story import Config
 
 from . import room
