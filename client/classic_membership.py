@@ -113,8 +113,7 @@ class ClassicMembership:
             return  # a static member's partitions wait for it for a session
         request = LeaveGroupRequest(self._about.group, (LeavingMember(self._member_id),))
         with contextlib.suppress(OttlaError, TimeoutError):
-            async with asyncio.timeout(LEAVE_TIMEOUT_S):
-                await self._coordinator.ask(request, LeaveGroupResponse, timeout_s=LEAVE_TIMEOUT_S)
+            await self._coordinator.insist(request, LeaveGroupResponse, timeout_s=LEAVE_TIMEOUT_S)
 
     async def _guarded(self) -> None:
         try:

@@ -1,9 +1,11 @@
 """Finds a group's coordinator, asks it, and finds it again when it has moved."""
 
+import asyncio
 from typing import TypeVar
 
 from ottla.log.model import BrokerId
 
+from .backoff import backoff_s
 from .cluster import Cluster
 from .connection import ConnectionLost
 from .error_codes import ErrorCode
@@ -45,6 +47,20 @@ class GroupCoordinator:
         if error in _NOT_NOW:
             raise self._refusal(error, getattr(response, "message", ""))
         return response
+
+    async def insist(self, request: GroupRequest, answer_type: type[ResponseT], *, timeout_s: float) -> ResponseT:
+        """As ``ask``, and again while it has moved, is loading or does not answer: for what must not wait for a session
+        to end. Raises TimeoutError, or what refuses the request."""
+        attempt = 0
+        async with asyncio.timeout(timeout_s):
+            while True:
+                try:
+                    return await self.ask(request, answer_type, timeout_s=timeout_s)
+                except OttlaError as error:
+                    if not error.retriable:
+                        raise
+                await asyncio.sleep(backoff_s(attempt, self.cluster.chance))
+                attempt += 1
 
     def _refusal(self, error: ErrorCode, message: str) -> OttlaError:
         if error in _MOVED:

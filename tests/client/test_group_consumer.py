@@ -156,6 +156,18 @@ async def test_a_revocation_waits_for_the_handler_and_commits_what_it_finished()
             following.cancel()
 
 
+async def test_a_member_leaves_though_the_coordinator_has_just_moved() -> None:
+    async with FakeCluster(2) as cluster, connect(cluster.servers) as client:
+        fill(cluster.create("t"), 0, 5)
+        async with in_group(client, auto_commit=False) as consumer:  # a last commit would find out
+            await take(consumer, 3)
+            cluster.groups.interval_ms = 60_000  # and so would a heartbeat
+            seen = len(cluster.groups.heartbeats)
+            await until(lambda: len(cluster.groups.heartbeats) > seen)
+            cluster.groups.coordinator = 2
+        assert not cluster.groups.members, "the others would wait for its session to end"
+
+
 async def test_who_commits_by_hand_may_do_so_before_a_partition_goes() -> None:
     async with FakeCluster() as cluster, connect(cluster.servers) as client:
         fill(cluster.create("t"), 0, 5)
