@@ -82,9 +82,9 @@ class PartitionLeader:
         watermark rose (a lone replica)."""
         assert log_end >= self.log_end
         for follower in self.followers.values():
-            if follower.log_end == self.log_end and follower.live:
-                assert follower.session is not None
-                follower.caught_up_at_s = max(follower.caught_up_at_s, follower.session.heard_at_s)
+            session = follower.session
+            if follower.log_end == self.log_end and session is not None and not session.closed:
+                follower.caught_up_at_s = max(follower.caught_up_at_s, session.heard_at_s)
         self.log_end, self.held = log_end, log_end if held is None else held
         return self._advance()
 
@@ -186,17 +186,16 @@ class PartitionLeader:
 
     def _advance(self) -> bool:
         """Raise the high watermark as far as the maximal ISR allows, and not at all below min.insync (KIP-966)."""
-        if not self.enough_replicas:
+        candidate, before = self.held, self.high_watermark
+        if candidate <= before or not self.enough_replicas:
             return False
-        candidate = self.held
         for replica in self.isr.maximal:
             if replica == self.local:
                 continue
             held = self.followers[replica].log_end
-            if held is None:
+            if held is None or held <= before:
                 return False
-            candidate = min(candidate, held)
-        if candidate <= self.high_watermark:
-            return False
+            if held < candidate:
+                candidate = held
         self.high_watermark = candidate
         return True

@@ -102,7 +102,8 @@ class FollowerStream:
     def _answer(self, request: ReplicaFetchRequest) -> None:
         response, parts = self._session.collect(min(request.max_bytes, RESPONSE_BYTES_MAX))
         self._answered += 1
-        self._metrics.bytes_to_replicas += sum(map(len, parts))
+        for part in parts:
+            self._metrics.bytes_to_replicas += len(part)
         try:
             self._stream.send(*frame_parts(self._answered, response, parts))
         except StreamEnded:
