@@ -191,21 +191,24 @@ class ClassicMembership:
     async def _heartbeats(self, *, through_rebalances: bool = False) -> None:
         """Until the group rebalances. Raises _Rejoin, or OttlaError."""
         interval_s = min(HEARTBEAT_S_MAX, self._about.session_timeout_ms / 1000 / HEARTBEATS_PER_SESSION)
-        assert self._generation is not None
-        request = HeartbeatRequest(self._about.group, self._generation, self._member_id, self._about.instance_id)
         while True:
             self._news.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(interval_s):
                     await self._news.wait()
-            answer = await self._patiently(
-                lambda: self._coordinator.ask(request, HeartbeatResponse, timeout_s=HEARTBEAT_TIMEOUT_S)
-            )
+            answer = await self._beat()
             if answer.error is ErrorCode.REBALANCE_IN_PROGRESS and through_rebalances:
                 continue
             self._check(answer.error, answer.message)
             if not through_rebalances and await self._topics_changed():
                 raise _Rejoin
+
+    async def _beat(self) -> HeartbeatResponse:
+        assert self._generation is not None
+        request = HeartbeatRequest(self._about.group, self._generation, self._member_id, self._about.instance_id)
+        return await self._patiently(
+            lambda: self._coordinator.ask(request, HeartbeatResponse, timeout_s=HEARTBEAT_TIMEOUT_S)
+        )
 
     async def _topics_changed(self) -> bool:
         """Topics have come, gone or grown since the last look, which is not repeated too often."""
@@ -240,8 +243,13 @@ class ClassicMembership:
             joined.protocol_name,
             assignments,
         )
+        asked_s = self._cluster.clock.monotonic()
         synced = await self._ask_long(request, SyncGroupResponse)
         self._check(synced.error, synced.message)
+        if self._cluster.clock.monotonic() - asked_s > self._about.session_timeout_ms / 2000:
+            # A process that was stopped meanwhile reads an answer that may be older than its session.
+            answer = await self._beat()
+            self._check(answer.error, answer.message)
         try:
             return decode_assignment(synced.assignment)
         except ValueError as error:
