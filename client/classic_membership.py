@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -113,7 +113,8 @@ class ClassicMembership:
             return  # a static member's partitions wait for it for a session
         request = LeaveGroupRequest(self._about.group, (LeavingMember(self._member_id),))
         with contextlib.suppress(OttlaError, TimeoutError):
-            await self._coordinator.insist(request, LeaveGroupResponse, timeout_s=LEAVE_TIMEOUT_S)
+            async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                await self._coordinator.insist(request, LeaveGroupResponse, timeout_s=LEAVE_TIMEOUT_S)
 
     async def _guarded(self) -> None:
         try:
@@ -206,9 +207,7 @@ class ClassicMembership:
     async def _beat(self) -> HeartbeatResponse:
         assert self._generation is not None
         request = HeartbeatRequest(self._about.group, self._generation, self._member_id, self._about.instance_id)
-        return await self._patiently(
-            lambda: self._coordinator.ask(request, HeartbeatResponse, timeout_s=HEARTBEAT_TIMEOUT_S)
-        )
+        return await self._coordinator.insist(request, HeartbeatResponse, timeout_s=HEARTBEAT_TIMEOUT_S)
 
     async def _topics_changed(self) -> bool:
         """Topics have come, gone or grown since the last look, which is not repeated too often."""
@@ -246,7 +245,8 @@ class ClassicMembership:
         asked_s = self._cluster.clock.monotonic()
         synced = await self._ask_long(request, SyncGroupResponse)
         self._check(synced.error, synced.message)
-        if self._cluster.clock.monotonic() - asked_s > self._about.session_timeout_ms / 2000:
+        half_a_session_s = self._about.session_timeout_ms / 1000 / 2
+        if self._cluster.clock.monotonic() - asked_s > half_a_session_s:
             # A process that was stopped meanwhile reads an answer that may be older than its session.
             answer = await self._beat()
             self._check(answer.error, answer.message)
@@ -278,7 +278,7 @@ class ClassicMembership:
 
     async def _ask_long(self, request: JoinGroupRequest | SyncGroupRequest, answer_type: type[T]) -> T:
         timeout_s = self._about.rebalance_timeout_ms / 1000 + WAIT_MARGIN_S
-        return await self._patiently(lambda: self._coordinator.ask(request, answer_type, timeout_s=timeout_s))
+        return await self._coordinator.insist(request, answer_type, timeout_s=timeout_s)
 
     async def _assign(self, joined: JoinGroupResponse) -> tuple[MemberAssignment, ...]:
         """We lead: decide for all."""
@@ -313,15 +313,3 @@ class ClassicMembership:
                 self._member_id = ""
             raise _Rejoin(lost=True)
         raise error_for(error, message)
-
-    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Again, while the coordinator is on the move."""
-        attempt = 0
-        while True:
-            try:
-                return await ask()
-            except OttlaError as error:
-                if not error.retriable:
-                    raise
-            await asyncio.sleep(backoff_s(attempt, self._cluster.chance))
-            attempt += 1

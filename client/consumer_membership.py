@@ -63,7 +63,8 @@ class ConsumerMembership:
         request = self._member.leave()
         if request is not None:
             with contextlib.suppress(OttlaError, TimeoutError):  # a session's time later the group goes on anyway
-                await self._coordinator.insist(request, ConsumerGroupHeartbeatResponse, timeout_s=LEAVE_TIMEOUT_S)
+                async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                    await self._coordinator.insist(request, ConsumerGroupHeartbeatResponse, timeout_s=LEAVE_TIMEOUT_S)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:

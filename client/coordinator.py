@@ -49,18 +49,17 @@ class GroupCoordinator:
         return response
 
     async def insist(self, request: GroupRequest, answer_type: type[ResponseT], *, timeout_s: float) -> ResponseT:
-        """As ``ask``, and again while it has moved, is loading or does not answer: for what must not wait for a session
-        to end. Raises TimeoutError, or what refuses the request."""
+        """As ``ask``, and again, without end, while it has moved, is loading or does not answer; ``timeout_s`` is of
+        each attempt. Raises what refuses the request."""
         attempt = 0
-        async with asyncio.timeout(timeout_s):
-            while True:
-                try:
-                    return await self.ask(request, answer_type, timeout_s=timeout_s)
-                except OttlaError as error:
-                    if not error.retriable:
-                        raise
-                await asyncio.sleep(backoff_s(attempt, self.cluster.chance))
-                attempt += 1
+        while True:
+            try:
+                return await self.ask(request, answer_type, timeout_s=timeout_s)
+            except OttlaError as error:
+                if not error.retriable:
+                    raise
+            await asyncio.sleep(backoff_s(attempt, self.cluster.chance))
+            attempt += 1
 
     def _refusal(self, error: ErrorCode, message: str) -> OttlaError:
         if error in _MOVED:

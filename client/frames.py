@@ -77,7 +77,9 @@ class _FrameDecoder(Generic[FrameT]):
 
 
 decode_request = _FrameDecoder(Request, RequestFrame).decode
+"""Raises BadFrame for anything that is not exactly one request."""
 decode_response = _FrameDecoder(Response, ResponseFrame).decode
+"""Raises BadFrame for anything that is not exactly one response."""
 
 
 def split_batches(body: memoryview, sizes: Sequence[int]) -> list[memoryview]:

@@ -26,7 +26,7 @@ class SegmentList:
         self._directory = directory
         self.config = config
         self._segments = list(segments)
-        self.active = self._segments[-1]  # the one appended to
+        self.active = self._segments[-1]  # the one appended to; kept, for each record asks for it ten times
         self._names_unsynced = True
         self._sealed_unsynced = deque(segment for segment in self._segments if segment.indexes_unsynced)
 

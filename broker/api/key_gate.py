@@ -41,9 +41,12 @@ class KeyGate:
 
     def pass_through(self, replica: Replica, batch: memoryview, then: Then) -> None:
         """Raises nothing: whatever is wrong with the batch, the log says it better."""
+        if self.is_open(replica):
+            then(None)
+            return
         queue = self._waiting.get(replica)
-        if queue is None and (not replica.log.config.compacts or _is_quick(batch)):
-            then(_why_refused(batch) if replica.log.config.compacts else None)
+        if queue is None and _is_quick(batch):
+            then(_why_refused(batch))
             return
         if queue is None:
             queue = self._waiting[replica] = deque()

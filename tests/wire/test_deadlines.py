@@ -4,7 +4,7 @@ import asyncio
 
 from hypothesis import given, settings, strategies as st
 
-from ottla.wire.deadlines import Deadlines
+from ottla.wire.deadlines import SLACK, Deadlines
 from tests.simulation.loop import SimulatedLoop
 
 STEPS = st.lists(
@@ -74,6 +74,18 @@ def test_what_was_there_is_told_in_time_though_a_later_one_is_added_meanwhile() 
         deadlines.add(2, lambda: told.append("soon"))
         await asyncio.sleep(3)
         assert told == ["soon"]
+
+    on_virtual_time(run())
+
+
+def test_what_was_discarded_does_not_pile_up() -> None:
+    async def run() -> None:
+        deadlines = Deadlines()
+        kept = [deadlines.add(30 + number / 10, lambda: None) for number in range(100)]
+        for _ in range(10_000):
+            deadlines.discard(deadlines.add(20, lambda: None))
+        assert len(deadlines) == len(kept)
+        assert len(deadlines._heap) <= 2 * len(kept) + SLACK
 
     on_virtual_time(run())
 
