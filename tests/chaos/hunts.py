@@ -51,7 +51,7 @@ HUNTS: dict[str, Hunt] = {
     "read_past_high_watermark": Hunt(
         "kill,partition,frozen-view", seed=2, found_by="duplicate, inconsistent-offsets", median=2.0
     ),
-    "no_maximal_isr": Hunt("stale-join", seconds=30.0, seed=5, found_by="ISR completeness", median=7.0),
+    "no_maximal_isr": Hunt("stale-join", seconds=30.0, seed=0, found_by="ISR completeness", median=1.0),
     "isr_counted_before_committed": Hunt("lagging-leader", seed=1, found_by="leader completeness", median=3.0),
     "isr_joins_behind": Hunt("kill-while-cut,kill,slowdisk", seed=21, found_by="ISR completeness", median=1.0),
     "truncate_to_high_watermark": Hunt(
@@ -126,7 +126,7 @@ HUNTS: dict[str, Hunt] = {
     "cleaner_drops_newest": Hunt("kill", workload="compact", seed=0, found_by="lost-key, views-differ"),
     "cleans_above_high_watermark": Hunt("kill,partition,comeback,pause", workload="compact", rate=60.0),
     "tombstone_goes_at_once": Hunt("kill", workload="compact", rate=40.0, seed=3, found_by="lost-key"),
-    "swap_undone_half": Hunt("power,failpoint", workload="compact", rate=40.0, seed=4, found_by="lost-key"),
+    "swap_undone_half": Hunt("power,failpoint", workload="compact", rate=40.0, seed=2, found_by="lost-key"),
     "cut_and_swapped_back": Hunt("kill,partition,comeback,pause", workload="compact", rate=60.0),
     "retention_above_high_watermark": Hunt(
         "kill,partition,pause,delay", workload="compact", rate=120.0, seed=0, found_by="offsets in order"
@@ -139,7 +139,7 @@ HUNTS: dict[str, Hunt] = {
         "coordinator", workload="group", seed=0, found_by="lost-commit, old-commit-accepted"
     ),
     "commit_acked_early": Hunt("coordinator", workload="group", seed=0, found_by="lost-commit, two-owners"),
-    "deposed_coordinator_acks": Hunt("coordinator", workload="group", seed=0, found_by="lost-commit"),
+    "deposed_coordinator_acks": Hunt("coordinator", workload="group", seed=3, found_by="lost-commit"),
     "deposed_coordinator_tells": Hunt("lone-coordinator", workload="group", seed=1, found_by="lost-commit"),
     "coordinator_loads_too_little": Hunt("coordinator", workload="group", seed=1, found_by="lost-commit"),
     "coordinator_answers_unloaded": Hunt("slow-load", workload="group", seed=11, found_by="lost-commit, two-owners"),
@@ -153,7 +153,7 @@ HUNTS: dict[str, Hunt] = {
     "commits_what_is_fetched": Hunt("coordinator", workload="group", seed=0, found_by="commit-past-handled"),
     "commits_what_was_lost": Hunt("coordinator", workload="group", seed=1, found_by="commit-unowned"),
     "revokes_under_the_handler": Hunt("coordinator", workload="group", seed=2, found_by="two-owners"),
-    "fenced_member_keeps_all": Hunt("coordinator", workload="group", seed=6, found_by="two-owners"),
+    "fenced_member_keeps_all": Hunt("coordinator", workload="group", seed=4, found_by="two-owners"),
 }
 
 WHY_NOT: dict[str, str] = {
