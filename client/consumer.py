@@ -124,8 +124,18 @@ class Consumer(Generic[K, V]):
         have passed, or as soon as the list is full. Waits for the first without end."""
         while True:
             batch = [await self.__anext__()]
-            await self._reader.fill(batch, max_records, max_wait)
+            try:
+                await self._reader.fill(batch, max_records, max_wait)
+            except BaseException:
+                self._give_back(batch)
+                raise
             yield batch
+
+    def _give_back(self, batch: list[ConsumerRecord[K, V]]) -> None:
+        """Nobody was shown these: they are the next to be read."""
+        firsts = {record.partition: record.offset for record in reversed(batch)}
+        for number, offset in firsts.items():
+            self._fetcher.seek(self._partition(number), Offset(offset))
 
     async def read_to_end(self, ends: Mapping[int, int] | None = None) -> AsyncIterator[ConsumerRecord[K, V]]:
         """Every record up to the ends as they are at the call, then stop; a lower offset in ``ends``, by partition,

@@ -177,9 +177,21 @@ class GroupConsumer(Generic[K, V]):
         await self._ready()
         batch: list[ConsumerRecord[K, V]] = [self._reader.take() or await self._reader.next()]
         self._hand.lease(Lease(batch))  # grows while it is filled: nothing of it is finished
-        await self._reader.fill(batch, max_records, max_wait)
+        try:
+            await self._reader.fill(batch, max_records, max_wait)
+        except BaseException:
+            self._give_back(batch)
+            raise
         owned = self._fetcher.partitions  # what was revoked meanwhile is for others
         return [record for record in batch if TopicPartition(record.topic, record.partition) in owned]
+
+    def _give_back(self, batch: list[ConsumerRecord[K, V]]) -> None:
+        """Nobody was shown these, and nobody will be: they are the next to be read, not finished."""
+        for key in {TopicPartition(record.topic, record.partition) for record in batch}:
+            first = self._hand.first_of(key)
+            if first is not None:
+                self._fetcher.seek(self._fetcher.partitions[key], Offset(first))
+        self._hand.finish()
 
     async def take_lease(self, max_records: int) -> Lease:
         """For a handler in another thread: what there is, at least one record, to be handled one by one. The caller

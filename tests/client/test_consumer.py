@@ -184,6 +184,16 @@ async def test_batches_hold_no_more_than_asked_and_no_less_than_one() -> None:
         assert offsets(seen) == list(range(23))
 
 
+async def test_a_batch_that_is_given_up_while_it_fills_is_read_again() -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        fill(cluster.create("t", 2), 0, 5)
+        async with client.consumer("t") as consumer:
+            with pytest.raises(TimeoutError):  # five are here, and six are waited for
+                await asyncio.wait_for(anext(consumer.batches(max_records=6, max_wait=8)), 0.3)
+            assert consumer.position(0) == 0
+            assert offsets(await asyncio.wait_for(anext(consumer.batches(max_records=5)), 8)) == list(range(5))
+
+
 async def test_what_is_read_ahead_is_bounded() -> None:
     async with FakeCluster() as cluster, connect(cluster.servers) as client:
         topic = cluster.create("t", 4)

@@ -382,3 +382,21 @@ async def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
         client.consumer("t", group="g", **options)
     with pytest.raises(ConfigError):
         client.consumer(["a", "b"])  # type: ignore[call-overload]
+
+
+async def test_a_batch_that_is_given_up_while_it_fills_is_not_passed_over() -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        fill(cluster.create("t"), 0, 5)
+        consumer = in_group(client)
+        with pytest.raises(TimeoutError):  # five are here, and six are waited for
+            await asyncio.wait_for(anext(consumer.batches(max_records=6, max_wait=SECONDS_MAX)), 0.3)
+        seen = len(cluster.groups.heartbeats)
+        await until(lambda: len(cluster.groups.heartbeats) > seen + 3)
+        assert cluster.groups.offsets.get(("t", 0), 0) == 0
+        assert [r.offset for r in await soon(anext(consumer.batches(max_records=3)))] == [0, 1, 2]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(consumer.batches(max_records=6, max_wait=SECONDS_MAX)), 0.3)
+        await consumer.close()
+        assert cluster.groups.offsets["t", 0] == 3
+
+
