@@ -71,6 +71,7 @@ class ConsumerGroupState:
         self.target_epoch = 0
         self.target: dict[str, Partitions] = {}
         self.owners: dict[TopicIdPartition, str] = {}
+        self.empty_since_ms = 0  # wall clock, of a group without members: what expiry is counted from
 
     def copy(self) -> "ConsumerGroupState":
         """Another, to try records on. What is in it is immutable, so the dictionaries are enough."""
@@ -78,6 +79,7 @@ class ConsumerGroupState:
         other.epoch, other.metadata_hash, other.target_epoch = self.epoch, self.metadata_hash, self.target_epoch
         other.members, other.instances = dict(self.members), dict(self.instances)
         other.target, other.owners = dict(self.target), dict(self.owners)
+        other.empty_since_ms = self.empty_since_ms
         return other
 
     def replay(self, record: GroupRecord) -> None:

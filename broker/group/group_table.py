@@ -41,8 +41,8 @@ class GroupTable:
 
     # --- records -----------------------------------------------------------------------------------------------------
 
-    def replay(self, record: GroupRecord) -> None:
-        """Become what the log says."""
+    def replay(self, record: GroupRecord, written_ms: int) -> None:
+        """Become what the log says. ``written_ms``: wall clock, as the log has it."""
         key = record.key
         if isinstance(key, OffsetCommitKey):
             self.offsets.replay(record)
@@ -57,6 +57,8 @@ class GroupTable:
             if not isinstance(group, ConsumerGroupState):
                 group = self.groups[key.group_id] = ConsumerGroupState(key.group_id)
             group.replay(record)
+            if key.kind == CONSUMER_GROUP and not group.members:  # with the last member's end comes a new epoch
+                group.empty_since_ms = written_ms
 
     def _replay_classic(self, group_id: str, value: object) -> None:
         group = self.groups.get(group_id)
@@ -114,7 +116,7 @@ class GroupTable:
         that no member reads; and the group itself, once it has neither members nor offsets."""
         group, held = self.groups.get(group_id), self.offsets.of(group_id)
         empty = group is None or not group.members
-        since_ms = group.empty_since_ms if isinstance(group, ClassicGroup) else 0
+        since_ms = group.empty_since_ms if isinstance(group, ClassicGroup) or (group is not None and empty) else 0
         gone = {where for where, value in held.items() if self._is_gone(where[0], value.topic_id)}
         records = list(offsets.tombstones(group_id, sorted(gone)))
         read = self.read_topics(group)

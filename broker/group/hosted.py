@@ -98,8 +98,8 @@ class HostedShard:
                 break
             decoded, offset = await run_blocking(lambda data=data: decode_batches(data))  # type: ignore[misc]
             for start in range(0, len(decoded), REPLAY_RECORDS):
-                for record in decoded[start : start + REPLAY_RECORDS]:
-                    self.state.replay(record)
+                for record, written_ms in decoded[start : start + REPLAY_RECORDS]:
+                    self.state.replay(record, written_ms)
                 await asyncio.sleep(0)
             records += len(decoded)
         if not self.leads:
@@ -173,11 +173,12 @@ class HostedShard:
         self._reply(replies)
 
     def _append(self, records: list[GroupRecord]) -> None:
-        batch = make_batch(records, self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        batch = make_batch(records, now_ms)
         result = self.replica.append(memoryview(batch), need_all=True)
         self.end = Offset(result.last_offset + 1)
         for record in records:
-            self.state.replay(record)
+            self.state.replay(record, now_ms)
 
     def _reply(self, replies: list[Reply]) -> None:
         told = [(future, response, self._instead(future)) for future, response in replies if not future.done()]
@@ -265,10 +266,10 @@ def make_batch(records: list[GroupRecord], now_ms: int) -> bytes:
     return builder.build()
 
 
-def decode_batches(data: bytes) -> tuple[list[GroupRecord], Offset]:
-    """The records of whole batches, and where the next one starts. What is not a record of ours is passed over: a
+def decode_batches(data: bytes) -> tuple[list[tuple[GroupRecord, int]], Offset]:
+    """The records of whole batches, each with its time, and where the next one starts. What is not a record of ours is passed over: a
     coordinator that refused to start for it would take all its groups away."""
-    decoded: list[GroupRecord] = []
+    decoded: list[tuple[GroupRecord, int]] = []
     offset = Offset(0)
     for batch in batches_in(data):
         offset = batch.next_offset
@@ -281,5 +282,5 @@ def decode_batches(data: bytes) -> tuple[list[GroupRecord], Offset]:
                 log.error("groups.bad_record", offset=record.offset, problem=str(error))
                 continue
             if parsed is not None:
-                decoded.append(parsed)
+                decoded.append((parsed, record.timestamp_ms))
     return decoded, offset

@@ -73,8 +73,8 @@ def load() -> None:
     shard = Shard(a_world().limits, lambda name: None)
 
     def replay() -> None:
-        for record in decode_batches(data)[0]:
-            shard.replay(record)
+        for record, written_ms in decode_batches(data)[0]:
+            shard.replay(record, written_ms)
 
     rate(f"records read by a new coordinator ({len(data) / RECORDS:.0f} bytes each)", RECORDS, replay)
 

@@ -33,6 +33,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.log: list[tuple[bytes, bytes | None]] = []
+        self.written_ms: list[int] = []  # of each record there
         self.answers: dict[object, object] = {}
         self.shard = self._new()
         self._ids = 0
@@ -49,7 +50,8 @@ class World:
     def carry_out(self, outcome: Outcome) -> None:
         for record in outcome.records:
             self.log.append((encode_key(record.key), None if record.value is None else encode_value(record.value)))
-            self.shard.replay(record)
+            self.written_ms.append(self.now_ms)
+            self.shard.replay(record, self.now_ms)
         for waiter, response in outcome.replies + (outcome.accept() if outcome.accept is not None else []):
             assert waiter not in self.answers, f"{waiter} is answered twice"
             self.answers[waiter] = response
@@ -92,15 +94,15 @@ class World:
 
     def failover(self, *, compact: bool = False) -> None:
         """Another broker replays the log."""
-        log = self.log
+        log = [(key, value, at_ms) for (key, value), at_ms in zip(self.log, self.written_ms, strict=True)]
         if compact:
-            last = {key: at for at, (key, _) in enumerate(log)}
-            log = [(key, value) for at, (key, value) in enumerate(log) if last[key] == at and value is not None]
+            last = {key: at for at, (key, *_) in enumerate(log)}
+            log = [each for at, each in enumerate(log) if last[each[0]] == at and each[1] is not None]
         self.shard = self._new()
-        for key, value in log:
+        for key, value, at_ms in log:
             record = decode_record(key, value)
             assert record is not None
-            self.shard.replay(record)
+            self.shard.replay(record, at_ms)
         self.shard.loaded(self.now_s, self.now_ms)
 
 
