@@ -190,16 +190,17 @@ class ClassicProtocol(Rebalancing):
         if member.member_id == group.leader:
             given = {each.member_id: bytes(each.assignment) for each in request.assignments}
             out.records.append(group.record(now_ms, given))
-            out.accept = lambda: self._settle(group)
+            out.accept = lambda: self._settle(group, now_s)
         return out
 
-    def _settle(self, group: ClassicGroup) -> list[Reply]:
+    def _settle(self, group: ClassicGroup, now_s: float) -> list[Reply]:
         """The assignment is written: everybody who asked is told. Who has not asked yet has its time to."""
         replies: list[Reply] = []
         for member in group.members.values():
             if member.syncing is not None:
                 replies.append((member.syncing, self._synced(group, member)))
                 member.syncing = None
+                self._touch(group, member, now_s)
         self._timers.cancel((SYNC, group.group_id, ""))
         return replies
 

@@ -54,6 +54,7 @@ class Rebalancing:
             if member.syncing is not None:
                 out.replies.append((member.syncing, SyncGroupResponse(ErrorCode.REBALANCE_IN_PROGRESS)))
                 member.syncing = None
+                self._touch(group, member, now_s)
         self._timers.cancel((SYNC, group.group_id, ""))
         first = group.state is State.EMPTY
         group.go(State.PREPARING)

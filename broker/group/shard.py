@@ -296,6 +296,8 @@ class Shard(GroupTable):
         """A deadline has come."""
         kind, group_id, member_id = key
         group = self.groups.get(group_id)
+        if key in self.timers:
+            return Outcome()  # another that came at the same moment has set it anew
         if isinstance(group, ClassicGroup):
             outcome = self.classic.expire(group, key, now_s, now_ms)
             if not (group.members or group.pending or group.generation):

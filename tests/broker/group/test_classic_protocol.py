@@ -166,6 +166,24 @@ def test_a_leader_that_does_not_assign_is_out() -> None:
     assert not group(here).members
 
 
+@pytest.mark.parametrize("leader_assigns", [True, False])
+def test_who_waited_for_the_assignment_has_a_full_session_from_the_answer_on(pair: Pair, leader_assigns: bool) -> None:
+    here, leader, other = pair.here, pair.leader.member_id, pair.other.member_id
+    assert join(here, leader, waiter="leader") is None
+    joined = join(here, other)
+    here.wait(0.1)
+    assert sync(here, joined, waiter="waits") is None
+    here.wait(9.8)
+    if leader_assigns:
+        sync(here, here.answers["leader"], {other: b"all"})
+    here.wait(0.15)  # its session is over, and the other's all but
+    assert here.answers["waits"].error is (ErrorCode.NONE if leader_assigns else ErrorCode.REBALANCE_IN_PROGRESS)
+    here.wait(5)
+    assert other in group(here).members
+    here.wait(5)
+    assert other not in group(here).members
+
+
 def test_the_first_members_wait_a_little_for_each_other() -> None:
     here = world(initial_delay_s=0.5)
     first, second = newcomer(here), newcomer(here)
