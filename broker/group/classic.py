@@ -186,8 +186,9 @@ class ClassicProtocol(Rebalancing):
         if member.syncing is not None:
             out.replies.append((member.syncing, SyncGroupResponse(ErrorCode.UNKNOWN_MEMBER_ID)))  # its older attempt
         member.syncing = waiter
-        group.to_sync.discard(member.member_id)
-        if member.member_id == group.leader:
+        if member.member_id != group.leader:
+            group.to_sync.discard(member.member_id)
+        else:  # which is waited for until its assignment is written
             given = {each.member_id: bytes(each.assignment) for each in request.assignments}
             out.records.append(group.record(now_ms, given))
             out.accept = lambda: self._settle(group, now_s)

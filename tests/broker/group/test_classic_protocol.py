@@ -166,6 +166,19 @@ def test_a_leader_that_does_not_assign_is_out() -> None:
     assert not group(here).members
 
 
+def test_a_leader_whose_assignment_the_log_refused_and_that_is_gone_is_out(pair: Pair) -> None:
+    here = pair.here
+    assert join(here, pair.leader.member_id, waiter="leader") is None  # it leads: a rebalance
+    joined = join(here, pair.other.member_id)
+    request = SyncGroupRequest(GROUP, joined.generation_id, pair.leader.member_id)
+    here.shard.answer_classic(request, "refused", "", here.now_s, here.now_ms)  # and nothing is carried out
+    assert sync(here, joined, waiter="waits") is None
+    here.wait(20)
+    assert here.answers["waits"].error is ErrorCode.REBALANCE_IN_PROGRESS
+    assert join(here, pair.other.member_id).leader == pair.other.member_id
+    assert list(group(here).members) == [pair.other.member_id]
+
+
 @pytest.mark.parametrize("leader_assigns", [True, False])
 def test_who_waited_for_the_assignment_has_a_full_session_from_the_answer_on(pair: Pair, leader_assigns: bool) -> None:
     here, leader, other = pair.here, pair.leader.member_id, pair.other.member_id
