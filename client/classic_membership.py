@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from .assignors import Assignor, MemberSubscription
 from .backoff import backoff_s
+from .cluster import NOT_FOUND_PATIENCE_S
 from .commits import Identity
 from .coordinator import GroupCoordinator
 from .error_codes import ErrorCode
@@ -152,7 +153,7 @@ class ClassicMembership:
     async def _take(self, assigned: Keys) -> None:
         await self._revoke(self._owned - assigned)
         self._owned_in = self._generation
-        attempt = 0
+        attempt, began_s = 0, self._cluster.clock.monotonic()
         while missing := assigned - self._owned:
             self._beginning = missing
             begun = await self._reader.assign(missing)
@@ -163,6 +164,9 @@ class ClassicMembership:
                 attempt += 1
                 with contextlib.suppress(OttlaError):
                     await self._subscribed.look()
+                    if self._cluster.clock.monotonic() - began_s > NOT_FOUND_PATIENCE_S:
+                        # Of a topic that is gone nothing ever begins, and a rebalance would wait for us meanwhile.
+                        assigned = frozenset(key for key in assigned if self._cluster.known_topic(key.topic))
 
     async def _lose(self) -> None:
         keys = self._owned | self._beginning

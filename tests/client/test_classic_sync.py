@@ -70,3 +70,34 @@ async def test_one_that_comes_late_is_taken_only_by_who_is_still_a_member() -> N
     for error in (ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.ILLEGAL_GENERATION, ErrorCode.REBALANCE_IN_PROGRESS):
         with pytest.raises(_Rejoin):
             await asyncio.wait_for(member_of(Slow(11.0, error))._join_and_sync(), 10)
+
+
+class Gone:
+    """A reader that begins with what is there, and a cluster where one of two topics is not any more."""
+
+    def __init__(self, clock: HandClock) -> None:
+        self.clock, self.pattern, self.topics = clock, None, ("t", "gone")
+        self.begun: list[TopicPartition] = []
+
+    async def assign(self, keys: frozenset[TopicPartition]) -> frozenset[TopicPartition]:
+        self.clock.now_s += 0.6
+        there = frozenset(key for key in keys if key.topic == "t")
+        self.begun += there
+        return there
+
+    async def look(self) -> bool:
+        return True
+
+    @staticmethod
+    def known_topic(name: str) -> object:
+        return SimpleNamespace(topic_id="T") if name == "t" else None
+
+
+async def test_partitions_of_a_topic_that_was_deleted_meanwhile_are_not_waited_for() -> None:
+    coordinator = Slow(0.0, ErrorCode.NONE)
+    gone = Gone(coordinator.clock)
+    coordinator.cluster.known_topic = gone.known_topic
+    about = ClassicSubscription("g", 10_000, 10_000, ())
+    member = ClassicMembership(coordinator, about, gone, gone)  # type: ignore[arg-type]
+    await asyncio.wait_for(member._take(MINE | {TopicPartition("gone", 0)}), 10)
+    assert member.owned == MINE == frozenset(gone.begun)
