@@ -70,7 +70,7 @@ class GroupConsumer(Generic[K, V]):
     # --- life --------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Find the topics and begin to join. Raises TopicNotFound, ConnectFailed. Idempotent."""
+        """Find the topics and begin to join. Raises TopicNotFound, ConnectFailed, or that it is closed. Idempotent."""
         if self._started:
             return
         if self._subscribed.pattern is not None:
@@ -78,6 +78,8 @@ class GroupConsumer(Generic[K, V]):
         else:
             for topic in self._subscribed.topics:
                 await self._cluster.topic(topic, timeout_s=self._options.request_timeout_s)
+        if self._closed:  # maybe while the topics were looked for
+            raise OttlaError("the consumer is closed.", code="OTTLA-CLOSED")
         if not self._started:
             self._started = True
             self._membership.start()

@@ -400,3 +400,20 @@ async def test_a_batch_that_is_given_up_while_it_fills_is_not_passed_over() -> N
         assert cluster.groups.offsets["t", 0] == 3
 
 
+async def test_a_consumer_that_was_closed_does_not_join_any_more() -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        fill(cluster.create("t"), 0, 5)
+        late, early = in_group(client), in_group(client)
+        reading = asyncio.create_task(early.__anext__())
+        await asyncio.sleep(0)  # it looks for its topic
+        await early.close()
+        await late.close()
+        for work in (reading, late.__anext__(), late.start()):
+            with pytest.raises(OttlaError) as closed:
+                await soon(work)
+            assert closed.value.code == "OTTLA-CLOSED"
+        async with in_group(client) as consumer:
+            assert await take(consumer, 1) == [(0, 0)]
+        assert len({beat.member_id for beat in cluster.groups.heartbeats}) == 1
+
+
