@@ -35,10 +35,12 @@ from .group_table import Group, GroupTable
 from .mixed import MixedProtocol
 from .outcome import FindTopic, GroupLimits, GroupRefused, Outcome, Reply, Waiter
 from .records import (
+    CURRENT,
     TARGET,
     UNREVOKED,
     GroupKey,
     GroupRecord,
+    MemberKey,
 )
 from .timers import Timers
 
@@ -172,7 +174,8 @@ class Shard(GroupTable):
             if isinstance(now, ConsumerGroupState):
                 self.seen_topics[request.group_id] = version
                 self._touch(now, member_id, now_s)
-                self._watch_revocation(now, member_id, now_s)
+                stepped = any(r.key == MemberKey(CURRENT, request.group_id, member_id) for r in records)
+                self._watch_revocation(now, member_id, now_s, anew=stepped)
             return replies
 
         outcome = Outcome([*before, *records], [(waiter, response)], accept)
@@ -189,11 +192,14 @@ class Shard(GroupTable):
         else:
             self.timers.set((SESSION, group.group_id, member_id), now_s + self.limits.consumer_session_s)
 
-    def _watch_revocation(self, group: ConsumerGroupState, member_id: str, now_s: float) -> None:
+    def _watch_revocation(
+        self, group: ConsumerGroupState, member_id: str, now_s: float, *, anew: bool = False
+    ) -> None:
+        """``anew``: it has let go of what it was told before, and what it is told now has its own time."""
         key, member = (REVOKE, group.group_id, member_id), group.members[member_id]
         if member.current.state != UNREVOKED or member.classic:  # which is told so first
             self.timers.cancel(key)
-        elif key not in self.timers:
+        elif anew or key not in self.timers:
             self.timers.set(key, now_s + member.said.rebalance_timeout_ms / 1000)
 
     # --- from one protocol to the other ------------------------------------------------------------------------------

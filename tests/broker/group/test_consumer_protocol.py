@@ -338,3 +338,21 @@ def test_a_compacted_log_gives_back_what_members_own_though_they_said_something_
     here.failover(compact=True)
     assert state(here).members["a"].current == owned
     assert state(here).members["a"].said.rack_id == "r1"
+
+
+def test_each_time_to_let_go_is_a_full_one() -> None:
+    here = world(8)
+    first = Reader(here, "a")
+    first.beat()
+    others: list[Reader] = []
+    for name in ("b", "c", "d"):  # each takes some of it, at the moment when it has let go of what the one before gets
+        others.append(Reader(here, name))
+        others[-1].beat()
+        first.beat()
+        assert state(here).members["a"].current.state == UNREVOKED
+        here.wait(4)  # of the ten seconds that it has
+        for other in others:
+            other.beat()
+    assert "a" in state(here).members
+    here.wait(7)
+    assert "a" not in state(here).members
