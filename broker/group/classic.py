@@ -259,7 +259,7 @@ class ClassicProtocol(Rebalancing):
         elif kind == PENDING:
             group.pending.discard(member_id)
             self._fewer(group, now_s, now_ms, out)
-        elif kind == SYNC and group.state is State.COMPLETING:
+        elif kind == SYNC and not member_id and group.state is State.COMPLETING:  # else of one of a mixed group before
             for member in [group.members[late] for late in group.to_sync if late in group.members]:
                 self._drop(group, member, out)
             self._fewer(group, now_s, now_ms, out)

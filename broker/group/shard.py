@@ -315,6 +315,6 @@ class Shard(GroupTable):
             return self._downgrade(group, now_s, now_ms)
         if group is None or kind in (PENDING, JOIN) or (member := group.members.get(member_id)) is None:
             return Outcome()
-        if kind == REVOKE and member.current.state != UNREVOKED and not member.classic:
+        if not member.classic and (kind == SYNC or (kind == REVOKE and member.current.state != UNREVOKED)):
             return Outcome()
         return self._watched(Outcome(consumer_group.remove(group, [member_id])), group_id, now_s)

@@ -573,3 +573,30 @@ def test_no_pattern_and_an_empty_one_mean_no_topics(pattern: str | None) -> None
     assert topics_of(by_pattern(here, pattern, ("t",))) == {"t"}
     here.shard.groups.clear()
     assert topics_of(by_pattern(here, pattern)) == set(), "who subscribes to nothing is a member all the same"
+
+
+def test_the_deadline_of_one_that_left_the_mixed_group_is_nobodys_in_the_classic_one() -> None:
+    here = world()
+    first, second = settled_classics(here, "a", "b", assignor="range")
+    new, gone = Reader(here, "new"), ClassicReader(here, "gone", "range")
+    new.beat()
+    settle(new, first, second)
+    while gone.phase != "joined":
+        gone.step()
+    here.ask(LeaveGroupRequest(GROUP, (LeavingMember(gone.member_id),)))
+    new.leave()
+    settle(first, second)
+    here.wait(1)
+    settle(first, second)
+    assert classic_group(here).state is State.STABLE
+    for _ in range(3):
+        here.wait(6)
+        settle(first, second, rounds=1)
+    late = ClassicReader(here, "late", "range")
+    for _ in range(5):
+        for reader in (late, first, second):
+            if reader.phase != "joined":
+                reader.step()
+    assert classic_group(here).state is State.COMPLETING
+    here.wait(2)  # of the twenty seconds that they have, and all of those of one that is not there
+    assert len(classic_group(here).members) == 3
