@@ -107,8 +107,8 @@ class InHand:
     def take_back(self, keys: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Show the handler no more of these; by partition, the first offset that it will not see."""
         lease = self._lease
-        if lease is None:
-            return {}
+        if lease is None or not lease.one_by_one:
+            return {}  # it sees all of it
         unseen = {key: offset for key in keys if (offset := lease.behind(key)) is not None}
         lease.taken_back.update(keys)
         return unseen

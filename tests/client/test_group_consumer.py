@@ -417,3 +417,17 @@ async def test_a_consumer_that_was_closed_does_not_join_any_more() -> None:
         assert len({beat.member_id for beat in cluster.groups.heartbeats}) == 1
 
 
+async def test_a_pause_while_a_batch_is_handled_finishes_nothing_of_it() -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        topic = cluster.create("t", 2)
+        for number in range(2):
+            fill(topic, number, 3)
+        async with in_group(client) as consumer:
+            batch = await soon(anext(consumer.batches(max_records=6, max_wait=SECONDS_MAX)))
+            assert {record.partition for record in batch} == {0, 1}
+            consumer.pause()
+            seen = len(cluster.groups.heartbeats)
+            await until(lambda: len(cluster.groups.heartbeats) > seen + 3)
+            assert not any(cluster.groups.offsets.values())
+
+
