@@ -13,7 +13,9 @@ from .records import ConsumerRecord
 
 class Lease:
     """Records that the handler has, up to ``index`` done with. ``one_by_one``: it sees one at a time, and what is
-    behind that can still be taken back: it passes over ``taken_back``. Another thread may advance ``index``."""
+    behind that can still be taken back: it passes over what is ``taken_back``, by partition the index from which on.
+    Another thread may advance ``index``, and then asks ``shows``: what it went on to before is its own, however late
+    it asks, and what it goes on to at the same moment it may see though it is read again."""
 
     __slots__ = ("done", "index", "one_by_one", "records", "taken_back")
 
@@ -22,12 +24,12 @@ class Lease:
         self.index = 0
         self.done = -1  # the index whose record is done with, though the handler has not gone on
         self.one_by_one = one_by_one
-        self.taken_back: set[TopicPartition] = set()
+        self.taken_back: dict[TopicPartition, int] = {}
 
     def unfinished(self, key: TopicPartition) -> list[int]:
         """Offsets of the partition that are not finished, in order; what was taken back is not ours to finish."""
         index = self.index
-        end = index + 1 if key in self.taken_back else len(self.records)
+        end = self.taken_back.get(key, len(self.records))
         begin = index + (self.done == index)
         return [record.offset for record in self.records[begin:end] if (record.topic, record.partition) == key]
 
@@ -42,8 +44,26 @@ class Lease:
         """The first offset of the partition that the handler has not seen yet."""
         if not self.one_by_one or key in self.taken_back:
             return None
-        later = self.records[self.index + 1 :]
+        return self._first(key, self.index + 1)
+
+    def _first(self, key: TopicPartition, index: int) -> int | None:
+        later = self.records[index:]
         return next((record.offset for record in later if (record.topic, record.partition) == key), None)
+
+    def shows(self, index: int) -> bool:
+        """Whether the handler, which has gone on to it, is to see this record."""
+        record = self.records[index]
+        return index < self.taken_back.get(TopicPartition(record.topic, record.partition), len(self.records))
+
+    def take_back(self, keys: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """As ``InHand.take_back``."""
+        first, unseen = self.index + 1, {}
+        for key in set(keys) - set(self.taken_back) if self.one_by_one else ():
+            self.taken_back[key] = first
+            offset = self._first(key, first)
+            if offset is not None:
+                unseen[key] = offset
+        return unseen
 
 
 class InHand:
@@ -106,12 +126,7 @@ class InHand:
 
     def take_back(self, keys: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Show the handler no more of these; by partition, the first offset that it will not see."""
-        lease = self._lease
-        if lease is None or not lease.one_by_one:
-            return {}  # it sees all of it
-        unseen = {key: offset for key in keys if (offset := lease.behind(key)) is not None}
-        lease.taken_back.update(keys)
-        return unseen
+        return {} if self._lease is None else self._lease.take_back(keys)
 
     def forget(self, keys: Collection[TopicPartition]) -> None:
         """The partitions are read from elsewhere, or by others: what is in hand of them is nobody's measure."""

@@ -74,9 +74,8 @@ class GroupConsumer(Mirrored, Generic[K, V]):
                 lease.index = index
                 if lease.taken_back:
                     self._background.tell(self._inner.lease_moved)
-            record = lease.records[index]
-            if not lease.taken_back or TopicPartition(record.topic, record.partition) not in lease.taken_back:
-                return record
+            if not lease.taken_back or lease.shows(index):
+                return lease.records[index]
 
     def batches(self, max_records: int = 500, max_wait: float = 0.2) -> Iterator[list[ConsumerRecord[K, V]]]:
         """Lists of records, as the original's."""

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,11 @@ import pytest
 from ottla.client import admin, client, consumer, group_consumer, producer, sync
 from ottla.client.error_codes import ErrorCode
 from ottla.client.errors import OttlaError, TopicNotFound
-from ottla.client.sync import connect
+from ottla.client.in_hand import InHand, Lease
+from ottla.client.records import ConsumerRecord
+from ottla.client.sync import GroupConsumer, connect
+from ottla.log.clock import SystemClock
+from ottla.log.model import TopicPartition
 from tests.client.fake_broker import FakeCluster
 from tests.client.test_consumer import fill
 
@@ -29,6 +34,7 @@ NOT_FOR_USERS = {
     group_consumer.GroupConsumer: {"take_lease", "lease_moved"},
 }
 SECONDS_MAX = 20
+KEY = TopicPartition("t", 0)
 
 
 @pytest.fixture
@@ -192,3 +198,43 @@ def _until(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.002)
+
+
+class LoopBetween(Lease):
+    """Of which the loop's thread takes all back, behind the handler's record, right after that thread went on to
+    ``at``."""
+
+    def __init__(self, hand: InHand, at: int) -> None:
+        self.hand, self.at, self.taken = hand, at, {}
+        super().__init__([ConsumerRecord("t", 0, offset, 1, None, b"", ()) for offset in range(4)], one_by_one=True)
+        hand.lease(self)
+
+    @property
+    def index(self) -> int:
+        return self.went_to
+
+    @index.setter
+    def index(self, index: int) -> None:
+        self.went_to = index
+        if index == self.at > 0:
+            self.taken = self.hand.take_back({KEY})
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_record_that_is_taken_back_while_the_handler_goes_on_to_it_is_handled_or_read_again(at: int) -> None:
+    hand = InHand(SystemClock())
+    lease = LoopBetween(hand, at)
+
+    def run(make: object) -> Lease:
+        if lease.went_to == 3:
+            raise LookupError("it is through")
+        if at == 0:  # after the lease was made, and before the handler has seen it
+            lease.taken = hand.take_back({KEY})
+        return lease
+
+    consumer = GroupConsumer(SimpleNamespace(lease_moved=None), SimpleNamespace(run=run, tell=lambda call: None))
+    handled = []
+    with pytest.raises(LookupError):
+        while True:
+            handled.append(next(consumer).offset)
+    assert handled == list(range(lease.taken[KEY])), "and what is read again begins there"
