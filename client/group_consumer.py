@@ -17,7 +17,7 @@ from .metrics import ConsumerMetrics
 from .offsets import list_offsets
 from .protocol import AT_TIME, EARLIEST, LATEST
 from .reader import Decoding
-from .reading import ConsumerOptions, Partition
+from .reading import ConsumerOptions, Partition, check_name
 from .records import ConsumerRecord, K, V
 from .subscribed import Subscribed
 
@@ -51,6 +51,7 @@ class GroupConsumer(Generic[K, V]):
             raise ConfigError(f"the topics are {topics!r}.", hint="Name one or more, each once.")
         if group == "":
             raise ConfigError("group is empty.", hint="Give it a name, or leave it out.")
+        check_name("group", group or "", 255)
         if start not in (EARLIEST, LATEST):
             raise ConfigError(f"start is {start!r}.", hint='Here it is "earliest" or "latest".')
         self._subscribed = subscribed
@@ -232,6 +233,9 @@ class GroupConsumer(Generic[K, V]):
         if offsets is None:
             self._hand.show_done()
             return self._parts.finished(self._fetcher.partitions)
+        for offset in offsets.values():
+            if not 0 <= offset < 1 << 63:
+                raise ConfigError(f"offset is {offset}.", hint="Offsets begin at 0, and have 63 bits.")
         partitions = ((self._partition(*key), offset) for key, offset in offsets.items())
         return {found.key: Place(offset, None, found.target.topic_id) for found, offset in partitions}
 

@@ -7,9 +7,13 @@ from ottla.log.model import TopicPartition
 
 from .assignors import ASSIGNORS, Assignor
 from .errors import ConfigError
+from .reading import check_name
 
 OnPartitions = Callable[[frozenset[TopicPartition]], Awaitable[None] | None]
 """Called, and awaited where it is a coroutine function, with the partitions it is about."""
+
+SECONDS_MAX = (2**31 - 1) // 1000
+"""Milliseconds travel in 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,13 @@ class GroupOptions:
         for name in ("commit_interval_s", "commit_timeout_s", "max_poll_interval_s", "session_timeout_s"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", hint="It must be above 0.")
+        for name in ("max_poll_interval_s", "session_timeout_s"):
+            if getattr(self, name) > SECONDS_MAX:
+                raise ConfigError(f"{name} is {getattr(self, name)}.", hint=f"It is {SECONDS_MAX} at most: 24 days.")
         if self.instance_id == "":
             raise ConfigError("instance_id is empty.", hint="Leave it out for a dynamic member.")
+        check_name("instance_id", self.instance_id or "", 249)
+        check_name("assignor", self.assignor or "", 255)
 
     def chosen_assignors(self) -> tuple[Assignor, ...]:
         """Of the classic protocol. Raises ConfigError."""

@@ -46,6 +46,20 @@ class ConsumerOptions:
         for name in ("max_wait_ms", "fetch_bytes", "partition_bytes", "prefetch_bytes", "request_timeout_s"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", hint="It must be above 0.")
+        for name in ("max_wait_ms", "fetch_bytes", "partition_bytes"):
+            if getattr(self, name) >= 2**31:
+                raise ConfigError(f"{name} is {getattr(self, name)}.", hint="It is a number of 31 bits.")
+        check_name("rack", self.rack, 255)
+
+
+def check_name(what: str, name: str, length_max: int) -> None:
+    """Whether a node would take this name: one that it refuses ends the stream. Raises ConfigError."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{what} is {name!a}.", hint="It has a part of a character.") from None
+    if len(name) > length_max:
+        raise ConfigError(f"{what} has {len(name)} characters.", hint=f"It has {length_max} at most.")
 
 
 class Handout(Protocol):

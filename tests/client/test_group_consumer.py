@@ -431,3 +431,37 @@ async def test_a_pause_while_a_batch_is_handled_finishes_nothing_of_it() -> None
             assert not any(cluster.groups.offsets.values())
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"group": "g" * 256},
+        {"group": "\ud800"},
+        {"instance_id": "i" * 250},
+        {"assignor": "a" * 256},
+        {"rack": "r" * 256},
+        {"max_poll_interval_s": 1e9},
+        {"session_timeout_s": 1e9},
+        {"max_wait_ms": 2**31},
+        {"fetch_bytes": 2**31},
+        {"partition_bytes": 2**31},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+async def test_what_no_node_would_take_is_refused_at_once(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        connect("127.0.0.1:1").consumer("t", **{"group": "g", **wrong})
+    longest = {"group": "\U0001f4a5" * 255, "instance_id": "i" * 249, "rack": "r" * 255, "max_poll_interval_s": 2e6}
+    connect("127.0.0.1:1").consumer("t", **longest)
+
+
+@pytest.mark.parametrize("offset", [-1, 1 << 63])
+async def test_a_commit_of_what_is_no_offset_is_refused_at_once(offset: int) -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        fill(cluster.create("t"), 0, 1)
+        async with in_group(client, auto_commit=False) as consumer:
+            await take(consumer, 1)
+            with pytest.raises(ConfigError):
+                await soon(consumer.commit({("t", 0): offset}))
+            with pytest.raises(ConfigError):
+                consumer.commit_nowait({("t", 0): offset})
+        assert not cluster.groups.commits
