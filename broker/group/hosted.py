@@ -267,8 +267,8 @@ def make_batch(records: list[GroupRecord], now_ms: int) -> bytes:
 
 
 def decode_batches(data: bytes) -> tuple[list[tuple[GroupRecord, int]], Offset]:
-    """The records of whole batches, each with its time, and where the next one starts. What is not a record of ours is passed over: a
-    coordinator that refused to start for it would take all its groups away."""
+    """The records of whole batches, each with its time, and where the next one starts. What is not a record of ours is
+    passed over: a coordinator that refused to start for it would take all its groups away."""
     decoded: list[tuple[GroupRecord, int]] = []
     offset = Offset(0)
     for batch in batches_in(data):

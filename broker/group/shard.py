@@ -192,9 +192,7 @@ class Shard(GroupTable):
         else:
             self.timers.set((SESSION, group.group_id, member_id), now_s + self.limits.consumer_session_s)
 
-    def _watch_revocation(
-        self, group: ConsumerGroupState, member_id: str, now_s: float, *, anew: bool = False
-    ) -> None:
+    def _watch_revocation(self, group: ConsumerGroupState, member_id: str, now_s: float, *, anew: bool = False) -> None:
         """``anew``: it has let go of what it was told before, and what it is told now has its own time."""
         key, member = (REVOKE, group.group_id, member_id), group.members[member_id]
         if member.current.state != UNREVOKED or member.classic:  # which is told so first
