@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ottla.log.chance import new_id
 from ottla.log.model import BrokerId, Offset, TopicId
 
-from .cluster import Cluster
+from .cluster import Cluster, check_topic_name
 from .configs import alter_configs, describe_configs, refusal, text_of
 from .error_codes import ErrorCode
 from .errors import OttlaError, TopicNotFound, error_for
@@ -98,6 +98,7 @@ class Admin:
         config: Mapping[str, object] | None = None,
     ) -> TopicMetadata:
         """Make a topic. None means the cluster's default. Raises TopicExists, ConfigError, RequestFailed."""
+        check_topic_name(name)
         configs = {key: text_of(value) for key, value in (config or {}).items()}
         request = CreateTopicRequest(name, partitions, replication, configs, self._change_id())
         await self._change(request, done_already=ErrorCode.TOPIC_ALREADY_EXISTS)
@@ -240,6 +241,8 @@ class Admin:
         return NodeDescription(endpoint, None, response.message if isinstance(response, ErrorResponse) else "no answer")
 
     async def _metadata(self, topics: tuple[str, ...] | None, *, current: bool = False) -> MetadataResponse:
+        for name in topics or ():
+            check_topic_name(name)
         request = MetadataRequest(topics, False, self._cluster.metadata_index, current)
         response = (await self._cluster.ask_any(request, timeout_s=TIMEOUT_S)).response
         if isinstance(response, MetadataResponse):

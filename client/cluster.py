@@ -14,7 +14,7 @@ from ottla.log.model import BrokerId, LeaderEpoch, TopicId, TopicIdPartition
 from .backoff import backoff_s
 from .connection import Connection, ConnectionLost
 from .error_codes import ErrorCode
-from .errors import ConnectFailed, OttlaError, TopicNotFound, error_for
+from .errors import ConnectFailed, OttlaError, RequestFailed, TopicNotFound, error_for
 from .protocol import BrokerEndpoint, ErrorResponse, MetadataRequest, MetadataResponse, Request, Response, TopicMetadata
 from .servers import Address
 from .streams import Purpose, Streams, retrieve
@@ -28,6 +28,8 @@ ASK_TIMEOUT_S = 5.0
 anybody wants to wait for a node that lost its power and tells nobody."""
 NOT_FOUND_PATIENCE_S = 1.0
 """A topic that another client has just made may not be known everywhere yet."""
+TOPIC_NAME_MAX = 1024
+"""Characters of what nodes take for a name, if only to refuse it."""
 TOPICS_MAX = 5_000
 """Topics whose metadata is kept fresh; beyond it the ones named longest ago are forgotten."""
 
@@ -123,8 +125,10 @@ class Cluster:
 
     async def refresh(self, names: Iterable[str] = (), *, auto_create: bool = False) -> None:
         """Ask any live node for the topics known here and ``names``. Refreshes that ask for the same are one.
-        Raises ConnectFailed."""
+        Raises ConnectFailed, and RequestFailed for what cannot be a name."""
         wanted = frozenset(names)
+        for name in wanted:
+            check_topic_name(name)
         running = self._refreshing
         if running is None or running[2].done() or not wanted <= running[0] or (auto_create and not running[1]):
             covered = wanted if auto_create else wanted.union(self._topics)
@@ -276,6 +280,13 @@ class Cluster:
             self._refreshing[2].cancel()
             await asyncio.gather(self._refreshing[2], return_exceptions=True)
         await self._streams.close()
+
+
+def check_topic_name(name: str) -> None:
+    """A node says what is wrong with most names, and ends the stream of who sends others. Raises RequestFailed."""
+    if len(name) > TOPIC_NAME_MAX or any("\ud800" <= character <= "\udfff" for character in name):
+        message = f"{name[:50]!a}... cannot be a topic's name, which has 249 characters at most, of a-z A-Z 0-9 . _ -"
+        raise RequestFailed(ErrorCode.INVALID_TOPIC_EXCEPTION, message)
 
 
 class _NotConnected(ConnectionLost):

@@ -8,7 +8,7 @@ import ottla.client
 import ottla.client.cluster as cluster_module
 from ottla.client.client import connect
 from ottla.client.error_codes import ErrorCode
-from ottla.client.errors import ConfigError, TopicExists, TopicNotFound
+from ottla.client.errors import ConfigError, RequestFailed, TopicExists, TopicNotFound
 from ottla.client.protocol import MetadataRequest
 from ottla.client.servers import Address, parse_servers
 from tests.client.fake_broker import FakeCluster
@@ -54,6 +54,17 @@ async def test_refreshes_at_the_same_time_are_one() -> None:
         before = len(cluster.requests)
         await asyncio.gather(*(client.cluster.refresh() for _ in range(20)))
         assert len(cluster.requests) == before + 1
+
+
+@pytest.mark.parametrize("name", ["t" * 1025, "\ud800"], ids=["long", "half a character"])
+async def test_what_no_node_would_take_for_a_topic_is_refused_at_once(name: str) -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client, client.producer() as producer:
+        works = [client.consumer(name).start, client.consumer(name, group="g").start, lambda: producer.send(name, b"")]
+        works += [lambda: client.admin.create_topic(name), lambda: client.admin.describe_topic(name)]
+        for work in works:
+            with pytest.raises(RequestFailed) as refused:
+                await asyncio.wait_for(work(), 8)
+            assert refused.value.error is ErrorCode.INVALID_TOPIC_EXCEPTION
 
 
 async def test_dead_nodes_are_passed_by() -> None:
