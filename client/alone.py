@@ -84,7 +84,7 @@ class AloneMembership:
         )
 
     async def _take(self, wanted: Keys) -> None:
-        if gone := self._owned - wanted:
+        if gone := (self._owned - wanted) | self._reader.outlived(self._owned):
             self._owned -= gone
             await self._reader.lose(gone)
         if new := wanted - self._owned:

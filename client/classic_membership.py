@@ -152,6 +152,9 @@ class ClassicMembership:
 
     async def _take(self, assigned: Keys) -> None:
         await self._revoke(self._owned - assigned)
+        if gone := self._reader.outlived(self._owned):
+            await self._reader.lose(gone)
+            self._owned -= gone
         self._owned_in = self._generation
         attempt, began_s = 0, self._cluster.clock.monotonic()
         while missing := assigned - self._owned:

@@ -163,6 +163,16 @@ class GroupPartitions:
         self._let_go(keys)
         await self.tell(self._options.on_lost, keys)
 
+    def outlived(self, keys: Keys) -> Keys:
+        """Those whose topic has another id now: under its name there is nothing of theirs."""
+
+        def is_another(key: TopicPartition) -> bool:
+            known = self._cluster.known_topic(key.topic)
+            begun = self.fetcher.partitions[key].target.topic_id
+            return known is not None and known.topic_id not in (None, begun)
+
+        return frozenset(filter(is_another, keys))
+
     def take_back(self, partitions: list[Partition]) -> None:
         """Drop what was decoded and not shown to the handler yet: it is the next to be read."""
         unseen = self.hand.take_back([partition.key for partition in partitions])

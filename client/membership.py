@@ -24,6 +24,10 @@ class Reader(Protocol):
     async def lose(self, keys: Keys) -> None:
         """Drop these at once; they belong to others."""
 
+    def outlived(self, keys: Keys) -> Keys:
+        """Those of a topic that was deleted and made again since they were begun with."""
+        ...
+
     def end(self, error: OttlaError) -> None:
         """There is no way back into the group: whoever reads is told."""
 

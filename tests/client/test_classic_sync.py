@@ -89,6 +89,10 @@ class Gone:
         return True
 
     @staticmethod
+    def outlived(keys: frozenset[TopicPartition]) -> frozenset[TopicPartition]:
+        return frozenset()
+
+    @staticmethod
     def known_topic(name: str) -> object:
         return SimpleNamespace(topic_id="T") if name == "t" else None
 

@@ -1,14 +1,16 @@
 """Groups of both protocols on real nodes: shared, moved, and the last commit is found after the coordinator died."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from ottla.client import alone, classic_membership
 from ottla.client.client import Client, connect
-from ottla.client.errors import ConfigError
+from ottla.client.errors import ConfigError, TopicNotFound
 from ottla.client.group_consumer import GroupConsumer
 from ottla.client.testing import LocalCluster, cluster
 from ottla.log.model import TopicPartition
@@ -185,3 +187,32 @@ async def _kill_each(servers: LocalCluster, client: Client, options: dict[str, A
             servers.kill(node)
             await consumer.commit()
             servers.start(node)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [*({"group": "g", **each} for each in PROTOCOLS), {}],
+    ids=["consumer", "cooperative", "eager", "no group"],
+)
+async def test_a_topic_made_anew_is_read_anew(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (classic_membership, alone):
+        monkeypatch.setattr(module, "METADATA_AGE_S", 0.2)
+    async with cluster(group_min_session_timeout_ms=1000) as servers, connect(servers) as client:
+        await client.admin.create_topic("t", 6)
+        await send(client, "t", 0)
+        read: set[bytes | None] = set()
+
+        async def read_all(consumer: GroupConsumer) -> None:
+            while len(read) < RECORDS:
+                with contextlib.suppress(TopicNotFound):  # it is told that the topic was deleted, and goes on
+                    read.add((await anext(consumer)).value)
+                await asyncio.sleep(0.001)
+
+        async with client.consumer(pattern="t", **{"commit_timeout_s": 0.5} if options else {}, **options) as consumer:
+            await asyncio.wait_for(read_all(consumer), SECONDS_MAX)
+            await client.admin.delete_topic("t")
+            await client.admin.create_topic("t", 6)
+            await send(client, "t", RECORDS)
+            read.clear()
+            await asyncio.wait_for(read_all(consumer), 15)
+        assert read == {b"%d" % number for number in range(RECORDS, 2 * RECORDS)}
