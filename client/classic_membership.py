@@ -164,6 +164,7 @@ class ClassicMembership:
             self._beginning = NOTHING
             if not begun:
                 await asyncio.sleep(backoff_s(attempt, self._cluster.chance))
+                await self._ask_whether_still_a_member()
                 attempt += 1
                 with contextlib.suppress(OttlaError):
                     await self._subscribed.look()
@@ -215,6 +216,12 @@ class ClassicMembership:
         assert self._generation is not None
         request = HeartbeatRequest(self._about.group, self._generation, self._member_id, self._about.instance_id)
         return await self._coordinator.insist(request, HeartbeatResponse, timeout_s=HEARTBEAT_TIMEOUT_S)
+
+    async def _ask_whether_still_a_member(self) -> None:
+        """Before partitions are begun with that were given long ago. Raises _Rejoin for one that is none."""
+        answer = await self._beat()
+        if answer.error is not ErrorCode.REBALANCE_IN_PROGRESS:
+            self._check(answer.error, answer.message)
 
     async def _topics_changed(self) -> bool:
         """Topics have come, gone or grown since the last look, which is not repeated too often."""

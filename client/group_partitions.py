@@ -18,6 +18,9 @@ from .protocol import EARLIEST
 from .reader import Decoding, Reader
 from .reading import ConsumerOptions, Partition
 
+LATE_S = 2.0
+"""A committed offset that took longer to come may be older than this member's session: the process may have been
+stopped meanwhile, and its partitions be others' already."""
 LEFT_MARGIN = 0.9
 """A revocation waits for the handler for this part of what the coordinator allows."""
 
@@ -113,11 +116,14 @@ class GroupPartitions:
         """Begin with these, where the group has got to."""
         if not keys:
             return keys
+        asked_s = self._cluster.clock.monotonic()
         try:
             committed = await self.commits.fetch(keys)
         except OttlaError as error:
             if not error.retriable and error.code != "OTTLA-COMMIT-FAILED":
                 raise
+            return frozenset()
+        if self._cluster.clock.monotonic() - asked_s > LATE_S:
             return frozenset()
         begun: list[Partition] = []
         for key in sorted(keys):

@@ -49,6 +49,7 @@ class DataDirectory:
     def admit(self, size_bytes: int) -> None:
         """Raises StorageFailed after a failure, StorageFull where ``size_bytes`` would eat into the reserve."""
         if self.failed is not None:
+            self.on_flush_wanted()  # whoever watches over the disk learns it now, not with the next second
             raise StorageFailed(f"{self.path}: {self.failed}; restart the node once the disk is well")
         if not self._known_to_fit(size_bytes):
             self._look(size_bytes)

@@ -101,7 +101,7 @@ def run_many(seeds: Iterable[int], config: Config, out: Path, *, jobs: int, keep
     if jobs == 1:
         yield from map(_run, work)
         return
-    with multiprocessing.get_context("forkserver").Pool(jobs, maxtasksperchild=20) as pool:
+    with multiprocessing.get_context("forkserver").Pool(jobs, maxtasksperchild=1) as pool:
         yield from pool.imap_unordered(_run, work)
 
 

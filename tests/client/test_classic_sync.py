@@ -103,5 +103,23 @@ async def test_partitions_of_a_topic_that_was_deleted_meanwhile_are_not_waited_f
     coordinator.cluster.known_topic = gone.known_topic
     about = ClassicSubscription("g", 10_000, 10_000, ())
     member = ClassicMembership(coordinator, about, gone, gone)  # type: ignore[arg-type]
+    member._generation = 1
     await asyncio.wait_for(member._take(MINE | {TopicPartition("gone", 0)}), 10)
     assert member.owned == MINE == frozenset(gone.begun)
+
+
+async def test_who_could_not_begin_asks_whether_it_is_a_member_before_it_tries_again() -> None:
+    """It may have been stopped while it asked where to begin, and come back after its session."""
+    coordinator = Slow(0.0, ErrorCode.UNKNOWN_MEMBER_ID)
+    tried: list[frozenset[TopicPartition]] = []
+
+    async def assign(keys: frozenset[TopicPartition]) -> frozenset[TopicPartition]:
+        tried.append(keys)
+        return frozenset()
+
+    member = member_of(coordinator)
+    member._generation = 1
+    member._reader = SimpleNamespace(assign=assign, outlived=Gone.outlived)  # type: ignore[assignment]
+    with pytest.raises(_Rejoin):
+        await asyncio.wait_for(member._take(MINE), 10)
+    assert tried == [MINE]

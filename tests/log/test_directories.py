@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ottla.log.directories import LogDirectories, parse_paths
+from ottla.log.directory import DataDirectory
 from ottla.log.directory_identity import ForeignDirectory, Owner
 from ottla.log.errors import StorageFailed
 from ottla.log.model import BrokerEpoch, LeaderEpoch, Offset, TopicId, TopicPartition
@@ -205,3 +206,14 @@ def test_a_new_topic_of_the_name_may_live_elsewhere() -> None:
     again.remove(name(0))
     again.get_or_create(name(0), TopicId("B" * 22))
     assert sum(f"orders-{0}" in held(storage, path) for path in (ONE, TWO)) == 1
+
+
+def test_whoever_appends_to_a_failed_directory_has_it_looked_at() -> None:
+    """A node ends itself as soon as it is asked to write, not with the next second."""
+    directory = DataDirectory(CrashingStorage(), DATA, HandClock())
+    looked: list[bool] = []
+    directory.on_flush_wanted = lambda: looked.append(True)
+    directory.fail(StorageFailed("no"))
+    with pytest.raises(StorageFailed):
+        directory.admit(1)
+    assert looked == [True]
