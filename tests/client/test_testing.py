@@ -1,14 +1,17 @@
 """The cluster for users' tests: its faults are what they say."""
 
 import asyncio
+import gc
 import sys
 import threading
+import weakref
 from importlib.metadata import entry_points
 
 import pytest
 
 from ottla.client.client import connect
 from ottla.client.errors import ConfigError, ConnectFailed
+from ottla.client.sync import connect as connect_blocking
 from ottla.client.testing import LocalCluster, cluster
 
 SECONDS_MAX = 30
@@ -142,3 +145,18 @@ async def test_the_plugin_loads_nothing_before_it_is_asked() -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
     out, _ = await asyncio.wait_for(process.communicate(), SECONDS_MAX)
     assert eval(out) == ["ottla", "ottla.client", "ottla.client.pytest_plugin"]
+
+
+def test_an_ended_cluster_leaves_nothing_behind() -> None:
+    """A suite may make hundreds of them."""
+    from ottla.broker.node import Node
+
+    def nodes() -> "weakref.WeakSet[Node]":
+        gc.collect()
+        return weakref.WeakSet(each for each in gc.get_objects() if isinstance(each, Node))
+
+    before = nodes()
+    with cluster() as servers, connect_blocking(servers) as client, client.producer() as producer:
+        producer.send("t", b"x")
+        assert len(nodes()) == len(before) + 1
+    assert not nodes() - before
