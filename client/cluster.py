@@ -284,6 +284,8 @@ class Cluster:
 
 def check_topic_name(name: str) -> None:
     """A node says what is wrong with most names, and ends the stream of who sends others. Raises RequestFailed."""
+    if not isinstance(name, str):
+        raise RequestFailed(ErrorCode.INVALID_TOPIC_EXCEPTION, f"a topic's name is text, not {name!r}")
     if len(name) > TOPIC_NAME_MAX or any("\ud800" <= character <= "\udfff" for character in name):
         message = f"{name[:50]!a}... cannot be a topic's name, which has 249 characters at most, of a-z A-Z 0-9 . _ -"
         raise RequestFailed(ErrorCode.INVALID_TOPIC_EXCEPTION, message)

@@ -21,7 +21,12 @@ FrameT = TypeVar("FrameT")
 
 
 class BadFrame(ValueError):
-    """The other side sent bytes that are not a frame of ours; the stream cannot go on."""
+    """The other side sent bytes that are not a frame of ours. ``correlation_id``: of the message that they were meant
+    to be, where so much can be read; without, the stream cannot go on."""
+
+    def __init__(self, text: str, correlation_id: int | None = None) -> None:
+        super().__init__(text)
+        self.correlation_id = correlation_id
 
 
 class RequestFrame(NamedTuple):
@@ -51,6 +56,15 @@ def encode_frame(correlation_id: int, message: Request | Response, batches: Sequ
     return b"".join(frame_parts(correlation_id, message, batches))
 
 
+def _correlation_id(header: Buffer) -> int | None:
+    """The one of a header whose message is none."""
+    try:
+        number, *_ = msgspec.msgpack.decode(header, type=list[Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+        return None
+    return number if type(number) is int and number > 0 else None
+
+
 class _FrameDecoder(Generic[FrameT]):
     """``decode`` makes a ``frame`` of bytes that are exactly one, and raises BadFrame for all else."""
 
@@ -72,7 +86,8 @@ class _FrameDecoder(Generic[FrameT]):
         try:
             correlation_id, message = self._decoder.decode(view[PREFIX.size : end])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise BadFrame(f"the frame's header is not a message: {error}") from error
+            number = _correlation_id(view[PREFIX.size : end])
+            raise BadFrame(f"the frame's header is not a message: {error}", number) from error
         return self._frame(correlation_id, message, view[end:])
 
 

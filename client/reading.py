@@ -54,6 +54,8 @@ class ConsumerOptions:
 
 def check_name(what: str, name: str, length_max: int) -> None:
     """Whether a node would take this name: one that it refuses ends the stream. Raises ConfigError."""
+    if not isinstance(name, str):
+        raise ConfigError(f"{what} is {name!r}.", hint="It is text.")
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -77,6 +77,11 @@ class DiskRoom(Protocol):
     async def wait_for_room(self) -> None: ...
 
 
+async def _refusal(why: str) -> Answer:
+    """The answer to what is no request, though somebody waits for one."""
+    return ErrorResponse(ErrorCode.INVALID_REQUEST, why), []
+
+
 class DataStream:
     """One client stream."""
 
@@ -128,9 +133,11 @@ class DataStream:
         try:
             self._begin(decode_request(message), len(message))
         except BadFrame as error:
-            self._refused = str(error)
-            self._over.set()
-            return
+            if error.correlation_id is None:
+                self._refused = str(error)
+                self._over.set()
+                return
+            self._answer_later(error.correlation_id, _refusal(str(error)), len(message))
         if self._requests.full or self._bytes.full or self._total.full or not self._disk.has_room:
             self._stream.pause()
             self._waiting = asyncio.create_task(self._go_on())
@@ -177,17 +184,23 @@ class DataStream:
     # --- all else ----------------------------------------------------------------------------------------------------
 
     def _begin(self, frame: RequestFrame, size: int) -> None:
-        if isinstance(frame.message, ProduceRequest):
-            self._begin_produce(frame.correlation_id, frame.message, frame.body, size)
-            return
-        answer = self._api.begin(frame.message, frame.body)
+        try:
+            if isinstance(frame.message, ProduceRequest):
+                self._begin_produce(frame.correlation_id, frame.message, frame.body, size)
+                return
+            answer = self._api.begin(frame.message, frame.body)
+        except BadFrame as error:
+            raise BadFrame(str(error), frame.correlation_id or None) from error
         # A fetch counts with all that it may bring on its own stream, but among all streams only with what it has
         # brought: idle consumers, who wait for nothing, must not keep producers from being read.
         expected = min(frame.message.max_bytes, RESPONSE_BYTES_MAX) if isinstance(frame.message, FetchRequest) else 0
+        self._answer_later(frame.correlation_id, answer, size, expected)
+
+    def _answer_later(self, correlation_id: int, answer: Awaitable[Answer], size: int, expected: int = 0) -> None:
         self._requests.take(1)
         self._bytes.take(size + expected)
         self._total.take(size)
-        task = asyncio.create_task(self._answer(frame.correlation_id, answer))
+        task = asyncio.create_task(self._answer(correlation_id, answer))
         self._keep(task, size + expected, size, answer)
 
     def _keep(self, task: asyncio.Task[Any], bytes_: int, total: int, answer: Awaitable[Answer] | None = None) -> None:

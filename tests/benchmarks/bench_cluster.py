@@ -212,8 +212,8 @@ async def nats_round(figures: Figures, client: NatsClient, servers: NatsServers,
 
 
 async def measure_latencies(figures: Figures, name: str, send) -> None:
-    """One in flight, and paced. First the disk takes what the load before has left in the page cache: two
-    cores cannot write back hundreds of megabytes and serve at the same time, and the two sides have left different amounts."""
+    """One in flight, and paced. First the disk takes what the load before has left in the page cache: two cores cannot
+    write back hundreds of megabytes and serve at the same time, and the two sides have left different amounts."""
     await asyncio.to_thread(os.sync)
     one = await latencies(send, SINGLES)
     paced = await latencies(send, SINGLES, 1 / 500)

@@ -5,6 +5,7 @@ import contextlib
 import random
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -182,7 +183,12 @@ async def test_a_bug_behind_a_request_answers_it_and_the_stream_goes_on():
         assert (await answer(ws))[0] == 2
 
 
+def framed(header: bytes) -> bytes:
+    return PREFIX.pack(4 + len(header), len(header)) + header
+
+
 def bad_frames() -> list[bytes]:
+    """Nobody can be told which request was meant."""
     good = encode_frame(1, produce(), [b"xyz"])
     chance = random.Random(5)
     header = b"\x92\x01" + b"\x91" * 5000  # nested deeper than any message
@@ -194,11 +200,13 @@ def bad_frames() -> list[bytes]:
         good[:12],
         PREFIX.pack(4, 2**32 - 1),
         PREFIX.pack(4, 0),
-        PREFIX.pack(4 + len(header), len(header)) + header,
-        encode_frame(1, produce(4), [b"xyz"]),
-        encode_frame(1, produce(2), [b"xyz"]),
-        encode_frame(1, InitProducerIdRequest(), [b"xyz"]),
-        encode_frame(1, ProduceResponse(())),
+        framed(header),
+        framed(msgspec.msgpack.encode(("one", ["describe-node"]))),
+        framed(msgspec.msgpack.encode((0, ["no such request"]))),
+        framed(msgspec.msgpack.encode((-1, ["no such request"]))),
+        framed(msgspec.msgpack.encode((True, ["no such request"]))),
+        framed(msgspec.msgpack.encode({"a": 1})),
+        framed(b""),
         *(chance.randbytes(chance.randrange(1, 60)) for _ in range(6)),
     ]
 
@@ -211,6 +219,38 @@ async def test_what_is_no_request_is_told_and_ends_the_stream(frame):
         await ends_with_a_reason(ws)
         await asyncio.wait_for(door.over.wait(), 10)
         assert door.api.gates == []
+
+
+def bad_messages() -> list[bytes]:
+    """Of number 7, and no requests."""
+    number = 7
+    return [
+        encode_frame(number, produce(4), [b"xyz"]),
+        encode_frame(number, produce(2), [b"xyz"]),
+        encode_frame(number, InitProducerIdRequest(), [b"xyz"]),
+        encode_frame(number, ProduceResponse(())),
+        framed(msgspec.msgpack.encode((number, ["no such request"]))),
+        framed(msgspec.msgpack.encode((number, ["produce", "all", 1000, []]))),
+        framed(msgspec.msgpack.encode((number,))),
+        framed(msgspec.msgpack.encode((number, ["produce", -1, 1000, [["x", -1, 5]]]))),
+    ]
+
+
+@pytest.mark.parametrize("frame", bad_messages(), ids=range(len(bad_messages())))
+async def test_a_message_that_is_no_request_is_answered_and_the_stream_goes_on(frame):
+    door = Door()
+    async with door.open() as ws:
+        for _ in range(10):  # more than may be under way at once
+            await ws.send_bytes(frame)
+            number, message, _ = await answer(ws)
+            assert (number, message.error) == (7, ErrorCode.INVALID_REQUEST)
+            assert message.message
+        assert door.api.gates == []
+        await ws.send_bytes(encode_frame(8, DescribeNodeRequest()))
+        await door.api.next()
+        door.api.gates[0].set_result((ProduceResponse(()), []))
+        assert (await answer(ws))[0] == 8
+    await asyncio.wait_for(door.total.idle(), 10)
 
 
 async def test_text_is_told_and_ends_the_stream():

@@ -436,6 +436,8 @@ async def test_a_pause_while_a_batch_is_handled_finishes_nothing_of_it() -> None
     [
         {"group": "g" * 256},
         {"group": "\ud800"},
+        {"group": 5},
+        {"instance_id": 5},
         {"instance_id": "i" * 250},
         {"assignor": "a" * 256},
         {"rack": "r" * 256},

@@ -101,8 +101,6 @@ async def test_a_connection_that_says_nothing_is_closed(node):
 def bad_frames() -> list[bytes]:
     noise = random.Random(6)
     good = encode_frame(1, FetchRequest(0, 1, 1, ()))
-    header = msgspec.msgpack.encode((1, ["produce", -1, 1000, [["x", -1, 5]]]))
-    negative = PREFIX.pack(4 + len(header), len(header)) + header
     return [
         b"",
         b"\0" * 8,
@@ -110,7 +108,6 @@ def bad_frames() -> list[bytes]:
         good + b"x",
         struct.pack(">II", 0xFFFFFFFF, 5) + b"abcde",
         struct.pack(">II", 9, 0xFFFFFFFF) + b"abcde",
-        negative,
         *(noise.randbytes(size) for size in (5, 50, 5_000)),
     ]
 
@@ -130,6 +127,21 @@ async def test_bad_frames_get_a_coded_error_and_the_stream_ends(node, frame):
             assert isinstance(message, ErrorResponse)
             assert message.error is ErrorCode.INVALID_REQUEST
             assert (await ws.receive()).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+    await assert_unharmed(node)
+
+
+async def test_a_message_that_is_no_request_is_answered_and_the_stream_goes_on(node):
+    header = msgspec.msgpack.encode((1, ["produce", -1, 1000, [["x", -1, 5]]]))
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"http://{node.address}/v1/stream", compress=0) as ws,
+        asyncio.timeout(20),
+    ):
+        await ws.send_bytes(PREFIX.pack(4 + len(header), len(header)) + header)
+        number, message, _ = decode_response((await ws.receive()).data)
+        assert (number, message.error) == (1, ErrorCode.INVALID_REQUEST)
+        await ws.send_bytes(encode_frame(2, FetchRequest(0, 1, 1, ())))
+        assert decode_response((await ws.receive()).data).correlation_id == 2
     await assert_unharmed(node)
 
 
