@@ -28,6 +28,10 @@ NOTHING: Partitions = frozenset()
 FENCING = frozenset({ErrorCode.FENCED_MEMBER_EPOCH, ErrorCode.UNKNOWN_MEMBER_ID})
 """The group goes on without this member: what it owned is lost, and it joins again."""
 
+UNRELEASED_S_MAX = 60.0
+"""So long a static member waits for one that had its name and has not left: longer than the session of one that was
+killed (45 s, unless the brokers are told otherwise). One that is still there by then is alive."""
+
 
 @dataclass(frozen=True, slots=True)
 class Revoke:
@@ -91,6 +95,7 @@ class GroupMember:
         self._lost = False
         self._left = False
         self._introduced = False
+        self._unreleased_since_s: float | None = None  # somebody else is known by our instance id
 
     @property
     def joined(self) -> bool:
@@ -152,13 +157,22 @@ class GroupMember:
             self._accept(response, now_s)
         elif response.error in FENCING:
             self.fence()
-        elif response.error.retriable or response.error is ErrorCode.UNRELEASED_INSTANCE_ID:
-            self._says_all = True  # the last one who had the name may be gone soon
+        elif response.error.retriable or self._may_be_released(response.error, now_s):
+            self._says_all = True
             self.due_s = now_s + pause_s
         else:
             self._fail(error_for(response.error, response.message))
 
+    def _may_be_released(self, error: ErrorCode, now_s: float) -> bool:
+        """Whether it is worth waiting for whoever has our instance id to be gone."""
+        if error is not ErrorCode.UNRELEASED_INSTANCE_ID:
+            return False
+        if self._unreleased_since_s is None:
+            self._unreleased_since_s = now_s
+        return now_s - self._unreleased_since_s < UNRELEASED_S_MAX
+
     def _accept(self, response: ConsumerGroupHeartbeatResponse, now_s: float) -> None:
+        self._unreleased_since_s = None
         if response.member_id:
             self.member_id = response.member_id
         if self.epoch is None:

@@ -1,7 +1,6 @@
 """Metadata never looks back; admin requests are done once; dead nodes are passed by."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -57,8 +56,8 @@ async def test_refreshes_at_the_same_time_are_one() -> None:
         assert len(cluster.requests) == before + 1
 
 
-@pytest.mark.parametrize("name", ["t" * 1025, "\ud800", None, 5], ids=["long", "half a character", "none", "int"])
-async def test_what_no_node_would_take_for_a_topic_is_refused_at_once(name: Any) -> None:
+@pytest.mark.parametrize("name", ["t" * 1025, "\ud800"], ids=["long", "half a character"])
+async def test_what_no_node_would_take_for_a_topic_is_refused_at_once(name: str) -> None:
     async with FakeCluster() as cluster, connect(cluster.servers) as client, client.producer() as producer:
         works = [client.consumer(name).start, client.consumer(name, group="g").start, lambda: producer.send(name, b"")]
         works += [lambda: client.admin.create_topic(name), lambda: client.admin.describe_topic(name)]

@@ -4,7 +4,7 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ottla.client.error_codes import ErrorCode
-from ottla.client.group_member import Assign, GroupMember, Lose, Revoke, Step, Subscription
+from ottla.client.group_member import UNRELEASED_S_MAX, Assign, GroupMember, Lose, Revoke, Step, Subscription
 from ottla.client.group_protocol import (
     ConsumerGroupHeartbeatRequest,
     ConsumerGroupHeartbeatResponse,
@@ -221,3 +221,23 @@ def test_what_is_being_begun_with_is_not_said_to_be_let_go() -> None:
     member.heartbeat()
     member.unanswered(0.0, 0.0)
     assert member.heartbeat().topic_partitions == (TopicPartitions(TopicId("id"), (0, 1)),)
+
+
+def test_a_static_member_waits_for_one_that_was_killed_and_not_for_one_that_lives() -> None:
+    member = GroupMember("m", Subscription("g", TOPICS, 1000, instance_id="i"), 0.0)
+    unreleased = ConsumerGroupHeartbeatResponse(ErrorCode.UNRELEASED_INSTANCE_ID, "i is still a member")
+
+    def ask(now_s: float, response: ConsumerGroupHeartbeatResponse) -> None:
+        member.heartbeat()
+        member.accept(response, now_s, 0.5)
+
+    ask(10.0, unreleased)
+    ask(10.0 + UNRELEASED_S_MAX - 1, unreleased)
+    assert (member.failure, member.due_s) == (None, 10.0 + UNRELEASED_S_MAX - 0.5)
+    ask(75.0, ConsumerGroupHeartbeatResponse(ErrorCode.NONE, member_epoch=3, heartbeat_interval_ms=1000))
+    assert member.epoch == 3  # it was released, and a later wait has its own time
+    ask(200.0, unreleased)
+    assert member.failure is None
+    ask(200.0 + UNRELEASED_S_MAX, unreleased)
+    assert member.failure is not None
+    assert member.failure.code == "OTTLA-UNRELEASED-INSTANCE-ID"
