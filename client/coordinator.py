@@ -67,7 +67,7 @@ class GroupCoordinator:
         return error_for(error, message)
 
     async def _find(self) -> BrokerId:
-        if self._broker is not None and self._broker in self.cluster.brokers:
+        if self._broker is not None and self._is_there(self._broker):
             return self._broker
         asked = await self.cluster.ask_any(FindCoordinatorRequest((self.group,)), timeout_s=FIND_TIMEOUT_S)
         response = asked.response
@@ -78,7 +78,12 @@ class GroupCoordinator:
         found = response.coordinators[0]
         if found.error is not ErrorCode.NONE or found.node_id is None:
             raise error_for(found.error or ErrorCode.COORDINATOR_NOT_AVAILABLE, found.message)
-        if found.node_id not in self.cluster.brokers:
+        if not self._is_there(found.node_id):
             await self.cluster.refresh()
         self._broker = found.node_id
         return found.node_id
+
+    def _is_there(self, broker: BrokerId) -> bool:
+        """Whether it is alive for all that the metadata say: of one that hangs somebody else may have heard already."""
+        known = self.cluster.brokers.get(broker)
+        return known is not None and not known.fenced
