@@ -49,15 +49,15 @@ def elect_leaders(context: Context, body: ElectLeaders) -> Decision:
 
 
 def set_drained(context: Context, body: SetDrained) -> Decision:
-    """A drained broker follows and stays in sync, and leads nothing that another can; undrained, it may be elected."""
+    """A drained broker follows and stays in sync, and leads nothing that another can; undrained, it may be elected, and
+    takes over at once what only a drained one was there to lead."""
     broker = context.image.brokers.get(body.broker_id)
     if broker is None:
         return refuse("BROKER_ID_NOT_REGISTERED", f"broker {body.broker_id} is not registered")
     if broker.drained == body.drained:
         return Decision((), Done())
     broker = replace(broker, drained=body.drained)
-    changes = _handed_over(context.image, broker) if body.drained else []
-    return Decision([BrokerChanged(broker), *changes], Done())
+    return Decision([BrokerChanged(broker), *_handed_over(context.image, broker)], Done())
 
 
 def _handed_over(image: MetadataImage, broker: Broker) -> list[Event]:

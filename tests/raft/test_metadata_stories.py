@@ -588,6 +588,17 @@ def test_a_drained_broker_leads_nothing_stays_in_sync_and_comes_back_drained(thr
     assert three.partition().leader == 1
 
 
+def test_who_is_drained_no_more_takes_over_from_those_who_still_are(three: Cluster) -> None:
+    for broker in (1, 2, 3):
+        assert three(SetDrained(BrokerId(broker), True)) == Done()
+    before = three.partition().leader
+    other = next(broker for broker in (1, 2, 3) if broker != before)
+    three(SetDrained(BrokerId(other), False))
+    assert three.state() == (other, (1, 2, 3), ())
+    three(SetDrained(BrokerId(before), False))
+    assert three.partition().leader == other  # it is led well: who comes back takes nothing away
+
+
 def test_manual_recovery_waits_for_an_operator(three: Cluster) -> None:
     topic = three.image.topics["t"]
     manual = replace(topic, configs={"unclean.recovery": "manual"})
