@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 
 from ottla.log.model import Offset, TopicPartition
 
@@ -23,6 +24,14 @@ LATE_S = 2.0
 stopped meanwhile, and its partitions be others' already."""
 LEFT_MARGIN = 0.9
 """A revocation waits for the handler for this part of what the coordinator allows."""
+
+_telling: ContextVar[bool] = ContextVar("ottla_telling", default=False)
+
+
+def in_callback() -> bool:
+    """Whether this is said in a callback of the user's, or for it: the handler says nothing then."""
+    return _telling.get()
+
 
 Join = Callable[[GroupCoordinator, PartitionReader], Membership]
 
@@ -157,9 +166,9 @@ class GroupPartitions:
         self.fetcher.pause(partitions, held_back=True)
         await self.hand.free_of(keys, options.max_poll_interval_s * LEFT_MARGIN)
         places = self.finished(keys) if options.auto_commit else {}
-        self.hand.forget(keys)
         await self.try_commit(places, options.commit_timeout_s)
-        await self.tell(options.on_revoked, keys)
+        await self.tell(options.on_revoked, keys)  # which may commit: what is still in hand of them is not finished
+        self.hand.forget(keys)
         self._let_go(keys)
 
     async def lose(self, keys: Keys) -> None:
@@ -198,7 +207,12 @@ class GroupPartitions:
     @staticmethod
     async def tell(callback: OnPartitions | None, keys: Keys) -> None:
         """Call a callback of the user's, if there is one, and anything to tell."""
-        if callback is not None and keys:
+        if callback is None or not keys:
+            return
+        token = _telling.set(True)
+        try:
             answer = callback(keys)
             if inspect.isawaitable(answer):
                 await answer
+        finally:
+            _telling.reset(token)

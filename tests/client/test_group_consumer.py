@@ -188,6 +188,46 @@ async def test_who_commits_by_hand_may_do_so_before_a_partition_goes() -> None:
             following.cancel()
 
 
+async def test_a_commit_in_a_callback_finishes_nothing_that_the_handler_has() -> None:
+    """The callback knows nothing of the handler, which is in the middle of a record of another partition."""
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        topic = cluster.create("t", 2)
+        for number in range(2):
+            fill(topic, number, 3)
+        committed: list[dict[tuple[str, int], int]] = []
+
+        async def commit(keys: object) -> None:
+            await asyncio.wait_for(consumer.commit(), SECONDS_MAX)
+            committed.append(dict(cluster.groups.offsets))
+
+        consumer = in_group(client, auto_commit=False, on_revoked=commit)
+        async with consumer:
+            (kept, offset) = (await take(consumer, 2))[-1]
+            (member,) = cluster.groups.members.values()
+            member.target = {key for key in member.target if key[1] == kept}
+            cluster.groups.epoch += 1
+            await until(lambda: committed)
+            assert committed[0].get(("t", kept), 0) == offset, "its record is still being handled"
+            await asyncio.wait_for(consumer.commit(), SECONDS_MAX)  # now the handler says that it is done
+            assert cluster.groups.offsets["t", kept] == offset + 1
+
+
+async def test_a_commit_in_a_callback_passes_no_record_of_a_handler_that_was_waited_for_long_enough() -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        fill(cluster.create("t"), 0, 5)
+
+        async def commit(keys: object) -> None:
+            await consumer.commit()
+
+        consumer = in_group(client, auto_commit=False, on_revoked=commit, max_poll_interval_s=0.05)
+        async with consumer:
+            await take(consumer, 3)
+            next(iter(cluster.groups.members.values())).target = set()
+            cluster.groups.epoch += 1
+            await until(lambda: not consumer.assignment)
+            assert cluster.groups.offsets == {("t", 0): 2}
+
+
 async def test_a_slow_handler_keeps_its_membership_and_its_place() -> None:
     async with FakeCluster() as cluster, connect(cluster.servers) as client:
         fill(cluster.create("t"), 0, 5)
