@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DEFAULT_SERVERS, OutputOption, Partitions, Servers, Topic, Yes, confirm
+from .options import DEFAULT_SERVERS, DryRun, OutputOption, Partitions, Servers, Topic, Yes, confirm
 from .output import Output
 
 
@@ -93,8 +93,17 @@ def _trim(
     plan.show(output)
 
 
-def _rm(name: Topic, servers: Servers = DEFAULT_SERVERS, yes: Yes = False) -> None:
-    from .topics import remove
+def _rm(
+    name: Topic,
+    dry_run: DryRun = False,
+    servers: Servers = DEFAULT_SERVERS,
+    yes: Yes = False,
+    output: OutputOption = Output.table,
+) -> None:
+    from .topics import preview_removal, remove
 
+    if dry_run:
+        preview_removal(servers, name, output)
+        return
     confirm(f"Delete topic {name} with all its records?", yes)
     remove(servers, name)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         TopicNotFound,
     )
     from .group_consumer import GroupConsumer
+    from .group_descriptions import GroupDescription, GroupList, GroupMember, GroupPartition, OffsetChange
     from .group_options import GroupOptions
     from .outgoing import OutgoingRecord
     from .partitioner import murmur2, partition_for_key
@@ -58,10 +59,15 @@ __all__ = [
     "ErrorCode",
     "Fenced",
     "GroupConsumer",
+    "GroupDescription",
+    "GroupList",
+    "GroupMember",
     "GroupOptions",
+    "GroupPartition",
     "LogTruncated",
     "NodeDescription",
     "NotEnoughReplicas",
+    "OffsetChange",
     "OttlaError",
     "OutgoingRecord",
     "PartitionDescription",
@@ -93,6 +99,11 @@ _ELSEWHERE = {
     "ConsumerRecord": "records",
     "ErrorCode": "error_codes",
     "GroupConsumer": "group_consumer",
+    "GroupDescription": "group_descriptions",
+    "GroupList": "group_descriptions",
+    "GroupMember": "group_descriptions",
+    "GroupPartition": "group_descriptions",
+    "OffsetChange": "group_descriptions",
     "PatternConsumer": "pattern_consumer",
     "GroupOptions": "group_options",
     "LogTruncated": "reading",
