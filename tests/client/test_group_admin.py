@@ -68,6 +68,7 @@ async def test_a_dry_run_changes_nothing(client: Client) -> None:
     await client.admin.delete_group(GROUP, validate_only=True)
     await client.admin.delete_topic("orders", validate_only=True)
     assert await committed(client) == {("orders", 0): 3}
+    assert len((await client.admin.describe_topic("orders", current=True)).partitions) == 2
 
 
 @pytest.mark.parametrize("validate_only", [True, False])
