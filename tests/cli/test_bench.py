@@ -129,8 +129,12 @@ async def test_nothing_that_comes_is_an_error(client: Client, monkeypatch: pytes
 
 
 async def test_a_record_that_cannot_be_sent_ends_it(client: Client) -> None:
-    with pytest.raises(RecordTooLarge):
+    with pytest.raises(RecordTooLarge):  # by the producer
         await measure_end_to_end(client, EndToEndOptions("ours", 2_000_000, 5, 1_000, "all"))
+    await client.admin.create_topic("keyed", config={"cleanup.policy": "compact"})
+    with pytest.raises(OttlaError) as refused:  # by the leader: it has no key
+        await measure_end_to_end(client, EndToEndOptions("keyed", 100, 5, 1_000, "all"))
+    assert refused.value.code == "OTTLA-INVALID-RECORD"
 
 
 async def test_records_of_others_are_passed_over(client: Client) -> None:
