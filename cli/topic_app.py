@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from .options import DEFAULT_SERVERS, DryRun, OutputOption, Partitions, Servers, Topic, Yes, confirm
-from .output import Output
+from .output import Output, counted
 
 
 def topic_app() -> typer.Typer:
@@ -88,7 +88,7 @@ def _trim(
 
     plan = plan_trim(servers, name, to, partitions or [])
     if not dry_run:
-        confirm(f"Delete {plan.records} records of {name} for good?", yes)
+        confirm(f"Delete {counted(plan.records, 'record')} of {name} for good?", yes)
         trim(servers, plan)
     plan.show(output)
 

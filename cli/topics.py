@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .output import Output, plain, show_bytes, show_document, show_rows, show_table, talk
+from .output import Output, counted, show_bytes, show_document, show_rows, show_table, talk
 from .sdk import with_client
 from .start import parse_pairs
 
@@ -131,4 +131,4 @@ def _partition(described: "PartitionDescription") -> dict[str, Any]:
 
 def _shape(topic: "TopicMetadata") -> str:
     row = summarize(topic)
-    return f"{plain(row['partitions'])} partitions, {plain(row['replication'])} replicas each"
+    return f"{counted(row['partitions'], 'partition')}, {counted(row['replication'], 'replica')} each"
