@@ -16,7 +16,7 @@ def group_app() -> typer.Typer:
     app.command("ls", help="Every group.")(_ls)
     app.command("show", help="A group's members, and how far it is behind.")(_show)
     app.command("seek", help="Set where a group without members reads on.")(_seek)
-    app.command("forget", help="Forget what a group has committed for a topic, or for one partition.")(_forget)
+    app.command("forget", help="Forget what a group has committed for topics.")(_forget)
     app.command("rm", help="Forget a group without members, and what it committed.")(_rm)
     return app
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .group_consumer import GroupConsumer
     from .group_descriptions import GroupDescription, GroupList, GroupMember, GroupPartition, OffsetChange
     from .group_options import GroupOptions
+    from .group_protocol import ListedGroup
     from .outgoing import OutgoingRecord
     from .partitioner import murmur2, partition_for_key
     from .pattern_consumer import PatternConsumer
@@ -64,6 +65,7 @@ __all__ = [
     "GroupMember",
     "GroupOptions",
     "GroupPartition",
+    "ListedGroup",
     "LogTruncated",
     "NodeDescription",
     "NotEnoughReplicas",
@@ -106,6 +108,7 @@ _ELSEWHERE = {
     "OffsetChange": "group_descriptions",
     "PatternConsumer": "pattern_consumer",
     "GroupOptions": "group_options",
+    "ListedGroup": "group_protocol",
     "LogTruncated": "reading",
     "NodeDescription": "admin",
     "OutgoingRecord": "outgoing",
