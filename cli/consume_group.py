@@ -5,6 +5,9 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from ottla.client.error_codes import ErrorCode
+from ottla.client.errors import RequestFailed
+
 if TYPE_CHECKING:
     from ottla.client.client import Client
     from ottla.client.consumer import ConsumerRecord
@@ -41,6 +44,10 @@ async def read_as_member(
             done, _ = await asyncio.wait([reading, drained], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+        except RequestFailed as error:
+            if error.error is ErrorCode.OFFSET_OUT_OF_RANGE:
+                error.hint = f"Stop all its members, and set where it reads on: ottla group seek {group} --to start|end"
+            raise
         finally:
             for task in (reading, drained):
                 task.cancel()

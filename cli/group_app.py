@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DEFAULT_SERVERS, OutputOption, Servers, Watch, Yes
+from .options import DEFAULT_SERVERS, DryRun, OutputOption, Servers, Watch, Yes
 from .output import Output
 
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="The group's name.")]
@@ -16,6 +16,7 @@ def group_app() -> typer.Typer:
     app.command("ls", help="Every group.")(_ls)
     app.command("show", help="A group's members, and how far it is behind.")(_show)
     app.command("seek", help="Set where a group without members reads on.")(_seek)
+    app.command("forget", help="Forget what a group has committed for topics.")(_forget)
     app.command("rm", help="Forget a group without members, and what it committed.")(_rm)
     return app
 
@@ -44,7 +45,7 @@ def _seek(
         list[str] | None,
         typer.Option("-t", "--topic", help="Only this one; may be repeated. Default: all it has committed for"),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    dry_run: DryRun = False,
     servers: Servers = DEFAULT_SERVERS,
     yes: Yes = False,
     output: OutputOption = Output.table,
@@ -54,7 +55,26 @@ def _seek(
     seek(servers, name, to, topics or [], dry_run=dry_run, yes=yes, output=output)
 
 
-def _rm(name: Group, servers: Servers = DEFAULT_SERVERS, yes: Yes = False) -> None:
+def _forget(
+    name: Group,
+    what: Annotated[list[str], typer.Argument(metavar="TOPIC[:PARTITION]...", help="What no member reads any more.")],
+    dry_run: DryRun = False,
+    servers: Servers = DEFAULT_SERVERS,
+    yes: Yes = False,
+    output: OutputOption = Output.table,
+) -> None:
+    from .groups import forget
+
+    forget(servers, name, what, dry_run=dry_run, yes=yes, output=output)
+
+
+def _rm(
+    name: Group,
+    dry_run: DryRun = False,
+    servers: Servers = DEFAULT_SERVERS,
+    yes: Yes = False,
+    output: OutputOption = Output.table,
+) -> None:
     from .groups import remove
 
-    remove(servers, name, yes)
+    remove(servers, name, dry_run=dry_run, yes=yes, output=output)

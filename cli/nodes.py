@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ottla.client.errors import OttlaError
 
 from .options import confirm
-from .output import Output, show_rows, talk
+from .output import Output, counted, show_rows, talk
 from .partitions import report, until_moved
 from .problems import NotFound
 from .rebalance import COLUMNS, racks_of, replicas_of, row_of
@@ -25,7 +25,7 @@ def drain(servers: str, node: int, dry_run: bool) -> None:
         cluster = await _cluster_with(client, node)
         leads = sum(state.leader == node for topic in await client.admin.list_topics() for state in topic.partitions)
         if dry_run:
-            talk(f"Would drain n{node}: {leads} partitions would be led by others.")
+            talk(f"Would drain n{node}: {counted(leads, 'partition')} would be led by others.")
             return
         await client.admin.drain_node(node)
         left = [
@@ -63,9 +63,9 @@ def decommission(servers: str, node: int, *, watch: bool, dry_run: bool, yes: bo
     if moves:
         show_rows([row_of(move) for move in moves], COLUMNS, output)
     if dry_run:
-        talk(f"{len(moves)} replicas would leave n{node}. Nothing was done.")
+        talk(f"{counted(len(moves), 'replica')} would leave n{node}. Nothing was done.")
         return
-    confirm(f"{len(moves)} replicas leave n{node}, and it leads nothing any more. Go on?", yes)
+    confirm(f"n{node} gives up {counted(len(moves), 'replica')}, and leads nothing any more. Go on?", yes)
     with_client(servers, lambda client: _carry_out(client, node, moves, watch))
     if node in voters_of(cluster):
         talk(

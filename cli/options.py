@@ -15,6 +15,7 @@ Servers = Annotated[
 ]
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="How to show it.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")]
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="The topic's name.")]
 Watch = Annotated[bool, typer.Option("-w", "--watch", help="Again and again, until Ctrl-C.")]
 Partitions = Annotated[int | None, typer.Option("-p", "--partitions", min=1, help="Number of partitions.")]

@@ -69,6 +69,11 @@ def talk(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 member``, ``1,234 members``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def show_bytes(size: float) -> str:
     """``1536`` as ``1.5 KiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ottla.client.errors import OttlaError
 
 from .options import confirm
-from .output import Output, show_rows, talk
+from .output import Output, counted, show_rows, talk
 from .partitions import report, until_moved
 from .sdk import with_client
 
@@ -41,7 +41,7 @@ def rebalance(servers: str, *, watch: bool, dry_run: bool, yes: bool, output: Ou
         return
     show_rows([row_of(move) for move in moves], COLUMNS, output)
     copies = sum(len(move.adds) for move in moves)
-    summary = f"{len(moves)} partitions change, {copies} replicas are copied"
+    summary = f"{counted(len(moves), 'partition')} to change, {counted(copies, 'replica')} to copy"
     if dry_run:
         talk(f"{summary}. Nothing was done.")
         return

@@ -132,7 +132,9 @@ def _bench_produce(
 def _bench_consume(
     topic: Annotated[str, typer.Option("-t", "--topic", help="Read from its beginning.")],
     count: Annotated[int | None, typer.Option(min=1, help="Records. Default: all there are")] = None,
-    group: Annotated[str | None, typer.Option("-g", "--group", help="As a member of this group.")] = None,
+    group: Annotated[
+        str | None, typer.Option("-g", "--group", help="As a member of this group, from where it has got to.")
+    ] = None,
     servers: Servers = DEFAULT_SERVERS,
     output: OutputOption = Output.table,
 ) -> None:

@@ -15,9 +15,8 @@ from .top_view import paint, show_plain
 if TYPE_CHECKING:
     import aiohttp
 
-    from ottla.client.admin import ClusterDescription
+    from ottla.client.admin import Admin, ClusterDescription
     from ottla.client.client import Client
-    from ottla.client.group_admin import GroupAdmin
     from ottla.client.protocol import TopicMetadata
 
 TOPICS_MAX = 200
@@ -89,13 +88,10 @@ async def _documents(client: "Client", interval_s: float, *, at_once: bool) -> A
 
 async def _look(client: "Client", session: "aiohttp.ClientSession") -> Look:
     """Raises OttlaError where no node answers; what single nodes do not tell is missing."""
-    from ottla.client.group_admin import GroupAdmin
-
     cluster, topics = await asyncio.gather(client.admin.describe_cluster(), client.admin.list_topics())
     named = sorted((topic for topic in topics if not topic.name.startswith("__")), key=lambda topic: topic.name)
-    admin = GroupAdmin(client.cluster)
     figures, ends, (groups, unseen) = await asyncio.gather(
-        _scrape_all(session, cluster), _ends(client, named[:TOPICS_MAX]), _groups(admin)
+        _scrape_all(session, cluster), _ends(client, named[:TOPICS_MAX]), _groups(client.admin)
     )
     return Look(
         client.cluster.clock.monotonic(),
@@ -141,12 +137,12 @@ async def _ends(client: "Client", topics: "list[TopicMetadata]") -> dict[str, To
     return dict(zip([topic.name for topic in topics], await _few_at_once(topics, ask), strict=True))
 
 
-async def _groups(admin: "GroupAdmin") -> tuple[dict[str, GroupFigures], int]:
+async def _groups(admin: "Admin") -> tuple[dict[str, GroupFigures], int]:
     """Those that can be asked now: a coordinator that moves is no reason to show nothing."""
     from ottla.client.errors import OttlaError
 
     try:
-        listed = await admin.list_groups()
+        listed = (await admin.list_groups()).groups
     except OttlaError:
         return {}, 0
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from .options import DEFAULT_SERVERS, OutputOption, Partitions, Servers, Topic, Yes, confirm
-from .output import Output
+from .options import DEFAULT_SERVERS, DryRun, OutputOption, Partitions, Servers, Topic, Yes, confirm
+from .output import Output, counted
 
 
 def topic_app() -> typer.Typer:
@@ -88,13 +88,22 @@ def _trim(
 
     plan = plan_trim(servers, name, to, partitions or [])
     if not dry_run:
-        confirm(f"Delete {plan.records} records of {name} for good?", yes)
+        confirm(f"Delete {counted(plan.records, 'record')} of {name} for good?", yes)
         trim(servers, plan)
     plan.show(output)
 
 
-def _rm(name: Topic, servers: Servers = DEFAULT_SERVERS, yes: Yes = False) -> None:
-    from .topics import remove
+def _rm(
+    name: Topic,
+    dry_run: DryRun = False,
+    servers: Servers = DEFAULT_SERVERS,
+    yes: Yes = False,
+    output: OutputOption = Output.table,
+) -> None:
+    from .topics import preview_removal, remove
 
+    if dry_run:
+        preview_removal(servers, name, output)
+        return
     confirm(f"Delete topic {name} with all its records?", yes)
     remove(servers, name)

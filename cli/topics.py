@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .output import Output, plain, show_bytes, show_document, show_rows, show_table, talk
+from .output import Output, counted, show_bytes, show_document, show_rows, show_table, talk
 from .sdk import with_client
 from .start import parse_pairs
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LIST_COLUMNS = ("name", "partitions", "replication", "under_replicated", "leaderless")
 ALWAYS_SHOWN = ("max.message.bytes", "min.insync.replicas", "retention.ms")
+RM_COLUMNS = ("partition", "start", "end", "size_bytes")
 SHOW_COLUMNS = ("partition", "leader", "epoch", "replicas", "isr", "start", "end", "size")
 
 
@@ -34,6 +35,16 @@ def remove(servers: str, name: str) -> None:
     """Delete a topic with its records."""
     with_client(servers, lambda client: client.admin.delete_topic(name))
     talk(f"Removed {name}.")
+
+
+def preview_removal(servers: str, name: str, output: Output) -> None:
+    """Show what would go, where nothing stands against it."""
+
+    async def ask(client: "Client") -> "TopicDescription":
+        await client.admin.delete_topic(name, validate_only=True)
+        return await client.admin.describe_topic(name, current=True)
+
+    show_rows([_partition(partition) for partition in with_client(servers, ask).partitions], RM_COLUMNS, output)
 
 
 def list_all(servers: str, output: Output, everything: bool = False) -> None:
@@ -120,4 +131,4 @@ def _partition(described: "PartitionDescription") -> dict[str, Any]:
 
 def _shape(topic: "TopicMetadata") -> str:
     row = summarize(topic)
-    return f"{plain(row['partitions'])} partitions, {plain(row['replication'])} replicas each"
+    return f"{counted(row['partitions'], 'partition')}, {counted(row['replication'], 'replica')} each"

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
         TopicNotFound,
     )
     from .group_consumer import GroupConsumer
+    from .group_descriptions import GroupDescription, GroupList, GroupMember, GroupPartition, OffsetChange
     from .group_options import GroupOptions
+    from .group_protocol import ListedGroup
     from .outgoing import OutgoingRecord
     from .partitioner import murmur2, partition_for_key
     from .pattern_consumer import PatternConsumer
@@ -58,10 +60,16 @@ __all__ = [
     "ErrorCode",
     "Fenced",
     "GroupConsumer",
+    "GroupDescription",
+    "GroupList",
+    "GroupMember",
     "GroupOptions",
+    "GroupPartition",
+    "ListedGroup",
     "LogTruncated",
     "NodeDescription",
     "NotEnoughReplicas",
+    "OffsetChange",
     "OttlaError",
     "OutgoingRecord",
     "PartitionDescription",
@@ -93,8 +101,14 @@ _ELSEWHERE = {
     "ConsumerRecord": "records",
     "ErrorCode": "error_codes",
     "GroupConsumer": "group_consumer",
+    "GroupDescription": "group_descriptions",
+    "GroupList": "group_descriptions",
+    "GroupMember": "group_descriptions",
+    "GroupPartition": "group_descriptions",
+    "OffsetChange": "group_descriptions",
     "PatternConsumer": "pattern_consumer",
     "GroupOptions": "group_options",
+    "ListedGroup": "group_protocol",
     "LogTruncated": "reading",
     "NodeDescription": "admin",
     "OutgoingRecord": "outgoing",

@@ -1,4 +1,4 @@
-"""Looking after topics and looking at the cluster."""
+"""Looking after topics and groups, and looking at the cluster."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from ottla.log.chance import new_id
 from ottla.log.model import BrokerId, Offset, TopicId
 
-from .cluster import Cluster, check_topic_name
+from .cluster import check_topic_name
 from .configs import alter_configs, describe_configs, refusal, text_of
 from .error_codes import ErrorCode
 from .errors import OttlaError, TopicNotFound, error_for
+from .group_admin import GroupAdmin
 from .moves import Changed, ReplicaState, drain, elect, move, replica_states
 from .offsets import list_offsets, offsets_for_time
 from .protocol import (
@@ -84,11 +85,10 @@ class ClusterDescription:
     nodes: tuple[NodeDescription, ...]
 
 
-class Admin:
+class Admin(GroupAdmin):
     """Part of a Client. A change is visible to every later request of the same client."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    # --- topics ------------------------------------------------------------------------------------------------------
 
     async def create_topic(
         self,
@@ -104,10 +104,12 @@ class Admin:
         await self._change(request, done_already=ErrorCode.TOPIC_ALREADY_EXISTS)
         return await self._cluster.topic(name)
 
-    async def delete_topic(self, name: str) -> None:
-        """Delete a topic with all its records. Raises TopicNotFound."""
+    async def delete_topic(self, name: str, *, validate_only: bool = False) -> None:
+        """Delete a topic with all its records. ``validate_only``: see whether that would be refused.
+        Raises TopicNotFound, RequestFailed."""
         await self._change(
-            DeleteTopicRequest(name, self._change_id()), done_already=ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+            DeleteTopicRequest(name, self._change_id(), validate_only),
+            done_already=ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
         )
         await self._cluster.refresh((name,))
 
@@ -188,6 +190,8 @@ class Admin:
         return await offsets_for_time(
             self._cluster, found.topic_id, range(len(found.partitions)), timestamp_ms, timeout_s=TIMEOUT_S
         )
+
+    # --- partitions and nodes ----------------------------------------------------------------------------------------
 
     async def move_partitions(self, moves: Mapping[tuple[str, int], Sequence[int] | None]) -> Changed:
         """Ask partitions (topic, number) to move to these brokers, the preferred leader first; None calls off what

@@ -36,8 +36,11 @@ class CreateTopicRequest(Message, tag="create_topic"):
 
 
 class DeleteTopicRequest(Message, tag="delete_topic"):
+    """Forget a topic. ``validate_only``: nothing is changed."""
+
     name: Name
     change_id: ChangeId = ""
+    validate_only: bool = False
 
 
 class CreatePartitionsRequest(Message, tag="create_partitions"):

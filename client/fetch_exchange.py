@@ -19,6 +19,7 @@ from .reading import ConsumerOptions, Failed, Fetched, LogTruncated, Partition
 
 METADATA_AGE_S = 30.0
 BEYOND_END_PAUSE_S = 0.5
+OUT_OF_RANGE_HINT = "Go on from elsewhere with seek, choose an auto_offset_reset, or set the group: ottla group seek."
 
 
 class Source(NamedTuple):
@@ -151,7 +152,8 @@ class FetchExchange:
             self._read_ahead.add(Failed(partition, partition.generation, failure))
 
     def _refused(self, partition: Partition, result: FetchResult) -> OttlaError | None:
-        error = error_for(result.error, f"{partition.key}: {result.message or result.error.name}")
+        said = result.message or result.error.name
+        error = error_for(result.error, said if said.startswith(f"{partition.key} ") else f"{partition.key}: {said}")
         if result.error is ErrorCode.OFFSET_OUT_OF_RANGE:
             self._out_of_range(partition, result, error)
             return None
@@ -175,6 +177,7 @@ class FetchExchange:
         elif start == EARLIEST and not partition.has_read:
             partition.jump(None, EARLIEST)  # it has begun later since that was looked up
         elif self._options.auto_offset_reset == "error":
+            error.hint = OUT_OF_RANGE_HINT
             self._fail(partition, error)
         else:
             self._read_ahead.discard((partition,))

@@ -136,9 +136,11 @@ class DescribeGroupsResponse(Message, tag="describe_groups"):
 
 
 class DeleteGroupsRequest(Message, tag="delete_groups"):
-    """Forget groups and all that they committed. Only their coordinator does."""
+    """Forget groups and all that they committed. Only their coordinator does. ``validate_only``: what would be
+    answered; nothing is forgotten."""
 
     group_ids: Annotated[tuple[GroupId, ...], FEW]
+    validate_only: bool = False
 
 
 class DeletedGroup(Message):

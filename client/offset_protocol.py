@@ -23,13 +23,15 @@ class CommitPartition(Message):
 
 class OffsetCommitRequest(Message, tag="offset_commit"):
     """Store offsets. A member names itself and its ``generation_id_or_member_epoch``; who is in no group names
-    neither (``None`` and ""), which a group with members refuses: UNKNOWN_MEMBER_ID."""
+    neither (``None`` and ""), which a group with members refuses: UNKNOWN_MEMBER_ID. ``validate_only``: what would be
+    answered; nothing is stored."""
 
     group_id: GroupId
     generation_id_or_member_epoch: Int32 | None
     member_id: MemberId
     partitions: Annotated[tuple[CommitPartition, ...], Many]
     group_instance_id: InstanceId | None = None
+    validate_only: bool = False
 
 
 class CommittedPartition(Message):
@@ -92,10 +94,11 @@ class OffsetFetchResponse(Message, tag="offset_fetch"):
 
 
 class OffsetDeleteRequest(Message, tag="offset_delete"):
-    """Forget committed offsets (KIP-496)."""
+    """Forget committed offsets (KIP-496). ``validate_only``: what would be answered; nothing is forgotten."""
 
     group_id: GroupId
     partitions: Annotated[tuple[OffsetPartition, ...], Many]
+    validate_only: bool = False
 
 
 class OffsetDeleteResponse(Message, tag="offset_delete"):

@@ -2,7 +2,7 @@
 
     async def test_orders(ottla_cluster): ...                # one node
 
-    @pytest.mark.ottla_cluster(nodes=3, num_partitions=1)
+    @pytest.mark.ottla_cluster(3, num_partitions=1)          # or nodes=3
     async def test_failover(ottla_cluster): ...
 
 Loads nothing of ours before a test asks for it.
@@ -24,11 +24,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{MARKER}(nodes=1, **settings): the size and settings of the cluster")
 
 
+def cluster_for(marker: pytest.Mark | None) -> "LocalCluster":
+    """What the marker says, or one node. Raises pytest.UsageError, ConfigError."""
+    from .testing import cluster
+
+    if marker is None:
+        return cluster()
+    if len(marker.args) > 1 or (marker.args and "nodes" in marker.kwargs):
+        raise pytest.UsageError(f"@pytest.mark.{MARKER} takes the number of nodes, once, and settings by their names")
+    return cluster(*marker.args, **marker.kwargs)
+
+
 @pytest.fixture
 def ottla_cluster(request: pytest.FixtureRequest) -> "Iterator[LocalCluster]":
     """A cluster of its own for this test: ``connect(ottla_cluster)``, ``ottla_cluster.kill(1)``."""
-    from .testing import cluster
-
-    marker = request.node.get_closest_marker(MARKER)
-    with cluster(**(marker.kwargs if marker is not None else {})) as running:
+    with cluster_for(request.node.get_closest_marker(MARKER)) as running:
         yield running

@@ -16,17 +16,18 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from .errors import ConfigError
+from .errors import ConfigError, OttlaError
 from .loading import without_collector
 from .servers import Address
 from .severable import SeverableLoop
+from .sides import check_node, sides_to_cut
 from .version import VERSION
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ QUICK: dict[str, Any] = {
     "group_consumer_heartbeat_interval_ms": 200,
     "group_initial_rebalance_delay_ms": 0,
 }
-"""Defaults of a test: members of a group hear of a rebalance at their next heartbeat, which is 5 s away elsewhere."""
+"""Defaults of a test: members of a group hear of a rebalance at their next heartbeat, which is 1 s away elsewhere."""
 PORTS = range(12_000, 32_000)
 """Below the range that outgoing connections take theirs from, so that a node's port is still free after a restart."""
 
@@ -58,22 +59,28 @@ class LocalCluster:
     from a coroutine: nodes do not run in its loop."""
 
     def __init__(self, nodes: int = 1, *, kafka: bool = False, **settings: Any) -> None:
-        if not 1 <= nodes <= 7:
-            raise ConfigError(f"nodes is {nodes}.", hint="It is 1 to 7.")
+        if type(nodes) is not int or not 1 <= nodes <= 7:
+            raise ConfigError(f"nodes is {nodes!r:.100}.", hint="It is 1 to 7.")
+        if not isinstance(kafka, bool):
+            raise ConfigError(f"kafka is {kafka!r:.100}.", hint="It is True or False: ports are chosen by the cluster.")
         self._size = nodes
         self._kafka = kafka
         self._settings = settings
         self._directory: Path | None = None
+        self._runs = False
         self._nodes: dict[int, _NodeThread] = {}
         self._nodes_own: set[int] = set()  # see SeverableLoop
 
     # --- life --------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
+        if self._runs:
+            raise OttlaError("the cluster runs already.", code="OTTLA-RUNNING", hint="Make another: cluster().")
         with without_collector():
             from ottla.broker.config import load_settings
             from ottla.broker.node import Node  # noqa: F401 - each node's thread needs it
 
+        self._runs = True
         self._directory = Path(tempfile.mkdtemp(prefix="ottla-test-"))
         ports = _free_ports(2 * self._size)
         # Sorted, so that a node's number is its id: ids are positions in the sorted list of addresses.
@@ -105,6 +112,7 @@ class LocalCluster:
             end()
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
+        self._runs = False
 
     async def __aenter__(self) -> Self:
         return await asyncio.to_thread(self.__enter__)
@@ -155,22 +163,20 @@ class LocalCluster:
         """Undo ``pause``."""
         self._node(node).resume()
 
-    def partition(self, *sides: set[int]) -> None:
+    def partition(self, *sides: Collection[int]) -> None:
         """Cut the network between these sets of nodes, silently and in both directions, in addition to what is cut; a
-        set alone is cut off from all others. Clients still reach everybody (``cut_clients``)."""
-        if len(sides) == 1:
-            sides = (sides[0], set(self._nodes) - sides[0])
-        for side in sides:
-            others = {other for group in sides if group is not side for other in group}
-            ports = {self._node(other).port for other in others}
-            for number in side:
+        set alone is cut off from all others. Clients still reach everybody (``cut_clients``). Raises ConfigError."""
+        groups = sides_to_cut(sides, self._numbers())
+        for group in groups:
+            ports = {self._node(other).port for others in groups if others is not group for other in others}
+            for number in group:
                 self._node(number).in_loop(partial(_sever, ports))
 
     def cut_clients(self, *nodes: int) -> None:
         """Cut all clients off from these nodes, from every one if none is named: silently and in both directions, in
         addition to what is cut. Nodes still reach each other."""
-        for number in nodes or self._nodes:
-            self._node(number).in_loop(lambda loop: loop.sever_clients())
+        for node in [self._node(number) for number in nodes or self._nodes]:
+            node.in_loop(lambda loop: loop.sever_clients())
 
     def heal(self) -> None:
         """Mend the network, and let paused nodes go on."""
@@ -179,10 +185,14 @@ class LocalCluster:
             node.in_loop(lambda loop: loop.heal())
 
     def _node(self, number: int) -> "_NodeThread":
-        try:
-            return self._nodes[number]
-        except KeyError:
-            raise ConfigError(f"there is no node {number}.", hint=f"There are 1 to {self._size}.") from None
+        return self._nodes[check_node(number, self._numbers())]
+
+    def _numbers(self) -> list[int]:
+        """Of those that there are. Raises OTTLA-CLOSED."""
+        if not self._runs:
+            hint = "It runs within: with cluster() as servers."
+            raise OttlaError("the cluster does not run.", code="OTTLA-CLOSED", hint=hint)
+        return list(self._nodes)
 
 
 def _sever(ports: set[int], loop: SeverableLoop) -> None:
@@ -218,7 +228,12 @@ class _NodeThread:
         self._thread.start()
 
     def until_ready(self) -> None:
-        self._ready.result(START_TIMEOUT_S)
+        try:
+            self._ready.result(START_TIMEOUT_S)
+        except TimeoutError:
+            message = f"node {self.number} is not ready after {START_TIMEOUT_S:g} s."
+            hint = "Is a majority of the nodes running, and may they speak to each other?"
+            raise OttlaError(message, code="OTTLA-NOT-READY", retriable=True, hint=hint) from None
 
     def _run(self, loop: SeverableLoop) -> None:
         asyncio.set_event_loop(loop)

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 _AGO = re.compile(r"-([0-9]{1,9})(ms|s|m|h|d|w)")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 _DIGITS_MAX = 15
+_DATE_DIGITS = 8
+"""So many digits are a date, and fewer were meant as one, or as an offset; but for 0."""
 
 
 def parse_time(text: str, now_ms: int) -> int:
@@ -14,8 +16,9 @@ def parse_time(text: str, now_ms: int) -> int:
     moment = text.removeprefix("@")
     if ago := _AGO.fullmatch(moment):
         return max(0, now_ms - int(ago[1]) * _UNIT_MS[ago[2]])
-    if moment.isascii() and moment.isdigit() and len(moment) <= _DIGITS_MAX and len(moment) > 8:
-        return int(moment)  # fewer digits would be a date
+    digits = len(moment) if moment.isascii() and moment.isdigit() else 0
+    if moment == "0" or _DATE_DIGITS < digits <= _DIGITS_MAX:
+        return int(moment)
     try:
         parsed = datetime.fromisoformat(moment)
         parsed = parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)

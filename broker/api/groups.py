@@ -90,7 +90,8 @@ class GroupsApi:
                 ]
                 return ConsumerGroupDescribeResponse(tuple(consumers))
             case DeleteGroupsRequest():
-                return DeleteGroupsResponse(tuple([await self._delete(group_id) for group_id in request.group_ids]))
+                deleted = [await self._delete(group_id, request.validate_only) for group_id in request.group_ids]
+                return DeleteGroupsResponse(tuple(deleted))
             case _:
                 return await self._of_one(request)
 
@@ -228,7 +229,7 @@ class GroupsApi:
             members,
         )
 
-    async def _delete(self, group_id: str) -> DeletedGroup:
+    async def _delete(self, group_id: str, validate_only: bool) -> DeletedGroup:
         request = OffsetDeleteRequest(group_id, ())
         try:
             shard = self._coordinator.shard_of(group_id)
@@ -236,7 +237,8 @@ class GroupsApi:
             return DeletedGroup(group_id, refused.error)
 
         def decide(waiter: Any) -> Outcome:
-            return Outcome(shard.state.delete(group_id), [(waiter, OffsetDeleteResponse(ErrorCode.NONE))])
+            records = shard.state.delete(group_id)
+            return Outcome([] if validate_only else records, [(waiter, OffsetDeleteResponse(ErrorCode.NONE))])
 
         response = await shard.answer(request, decide)
         assert isinstance(response, OffsetDeleteResponse)

@@ -8,7 +8,7 @@ from ottla.log.chance import Chance, new_id
 from ottla.log.model import TopicId
 from ottla.raft.commands import CreatePartitions, CreatePartitionsAssigned, CreateTopicWithConfigs, DeleteTopic
 from ottla.raft.results import TopicCreation
-from ottla.raft.topic_decisions import create_partitions, create_topic
+from ottla.raft.topic_decisions import create_partitions, create_topic, delete_topic
 
 from ..group.internal_topic import is_internal
 from ..replica import Refused
@@ -71,7 +71,11 @@ class TopicsApi:
         if is_internal(request.name):
             raise Refused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{request.name} holds what all groups have committed")
         topic = await self._door.topic(request.name)
-        _, index = await self._door.decide(DeleteTopic(topic.topic_id), request.change_id)
+        body = DeleteTopic(topic.topic_id)
+        if request.validate_only:
+            _, index = self._door.rehearse(partial(delete_topic, body=body))
+        else:
+            _, index = await self._door.decide(body, request.change_id)
         return TopicChanged(topic.name, topic.topic_id, index)
 
     async def grow(self, request: CreatePartitionsRequest) -> TopicChanged:

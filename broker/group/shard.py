@@ -250,7 +250,9 @@ class Shard(GroupTable):
         self._check_commit(request, now_s)
         self.check_room(joins=False, group_id=request.group_id)
         records, results = offsets.commit(request, self.find_topic, now_ms, self.limits.metadata_bytes_max)
-        return Outcome(records, [(waiter, OffsetCommitResponse(ErrorCode.NONE, results))])
+        return Outcome(
+            [] if request.validate_only else records, [(waiter, OffsetCommitResponse(ErrorCode.NONE, results))]
+        )
 
     def _check_commit(self, request: OffsetCommitRequest, now_s: float) -> None:
         group, epoch = self.groups.get(request.group_id), request.generation_id_or_member_epoch
@@ -291,7 +293,7 @@ class Shard(GroupTable):
                 error = ErrorCode.NONE
                 gone += [(asked.topic, asked.partition)] if (asked.topic, asked.partition) in held else []
             results.append(CommittedPartition(asked.topic, asked.partition, error))
-        records = list(offsets.tombstones(request.group_id, gone))
+        records = [] if request.validate_only else list(offsets.tombstones(request.group_id, gone))
         return Outcome(records, [(waiter, OffsetDeleteResponse(ErrorCode.NONE, tuple(results)))])
 
     # --- time --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from aiohttp import web
 
 from ottla.client.client import Client
 from ottla.client.consumer import Consumer, ConsumerRecord
-from ottla.client.group_admin import GroupAdmin
 from ottla.client.producer import Producer
 from ottla.client.protocol import EARLIEST, LATEST
 from ottla.client.times import parse_time
@@ -215,7 +214,7 @@ async def _consumer(
 
 async def _committed(client: Client, group: str, topic: str) -> dict[int, int]:
     """Where a group has got to, by partition. Raises RequestFailed."""
-    described = await GroupAdmin(client.cluster).describe_group(group)
+    described = await client.admin.describe_group(group)
     return {p.partition: p.committed for p in described.partitions if p.topic == topic and p.committed is not None}
 
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ottla.cli.output import Output, plain, show_bytes, show_rows
+from ottla.cli.output import Output, counted, plain, show_bytes, show_rows
 from ottla.cli.yaml_emitter import emit_yaml
 
 ROWS = [
@@ -58,3 +58,12 @@ def test_cells() -> None:
         "x",
     ]
     assert [show_bytes(size) for size in (0, 1023, 1536, 5 << 40)] == ["0 B", "1023 B", "1.5 KiB", "5.0 TiB"]
+
+
+def test_counting() -> None:
+    assert [counted(number, "record") for number in (0, 1, 2, 1234)] == [
+        "0 records",
+        "1 record",
+        "2 records",
+        "1,234 records",
+    ]

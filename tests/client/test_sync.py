@@ -57,7 +57,8 @@ def fake() -> Iterator[FakeCluster]:
 
 
 def public(kind: type) -> dict[str, Any]:
-    return {name: value for name, value in vars(kind).items() if not name.startswith("_")}
+    named = {name: value for base in reversed(kind.__mro__) for name, value in vars(base).items()}
+    return {name: value for name, value in named.items() if not name.startswith("_")}
 
 
 @pytest.mark.parametrize(("original", "mirror"), PAIRS, ids=lambda kind: kind.__module__ + "." + kind.__name__)

@@ -9,8 +9,9 @@ from importlib.metadata import entry_points
 
 import pytest
 
+from ottla.client import pytest_plugin, testing
 from ottla.client.client import connect
-from ottla.client.errors import ConfigError, ConnectFailed
+from ottla.client.errors import ConfigError, ConnectFailed, OttlaError
 from ottla.client.sync import connect as connect_blocking
 from ottla.client.testing import LocalCluster, cluster
 
@@ -121,12 +122,61 @@ def test_a_dead_node_answers_nobody_and_keeps_what_it_had() -> None:
 
 
 def test_wrong_sizes_settings_and_numbers() -> None:
-    with pytest.raises(ConfigError):
-        cluster(nodes=8)
+    for nodes in (8, 0, "3", 1.0, True, None, [1]):
+        with pytest.raises(ConfigError, match="nodes is"):
+            cluster(nodes)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="kafka is"):
+        cluster(kafka="127.0.0.1:9092")  # type: ignore[arg-type]
     with pytest.raises(ConfigError), cluster(num_partition=3):
         pass
-    with pytest.raises(ConfigError):
-        LocalCluster().kill(2)
+
+
+def test_wrong_faults_are_refused_and_cut_nothing() -> None:
+    with cluster(nodes=2) as servers:
+        for call in (servers.kill, servers.start, servers.pause, servers.resume, servers.cut_clients):
+            for number in (3, 0, "1", True, None, [1]):
+                with pytest.raises(ConfigError, match="there is no node"):
+                    call(number)  # type: ignore[arg-type]
+        for sides, said in (
+            ((), "nothing to cut"),
+            ((set(),), "nothing to cut"),
+            (({1, 2},), "nothing to cut"),
+            (({1}, set()), "nothing to cut"),
+            (({1}, {1, 2}), "node 1 is on two sides"),
+            ((1,), "1 is no set of nodes"),
+            (("12",), "'12' is no set of nodes"),
+            (({1}, {3}), "there is no node 3"),
+        ):
+            with pytest.raises(ConfigError, match=said):
+                servers.partition(*sides)  # type: ignore[arg-type]
+        assert servers.running() == [1, 2]
+        assert not [port for node in servers._nodes.values() for port in node._loop._severed]  # type: ignore[union-attr]
+        with pytest.raises(OttlaError) as again, servers:
+            pass
+        assert again.value.code == "OTTLA-RUNNING"
+        assert servers.running() == [1, 2]
+
+
+@pytest.mark.parametrize("enter", [False, True])
+def test_a_cluster_that_does_not_run_says_so(enter: bool) -> None:
+    servers = cluster()
+    if enter:
+        with servers:
+            pass
+    for call in (servers.kill, servers.start, servers.pause, servers.resume, servers.cut_clients):
+        with pytest.raises(OttlaError, match="does not run") as refused:
+            call(1)
+        assert refused.value.code == "OTTLA-CLOSED"
+
+
+def test_a_node_that_cannot_get_ready_is_no_bare_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    with cluster(nodes=2) as servers:
+        servers.kill(1)
+        servers.kill(2)
+        monkeypatch.setattr(testing, "START_TIMEOUT_S", 0.1)
+        with pytest.raises(OttlaError, match=r"node 1 is not ready after 0\.1 s") as refused:
+            servers.start(1)
+        assert (refused.value.code, refused.value.retriable) == ("OTTLA-NOT-READY", True)
 
 
 @installed
@@ -135,6 +185,19 @@ async def test_the_fixture(ottla_cluster: LocalCluster) -> None:
     async with connect(ottla_cluster) as client:
         await client.admin.create_topic("t")
         assert len((await client.admin.describe_topic("t")).partitions) == 2
+
+
+@installed
+@pytest.mark.ottla_cluster(2, num_partitions=1)
+def test_the_fixture_takes_the_number_of_nodes_first(ottla_cluster: LocalCluster) -> None:
+    assert ottla_cluster.running() == [1, 2]
+
+
+@pytest.mark.parametrize(("arguments", "settings"), [((1, 2), {}), ((1,), {"nodes": 3})])
+def test_what_the_marker_cannot_mean_is_refused(arguments: tuple[int, ...], settings: dict[str, int]) -> None:
+    mark = pytest.mark.ottla_cluster(*arguments, **settings).mark
+    with pytest.raises(pytest.UsageError, match="takes the number of nodes, once"):
+        pytest_plugin.cluster_for(mark)
 
 
 async def test_the_plugin_loads_nothing_before_it_is_asked() -> None:

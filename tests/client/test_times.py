@@ -20,13 +20,31 @@ NOW_MS = 1_793_577_600_000
         ("@1793491200000", 1_793_491_200_000),
         ("@1960-01-01", 0),
         ("@20261101", 1_793_491_200_000),
+        ("@0", 0),
+        ("@793491200", 793_491_200),
     ],
 )
 def test_a_moment(text: str, moment: int) -> None:
     assert parse_time(text, NOW_MS) == moment
 
 
-@pytest.mark.parametrize("text", ["@", "@-1", "@-1y", "@1h", "@2026-13-01", "@yesterday", "@-\u0661h", "@" + "9" * 30])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "@",
+        "@-1",
+        "@-1y",
+        "@1h",
+        "@2026-13-01",
+        "@yesterday",
+        "@1",
+        "@00",
+        "@2026",
+        "@202611",
+        "@-\u0661h",
+        "@" + "9" * 30,
+    ],
+)
 def test_no_moment(text: str) -> None:
     with pytest.raises(ValueError, match="is no time"):
         parse_time(text, NOW_MS)

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from ottla.client.client import Client, connect
 from ottla.client.coordinator import GroupCoordinator
-from ottla.client.group_admin import GroupAdmin
 from ottla.client.group_consumer import GroupConsumer
 
 from .failover import make_topic, until_in_sync
@@ -89,7 +88,7 @@ class Readers:
     async def until_drained(self) -> None:
         """Until the group has committed all there is."""
         async with asyncio.timeout(60):
-            while (await GroupAdmin(self.client.cluster).describe_group(GROUP)).lag:
+            while (await self.client.admin.describe_group(GROUP)).lag:
                 await asyncio.sleep(0.1)
 
     async def until_shared(self) -> None:
@@ -143,7 +142,7 @@ async def kill_one(cluster: Cluster, readers: Readers) -> float:
 
 async def check_commits(readers: Readers, before: dict[int, int]) -> None:
     async with connect(readers._servers) as client:
-        described = await GroupAdmin(client.cluster).describe_group(GROUP)
+        described = await client.admin.describe_group(GROUP)
     committed = {found.partition: found.committed for found in described.partitions}
     for partition, offset in before.items():
         assert (committed.get(partition) or 0) >= offset, f"partition {partition}: {committed} after {before}"
@@ -152,7 +151,7 @@ async def check_commits(readers: Readers, before: dict[int, int]) -> None:
 async def check_handled(readers: Readers) -> int:
     """Every record that is stored was handled, and the group says so. How many."""
     async with connect(readers._servers) as client:
-        described = await GroupAdmin(client.cluster).describe_group(GROUP)
+        described = await client.admin.describe_group(GROUP)
     total = 0
     for found in described.partitions:
         assert found.end is not None

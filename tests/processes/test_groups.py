@@ -11,7 +11,6 @@ import pytest
 
 from ottla.client.client import connect
 from ottla.client.errors import OttlaError, RequestFailed
-from ottla.client.group_admin import GroupAdmin
 
 from .harness import Cluster, NodeProcess
 
@@ -66,7 +65,8 @@ async def test_a_group_is_set_shown_kept_and_removed(tmp_path: Path) -> None:
         assert [(p["partition"], p["committed"], p["end"]) for p in shown["partitions"]] == [(0, 2, 5), (1, 0, 0)]
         assert (await ottla(node, "group", "ls"))[1].split("\n")[1].split() == ["billing", "classic", "Empty", "0"]
         assert await asyncio.to_thread(get, node, "/v1/groups") == {
-            "groups": [{"group": "billing", "type": "classic", "state": "Empty", "members": 0}]
+            "groups": [{"group": "billing", "type": "classic", "state": "Empty", "members": 0, "protocol_type": ""}],
+            "unanswered": [],
         }
         assert (await asyncio.to_thread(get, node, "/v1/groups/billing"))["lag"] == 3
         with pytest.raises(urllib.error.HTTPError) as missing:
@@ -103,7 +103,7 @@ async def test_the_clusters_own_topic_is_its_own(tmp_path: Path) -> None:
             with pytest.raises(OttlaError, match="made by the brokers"):
                 await client.admin.create_topic("__consumer_offsets")
             await client.admin.create_topic("orders")
-            await GroupAdmin(client.cluster).set_offsets("billing", {("orders", 0): 0})
+            await client.admin.set_offsets("billing", {("orders", 0): 0})
             with pytest.raises(RequestFailed, match="written by coordinators"):
                 async with client.producer(delivery_timeout_s=5) as producer:
                     await producer.send("__consumer_offsets", b"v", b"k")

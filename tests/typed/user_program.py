@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import assert_type
 
 import ottla.client as ottla
@@ -42,7 +43,24 @@ async def administers(client: ottla.Client) -> None:
     changed = await client.admin.move_partitions({("orders", 3): [1, 2, 3], ("orders", 4): None})
     print(changed.changed, changed.failed)
     await client.admin.drain_node(2)
-    await client.admin.delete_topic("orders")
+    await client.admin.delete_topic("orders", validate_only=True)
+
+
+async def administers_groups(client: ottla.Client) -> None:
+    listed = await client.admin.list_groups()
+    assert_type(listed, ottla.GroupList)
+    print([group.group_id for group in listed.groups], dict(listed.unanswered))
+    described = await client.admin.describe_group("billing")
+    assert_type(described, ottla.GroupDescription)
+    assert_type(described.members, tuple[ottla.GroupMember, ...])
+    committed = {(p.topic, p.partition): p.committed for p in described.partitions if p.committed is not None}
+    for to in ("earliest", "@-1h", datetime.now(UTC), timedelta(hours=1)):
+        assert_type(await client.admin.set_offsets("billing", to, topics=["orders"]), tuple[ottla.OffsetChange, ...])
+    await client.admin.set_offsets("billing", committed, validate_only=True)
+    await client.admin.set_offsets("billing", {("orders", 3): 5, ("orders", 4): "latest"})
+    forgotten = await client.admin.delete_offsets("billing", ["refunds", ("orders", 3)])
+    assert_type(forgotten, dict[tuple[str, int], int])
+    await client.admin.delete_group("billing")
 
 
 async def produces(client: ottla.Client) -> None:
@@ -119,6 +137,7 @@ async def fails(client: ottla.Client) -> None:
 def blocks() -> Iterator[int]:
     with blocking.connect("127.0.0.1:7080") as client:
         client.admin.create_topic("letters", partitions=1)
+        assert_type(client.admin.list_groups(), ottla.GroupList)
         with client.producer() as producer:
             assert_type(producer.send("letters", b"a"), ottla.RecordMetadata)
             assert_type(producer.send_nowait("letters", b"b"), concurrent.futures.Future[ottla.RecordMetadata])
@@ -149,6 +168,7 @@ async def main() -> None:
     async with ottla.connect("127.0.0.1:7080,127.0.0.1:7081") as client:
         assert_type(client, ottla.Client)
         await administers(client)
+        await administers_groups(client)
 
 
 if __name__ == "__main__":
