@@ -179,7 +179,7 @@ class GroupConsumer(Generic[K, V]):
     async def _next_batch(self, max_records: int, max_wait: float) -> list[ConsumerRecord[K, V]]:
         await self._ready()
         batch: list[ConsumerRecord[K, V]] = [self._reader.take() or await self._reader.next()]
-        self._hand.lease(Lease(batch))  # grows while it is filled: nothing of it is finished
+        self._hand.lease(Lease(batch, filling=True))  # and grows
         try:
             await self._reader.fill(batch, max_records, max_wait)
         except BaseException:

@@ -14,13 +14,17 @@ from .records import ConsumerRecord
 class Lease:
     """Records that the handler has, up to ``index`` done with. ``one_by_one``: it sees one at a time, and what is
     behind that can still be taken back: it passes over what is ``taken_back``, by partition the index from which on.
+    ``filling``: the handler has not got them yet, and may never; nothing of them is done with.
     Another thread may advance ``index``, and then asks ``shows``: what it went on to before is its own, however late
     it asks, and what it goes on to at the same moment it may see though it is read again."""
 
-    __slots__ = ("done", "index", "one_by_one", "records", "taken_back")
+    __slots__ = ("done", "filling", "index", "one_by_one", "records", "taken_back")
 
-    def __init__(self, records: Sequence[ConsumerRecord[Any, Any]], *, one_by_one: bool = False) -> None:
+    def __init__(
+        self, records: Sequence[ConsumerRecord[Any, Any]], *, one_by_one: bool = False, filling: bool = False
+    ) -> None:
         self.records = records
+        self.filling = filling
         self.index = 0
         self.done = -1  # the index whose record is done with, though the handler has not gone on
         self.one_by_one = one_by_one
@@ -42,6 +46,8 @@ class Lease:
 
     def behind(self, key: TopicPartition) -> int | None:
         """The first offset of the partition that the handler has not seen yet."""
+        if self.filling:
+            return self._first(key, 0)
         if not self.one_by_one or key in self.taken_back:
             return None
         return self._first(key, self.index + 1)
@@ -94,6 +100,8 @@ class InHand:
     def show_done(self) -> None:
         """The handler is done with all that it was shown."""
         lease = self._lease
+        if lease is not None and lease.filling:
+            return
         if lease is None or not lease.one_by_one:
             self.finish()
         else:
@@ -122,7 +130,7 @@ class InHand:
 
     def unseen(self, key: TopicPartition) -> int | None:
         """The first offset of the partition that is in hand and was not shown to the handler."""
-        return None if self._lease is None else self._lease.behind(key)
+        return None if self._lease is None or key in self._forgotten else self._lease.behind(key)
 
     def take_back(self, keys: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Show the handler no more of these; by partition, the first offset that it will not see."""
