@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from ottla.log.clock import Clock
 from ottla.log.errors import CorruptBatch
 
-from .errors import CorruptBatchError, OttlaError
+from .errors import CorruptBatchError
 from .fetcher import Fetcher
 from .handout import Handout
 from .reading import Fetched, Partition
@@ -114,8 +114,8 @@ class Reader:
                 if fetched is None:
                     return
                 self.open(fetched)
-        except OttlaError:
-            return  # first hand over what is there; the error comes again
+        except Exception:  # interceptors are the user's: whatever they raise
+            return  # first hand over what is there; the error comes again, with the record that it is about
 
     def open(self, fetched: Fetched | None) -> None:
         """Decode a batch. Raises CorruptBatchError."""
