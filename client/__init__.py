@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .pattern_consumer import PatternConsumer
     from .producer import Producer, RecordMetadata
     from .producer_options import ProducerOptions
+    from .reader import BadInterceptor
     from .reading import ConsumerOptions, LogTruncated
     from .records import ConsumerRecord
     from .serializers import Codec, UndecodableRecord, UnencodableRecord
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Admin",
     "AuthenticationFailed",
+    "BadInterceptor",
     "BufferFull",
     "Client",
     "ClusterDescription",
@@ -83,6 +85,7 @@ __all__ = [
 
 _ELSEWHERE = {
     "Admin": "admin",
+    "BadInterceptor": "reader",
     "Client": "client",
     "ClusterDescription": "admin",
     "Codec": "serializers",

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from ottla.log.clock import Clock
 from ottla.log.errors import CorruptBatch
 
-from .errors import CorruptBatchError
+from .errors import CorruptBatchError, OttlaError
 from .fetcher import Fetcher
 from .handout import Handout
 from .reading import Fetched, Partition
@@ -17,7 +17,15 @@ from .serializers import Codec, UndecodableRecord
 OnError = Literal["raise", "skip"] | Callable[[UndecodableRecord], None]
 """What becomes of a record that does not decode: raised, passed over, or told to a function and passed over."""
 OnConsume = Callable[[ConsumerRecord[Any, Any]], ConsumerRecord[Any, Any]]
-"""An interceptor: what it returns is handed out in place of the record."""
+"""An interceptor: what it returns is handed out in place of the record: a record of the same topic, partition and
+offset."""
+
+
+class BadInterceptor(OttlaError):
+    """A consumer's interceptor returned something else than the record, changed or not. It comes again until that is
+    sought past; to leave a record out, do so in the loop."""
+
+    code = "OTTLA-BAD-INTERCEPTOR"
 
 
 class Decoding(NamedTuple):
@@ -90,6 +98,8 @@ class Reader:
         made = record._replace(key=key, value=value)
         for interceptor in decoding.interceptors:
             made = interceptor(made)
+            if not isinstance(made, ConsumerRecord) or made[:3] != record[:3]:
+                raise _bad_interceptor(interceptor, record, made)
         return made
 
     async def next(self) -> ConsumerRecord[Any, Any]:
@@ -139,6 +149,16 @@ class Reader:
             partition.moved_to(batch.next_offset)
         else:
             self._opened = handout
+
+
+def _bad_interceptor(interceptor: OnConsume, record: ConsumerRecord[Any, Any], made: object) -> BadInterceptor:
+    name = getattr(interceptor, "__qualname__", type(interceptor).__qualname__)
+    what = f"{made.topic}-{made.partition} at offset {made.offset}" if isinstance(made, ConsumerRecord) else repr(made)
+    return BadInterceptor(
+        f"{record.topic}-{record.partition}: the interceptor {name} made {what:.100} of the record at offset "
+        f"{record.offset}.",
+        hint="It returns the record, changed or not; leave records out in your loop.",
+    )
 
 
 def corrupt(topic: str, partition: int, offset: int, why: object) -> CorruptBatchError:

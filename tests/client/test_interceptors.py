@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from ottla.client.client import connect
+from ottla.client.reader import BadInterceptor
 from ottla.client.records import ConsumerRecord
 from ottla.client.serializers import UndecodableRecord
 from tests.client.fake_broker import FakeCluster
@@ -62,3 +63,31 @@ async def test_what_is_before_a_failure_is_handed_out_and_what_failed_is_the_nex
             batch = await soon(anext(consumer.batches(max_records=10)))
             assert [record.offset for record in batch] == list(range(5, 10))
         assert cluster.groups.offsets.get(("t", 0), 10) == 10
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [lambda _: None, lambda record: tuple(record), lambda record: record._replace(offset=record.offset + 1)],
+    ids=["nothing", "a tuple", "another place"],
+)
+@pytest.mark.parametrize("grouped", [{}, {"group": "g", **QUICK}], ids=["alone", "in a group"])
+async def test_an_interceptor_that_returns_no_record_of_this_place_is_named(
+    wrong: Callable[[Any], Any], grouped: dict[str, Any]
+) -> None:
+    def spoil(record: ConsumerRecord[Any, Any]) -> Any:
+        return wrong(record) if record.offset == 2 else record
+
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        fill(cluster.create("t"), 0, 5)
+        async with client.consumer("t", interceptors=[spoil], **grouped) as consumer:
+            assert [(await soon(anext(consumer))).offset for _ in range(2)] == [0, 1]
+            for read in (lambda: anext(consumer), lambda: anext(consumer.batches()), lambda: anext(aiter(consumer))):
+                with pytest.raises(BadInterceptor, match=r"spoil .* of the record at offset 2"):
+                    await soon(read())
+            await soon(consumer.seek("t", 0, offset=3))
+            assert (await soon(anext(consumer))).offset == 3
+        async with client.consumer("t", interceptors=[spoil]) as alone:
+            reading = alone.read_to_end()
+            assert [(await soon(anext(reading))).offset for _ in range(2)] == [0, 1]
+            with pytest.raises(BadInterceptor):
+                await soon(anext(reading))
