@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from .group_consumer import GroupConsumer
     from .group_options import GroupOptions
+    from .one_reader import ConsumerBusy
     from .outgoing import OutgoingRecord
     from .partitioner import murmur2, partition_for_key
     from .pattern_consumer import PatternConsumer
@@ -53,6 +54,7 @@ __all__ = [
     "ConnectFailed",
     "ConnectionLost",
     "Consumer",
+    "ConsumerBusy",
     "ConsumerOptions",
     "ConsumerRecord",
     "CorruptBatchError",
@@ -92,6 +94,7 @@ _ELSEWHERE = {
     "CommitFailed": "commits",
     "ConnectionLost": "connection",
     "Consumer": "consumer",
+    "ConsumerBusy": "one_reader",
     "ConsumerOptions": "reading",
     "ConsumerRecord": "records",
     "ErrorCode": "error_codes",

@@ -1,6 +1,6 @@
 """The consumer without a group: every record of a topic, each partition in order."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Generic, Self
 
@@ -12,6 +12,7 @@ from .errors import ConfigError, OttlaError, TopicNotFound
 from .fetcher import Fetcher
 from .metrics import ConsumerMetrics
 from .offsets import list_offsets, offsets_for_time
+from .one_reader import Loop, OneReader
 from .protocol import AT_TIME, EARLIEST, LATEST, OffsetResult
 from .reader import Decoding, Reader, corrupt
 from .reading import ConsumerOptions, LogTruncated, Partition
@@ -53,6 +54,7 @@ class Consumer(Generic[K, V]):
         self._started_s = cluster.clock.monotonic()
         self._fetcher = Fetcher(cluster, options)
         self._reader = Reader(self._fetcher, cluster.clock, decoding or Decoding())
+        self._alone = OneReader()
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -102,33 +104,52 @@ class Consumer(Generic[K, V]):
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def __aiter__(self) -> AsyncIterator[ConsumerRecord[K, V]]:
-        return self._records()
+        return self._alone.looped(self._records)
 
-    async def _records(self) -> AsyncIterator[ConsumerRecord[K, V]]:
+    async def _records(self, loop: Loop) -> AsyncGenerator[ConsumerRecord[K, V], None]:
         """As ``__anext__`` again and again, without a coroutine for each."""
-        await self._found()
+        await self._ready()
+        self._alone.enter(loop)
         while True:
             for record in self._reader.here():
                 yield record
-            await self._reader.turn()
+            with self._alone:
+                await self._reader.turn()
+
+    async def _ready(self) -> None:
+        await self._found()
+        self._alone.check()
 
     async def __anext__(self) -> ConsumerRecord[K, V]:
         """The next record, waited for without end. Raises CorruptBatchError, UndecodableRecord, LogTruncated,
-        TopicNotFound, or RequestFailed with OFFSET_OUT_OF_RANGE; ``seek`` goes on after any of them."""
-        if self._topic_id is None:
-            await self._found()
-        return self._reader.take() or await self._reader.next()
+        TopicNotFound, or RequestFailed with OFFSET_OUT_OF_RANGE; ``seek`` goes on after any of them; and ConsumerBusy
+        where another task reads."""
+        if self._topic_id is None or self._alone.is_taken:
+            await self._ready()
+        record = self._reader.take()
+        if record is None:
+            with self._alone:
+                record = await self._reader.next()
+        return record
 
-    async def batches(self, max_records: int = 500, max_wait: float = 0.2) -> AsyncIterator[list[ConsumerRecord[K, V]]]:
+    def batches(self, max_records: int = 500, max_wait: float = 0.2) -> AsyncIterator[list[ConsumerRecord[K, V]]]:
         """Lists of 1 to ``max_records`` records: what there is once the first has come and ``max_wait`` seconds more
         have passed, or as soon as the list is full. Waits for the first without end."""
+        return self._alone.looped(lambda loop: self._batches(loop, max_records, max_wait))
+
+    async def _batches(
+        self, loop: Loop, max_records: int, max_wait: float
+    ) -> AsyncGenerator[list[ConsumerRecord[K, V]], None]:
+        await self._ready()
+        self._alone.enter(loop)
         while True:
-            batch = [await self.__anext__()]
-            try:
-                await self._reader.fill(batch, max_records, max_wait)
-            except BaseException:
-                self._give_back(batch)
-                raise
+            with self._alone:
+                batch: list[ConsumerRecord[K, V]] = [self._reader.take() or await self._reader.next()]
+                try:
+                    await self._reader.fill(batch, max_records, max_wait)
+                except BaseException:
+                    self._give_back(batch)
+                    raise
             yield batch
 
     def _give_back(self, batch: list[ConsumerRecord[K, V]]) -> None:

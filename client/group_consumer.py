@@ -1,7 +1,7 @@
 """The consumer in a group: the partitions that the group gives it, from where the group has got to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self
 
@@ -15,6 +15,7 @@ from .group_partitions import GroupPartitions, Join
 from .in_hand import Lease
 from .metrics import ConsumerMetrics
 from .offsets import list_offsets
+from .one_reader import Loop, OneReader
 from .protocol import AT_TIME, EARLIEST, LATEST
 from .reader import Decoding
 from .reading import ConsumerOptions, Partition, check_name
@@ -65,6 +66,7 @@ class GroupConsumer(Generic[K, V]):
         self._fetcher, self._reader = self._parts.fetcher, self._parts.reader
         self._hand, self._commits = self._parts.hand, self._parts.commits
         self._membership = self._parts.membership
+        self._alone = OneReader()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._started = self._closed = False
 
@@ -146,31 +148,43 @@ class GroupConsumer(Generic[K, V]):
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def __aiter__(self) -> AsyncIterator[ConsumerRecord[K, V]]:
-        return self._records()
+        return self._alone.looped(self._records)
 
-    async def _records(self) -> AsyncIterator[ConsumerRecord[K, V]]:
+    async def _records(self, loop: Loop) -> AsyncGenerator[ConsumerRecord[K, V], None]:
         """As ``__anext__`` again and again, without a coroutine for each."""
         await self._ready()
+        self._alone.enter(loop)
         hand = self._hand
         while True:
             for record in self._reader.here():
                 hand.record = record  # and the one before it is finished
                 yield record
             self._parts.handler_is_back()  # whatever waits for that has ended what was here, too
-            await self._reader.turn()
+            with self._alone:
+                await self._reader.turn()
 
     async def __anext__(self) -> ConsumerRecord[K, V]:
         """The next record, waited for without end; the one before it is finished. Raises CorruptBatchError,
         UndecodableRecord, LogTruncated, TopicNotFound, or RequestFailed with OFFSET_OUT_OF_RANGE, after which
-        ``seek`` goes on; and what ended the membership for good."""
+        ``seek`` goes on; what ended the membership for good; and ConsumerBusy where another task reads."""
         await self._ready()
-        record = self._reader.take() or await self._reader.next()
+        record = self._reader.take()
+        if record is None:
+            with self._alone:
+                record = await self._reader.next()
         self._hand.record = record
         return record
 
-    async def batches(self, max_records: int = 500, max_wait: float = 0.2) -> AsyncIterator[list[ConsumerRecord[K, V]]]:
+    def batches(self, max_records: int = 500, max_wait: float = 0.2) -> AsyncIterator[list[ConsumerRecord[K, V]]]:
         """Lists of 1 to ``max_records`` records: what there is once the first has come and ``max_wait`` seconds more
         have passed, or as soon as the list is full. A list is finished when the next one is asked for."""
+        return self._alone.looped(lambda loop: self._batches(loop, max_records, max_wait))
+
+    async def _batches(
+        self, loop: Loop, max_records: int, max_wait: float
+    ) -> AsyncGenerator[list[ConsumerRecord[K, V]], None]:
+        await self._ready()
+        self._alone.enter(loop)
         while True:
             if batch := await self._next_batch(max_records, max_wait):
                 self._hand.lease(Lease(batch))
@@ -178,13 +192,14 @@ class GroupConsumer(Generic[K, V]):
 
     async def _next_batch(self, max_records: int, max_wait: float) -> list[ConsumerRecord[K, V]]:
         await self._ready()
-        batch: list[ConsumerRecord[K, V]] = [self._reader.take() or await self._reader.next()]
-        self._hand.lease(Lease(batch, filling=True))  # and grows
-        try:
-            await self._reader.fill(batch, max_records, max_wait)
-        except BaseException:
-            self._give_back(batch)
-            raise
+        with self._alone:
+            batch: list[ConsumerRecord[K, V]] = [self._reader.take() or await self._reader.next()]
+            self._hand.lease(Lease(batch, filling=True))  # and grows
+            try:
+                await self._reader.fill(batch, max_records, max_wait)
+            except BaseException:
+                self._give_back(batch)
+                raise
         owned = self._fetcher.partitions  # what was revoked meanwhile is for others
         return [record for record in batch if TopicPartition(record.topic, record.partition) in owned]
 
@@ -212,6 +227,8 @@ class GroupConsumer(Generic[K, V]):
     async def _ready(self) -> None:
         if not self._started:
             await self.start()
+        if self._alone.is_taken:
+            self._alone.check()
         self._parts.handler_is_back()
 
     # --- commits -----------------------------------------------------------------------------------------------------
