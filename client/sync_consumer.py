@@ -40,14 +40,13 @@ class Consumer(Mirrored, Generic[K, V]):
     def __next__(self) -> ConsumerRecord[K, V]:
         """The next record, waited for without end. Raises as the original does."""
         if not self._ahead:
-            self._ahead.extend(self._background.run(self._some))
+            self._background.run(self._some)
         return self._ahead.popleft()
 
-    async def _some(self) -> list[ConsumerRecord[K, V]]:
+    async def _some(self) -> None:
         batches = self._inner.batches(AHEAD_MAX, 0.0)
         try:
-            found: list[ConsumerRecord[K, V]] = await anext(batches)
-            return found
+            self._ahead.extend(await anext(batches))  # here: Ctrl-C may come before there has been an answer
         finally:
             await batches.aclose()
 
@@ -68,7 +67,14 @@ class Consumer(Mirrored, Generic[K, V]):
     def read_to_end(self, ends: Mapping[int, int] | None = None) -> Iterator[ConsumerRecord[K, V]]:
         """Every record up to the ends as they are now, as the original's. Do not seek meanwhile."""
         self._give_back()
-        return self._slices(self._inner.read_to_end(ends), AHEAD_MAX)
+        return self._to_the_end(self._slices(self._inner.read_to_end(ends), AHEAD_MAX, self._ahead))
+
+    def _to_the_end(self, records: Iterator[ConsumerRecord[K, V]]) -> Iterator[ConsumerRecord[K, V]]:
+        try:
+            yield from records
+        finally:
+            if not self.closed:
+                self._give_back()
 
     def fetch_batches(self) -> Iterator[Any]:
         """Partition numbers and batches as stored, as the original's."""
