@@ -1,5 +1,6 @@
 """The consumer without a group: every record of a topic, each partition in order."""
 
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Generic, Self
@@ -15,7 +16,7 @@ from .offsets import list_offsets, offsets_for_time
 from .one_reader import Loop, OneReader
 from .protocol import AT_TIME, EARLIEST, LATEST, OffsetResult
 from .reader import Decoding, Reader, corrupt
-from .reading import ConsumerOptions, LogTruncated, Partition
+from .reading import ConsumerOptions, LogTruncated, Partition, consumer_closed
 from .records import ConsumerRecord, K, V
 
 __all__ = ["Consumer", "ConsumerOptions", "ConsumerRecord", "LogTruncated", "check_start", "corrupt"]
@@ -55,6 +56,7 @@ class Consumer(Generic[K, V]):
         self._fetcher = Fetcher(cluster, options)
         self._reader = Reader(self._fetcher, cluster.clock, decoding or Decoding())
         self._alone = OneReader()
+        self.lent: deque[ConsumerRecord[K, V]] = deque()  # gone to another thread, which has shown them to nobody yet
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -63,11 +65,13 @@ class Consumer(Generic[K, V]):
         await self._found()
 
     async def _found(self) -> TopicId:
+        self._check_open()
         if self._topic_id is not None:
             return self._topic_id
         topic = await self._cluster.topic(self.topic, timeout_s=self._options.request_timeout_s)
         topic_id, count = topic.topic_id, len(topic.partitions)
         assert topic_id is not None
+        self._check_open()  # it may have been closed meanwhile
         numbers = range(count) if self._numbers is None else self._numbers
         for number in numbers:
             if not 0 <= number < count:
@@ -84,8 +88,15 @@ class Consumer(Generic[K, V]):
         """Whether ``close`` was called."""
         return self._fetcher.closed
 
+    def _check_open(self) -> None:
+        """Raises that it is closed."""
+        if self._fetcher.closed:
+            raise consumer_closed()
+
     async def close(self) -> None:
-        """Stop fetching. Idempotent."""
+        """Stop fetching. Idempotent. ``position`` is told after it as well."""
+        self._give_back(self.lent)
+        self.lent.clear()
         await self._fetcher.close()
 
     async def __aenter__(self) -> Self:
@@ -147,14 +158,15 @@ class Consumer(Generic[K, V]):
                 batch: list[ConsumerRecord[K, V]] = [self._reader.take() or await self._reader.next()]
                 try:
                     await self._reader.fill(batch, max_records, max_wait)
+                    self._check_open()  # by another task
                 except BaseException:
                     self._give_back(batch)
                     raise
             yield batch
 
-    def _give_back(self, batch: list[ConsumerRecord[K, V]]) -> None:
+    def _give_back(self, records: Iterable[ConsumerRecord[K, V]]) -> None:
         """Nobody was shown these: they are the next to be read."""
-        firsts = {record.partition: record.offset for record in reversed(batch)}
+        firsts = {record.partition: record.offset for record in reversed(tuple(records))}
         for number, offset in firsts.items():
             self._fetcher.seek(self._partition(number), Offset(offset))
 
@@ -233,11 +245,13 @@ class Consumer(Generic[K, V]):
 
     def position(self, partition: int) -> int | None:
         """Offset of the next record that will be handed out; None while "earliest" or "latest" is being looked up."""
-        return self._partition(partition).position
+        first = (record.offset for record in tuple(self.lent) if record.partition == partition)
+        return next(first, self._partition(partition).position)
 
     async def seek(self, topic: str, partition: int, offset: int | str) -> None:
         """Go on from ``offset``, "earliest" or "latest" (looked up now). Also goes on after an error.
         Raises OttlaError where the leader does not tell."""
+        self._check_open()
         if topic != self.topic:
             raise ConfigError(f"this consumer reads {self.topic}, not {topic}.")
         target = self._partition(partition)
@@ -249,11 +263,13 @@ class Consumer(Generic[K, V]):
 
     def pause(self, *partitions: int) -> None:
         """Hand out no more of these partitions, all if none is named, until ``resume``."""
+        self._check_open()
         paused = [self._partition(number) for number in partitions or self.partitions]
         self._fetcher.pause(paused)
 
     def resume(self, *partitions: int) -> None:
         """Undo ``pause``, for all partitions if none is named."""
+        self._check_open()
         self._fetcher.resume([self._partition(number) for number in partitions or self.partitions])
 
     async def beginning_offsets(self) -> dict[int, int]:

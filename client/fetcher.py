@@ -20,7 +20,7 @@ from .jobs import Jobs
 from .offsets import list_offsets
 from .protocol import EARLIEST, OffsetResult
 from .read_ahead import ReadAhead
-from .reading import ConsumerOptions, Failed, Fetched, Partition
+from .reading import ConsumerOptions, Failed, Fetched, Partition, consumer_closed
 
 LOOKUP_TIMEOUT_S = 5.0
 
@@ -64,11 +64,18 @@ class Fetcher:
         self._ended = error
         self.read_ahead.news.set()
 
-    async def close(self) -> None:
-        """Stop; what was read ahead is dropped."""
+    def shut(self) -> None:
+        """Hand out no more, not even of the batch that is open: whoever asks, or waits, is told that it is closed."""
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()
+        for partition in self.partitions.values():
+            partition.settle()
+        self.read_ahead.clear()
+
+    async def close(self) -> None:
+        """Stop; what was read ahead is dropped."""
+        self.shut()
         await self._jobs.close()
         self.read_ahead.clear()
 
@@ -86,7 +93,7 @@ class Fetcher:
 
     def _pop(self) -> Fetched | None:
         if self.closed:
-            raise OttlaError("the consumer is closed.", code="OTTLA-CLOSED")
+            raise consumer_closed()
         if self._ended is not None:
             raise self._ended
         item = self.read_ahead.pop()
@@ -105,6 +112,8 @@ class Fetcher:
         try:
             async with asyncio.timeout(timeout_s):
                 while any(partition.position is None for partition in self.partitions.values()):
+                    if self.closed:
+                        raise consumer_closed()
                     for partition in self.partitions.values():
                         if partition.failure is not None:
                             raise partition.failure

@@ -18,7 +18,7 @@ from .offsets import list_offsets
 from .one_reader import Loop, OneReader
 from .protocol import AT_TIME, EARLIEST, LATEST
 from .reader import Decoding
-from .reading import ConsumerOptions, Partition, check_name
+from .reading import ConsumerOptions, Partition, check_name, consumer_closed
 from .records import ConsumerRecord, K, V
 from .subscribed import Subscribed
 
@@ -68,12 +68,14 @@ class GroupConsumer(Generic[K, V]):
         self._membership = self._parts.membership
         self._alone = OneReader()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._started = self._closed = False
+        self._started = self._closed = self._gone = False
 
     # --- life --------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Find the topics and begin to join. Raises TopicNotFound, ConnectFailed, or that it is closed. Idempotent."""
+        if self._closed:
+            raise consumer_closed()
         if self._started:
             return
         if self._subscribed.pattern is not None:
@@ -82,7 +84,7 @@ class GroupConsumer(Generic[K, V]):
             for topic in self._subscribed.topics:
                 await self._cluster.topic(topic, timeout_s=self._options.request_timeout_s)
         if self._closed:  # maybe while the topics were looked for
-            raise OttlaError("the consumer is closed.", code="OTTLA-CLOSED")
+            raise consumer_closed()
         if not self._started:
             self._started = True
             self._membership.start()
@@ -110,6 +112,8 @@ class GroupConsumer(Generic[K, V]):
         if self._closed:
             return
         self._closed = True
+        self._parts.take_back(list(self._fetcher.partitions.values()))
+        self._fetcher.shut()
         try:
             await self._membership.stop()
             for task in self._tasks:
@@ -121,7 +125,15 @@ class GroupConsumer(Generic[K, V]):
         finally:
             if self._started:
                 await self._membership.leave()
+            self._gone = True  # until here ``on_revoked`` may ask and commit
             await self._fetcher.close()
+            self._hand.forget(self._fetcher.partitions)
+            self._fetcher.partitions.clear()
+
+    def _check_open(self) -> None:
+        """Raises that it is closed."""
+        if self._gone:
+            raise consumer_closed()
 
     async def __aenter__(self) -> Self:
         try:
@@ -197,6 +209,8 @@ class GroupConsumer(Generic[K, V]):
             self._hand.lease(Lease(batch, filling=True))  # and grows
             try:
                 await self._reader.fill(batch, max_records, max_wait)
+                if self._closed:  # by another task: others have these now
+                    raise consumer_closed()
             except BaseException:
                 self._give_back(batch)
                 raise
@@ -225,7 +239,7 @@ class GroupConsumer(Generic[K, V]):
         self._hand.moved()
 
     async def _ready(self) -> None:
-        if not self._started:
+        if self._closed or not self._started:
             await self.start()
         if self._alone.is_taken:
             self._alone.check()
@@ -247,6 +261,7 @@ class GroupConsumer(Generic[K, V]):
         return task
 
     def _places(self, offsets: Mapping[tuple[str, int], int] | None) -> dict[TopicPartition, Place]:
+        self._check_open()
         if offsets is None:
             self._hand.show_done()
             return self._parts.finished(self._fetcher.partitions)
@@ -264,6 +279,7 @@ class GroupConsumer(Generic[K, V]):
     async def committed(self, *keys: tuple[str, int]) -> dict[TopicPartition, int | None]:
         """What the group has committed of these partitions, by default of those that are assigned; None where it has
         not. Raises OttlaError."""
+        self._check_open()
         wanted = [TopicPartition(*key) for key in keys] or list(self._fetcher.partitions)
         found = await self._commits.fetch(wanted)
         return {key: found[key].offset if key in found else None for key in wanted}
@@ -333,6 +349,7 @@ class GroupConsumer(Generic[K, V]):
     async def offsets_for_times(self, timestamps_ms: Mapping[tuple[str, int], int]) -> dict[TopicPartition, int | None]:
         """By (topic, partition), the offset of the first record with this time (milliseconds since 1970) or a later
         one; None where there is none. Raises OttlaError."""
+        self._check_open()
         found: dict[TopicPartition, int | None] = {}
         for (topic, number), timestamp_ms in timestamps_ms.items():
             target = self._partition(topic, number)
@@ -342,6 +359,7 @@ class GroupConsumer(Generic[K, V]):
     async def _look_up(self, keys: Iterable[TopicPartition], position: str) -> dict[TopicPartition, int]:
         if position not in (EARLIEST, LATEST):
             raise ConfigError(f"offset is {position!r}.", hint='It is a number, "earliest" or "latest".')
+        self._check_open()
         found = await self._ask([self._partition(*key) for key in keys], position, None)
         return {key: offset for key, offset in found.items() if offset is not None}
 
@@ -369,9 +387,11 @@ class GroupConsumer(Generic[K, V]):
         return found
 
     def _named(self, keys: tuple[tuple[str, int], ...]) -> list[Partition]:
+        self._check_open()
         return [self._partition(*key) for key in keys or self._fetcher.partitions]
 
     def _partition(self, topic: str, partition: int) -> Partition:
+        self._check_open()
         try:
             return self._fetcher.partitions[TopicPartition(topic, partition)]
         except KeyError:

@@ -52,6 +52,11 @@ class ConsumerOptions:
         check_name("rack", self.rack, 255)
 
 
+def consumer_closed() -> OttlaError:
+    """What every call of a closed consumer raises."""
+    return OttlaError("the consumer is closed.", code="OTTLA-CLOSED", hint="Make another one of the client.")
+
+
 def check_name(what: str, name: str, length_max: int) -> None:
     """Whether a node would take this name: one that it refuses ends the stream. Raises ConfigError."""
     try:

@@ -15,7 +15,7 @@ class Consumer(Mirrored, Generic[K, V]):
 
     def __init__(self, inner: _consumer.Consumer[K, V], background: Background) -> None:
         super().__init__(inner, background)
-        self._ahead: deque[ConsumerRecord[K, V]] = deque()
+        self._ahead: deque[ConsumerRecord[K, V]] = inner.lent
 
     start = blocking(_consumer.Consumer.start)
     close = blocking(_consumer.Consumer.close)
@@ -23,6 +23,7 @@ class Consumer(Mirrored, Generic[K, V]):
     end_offsets = blocking(_consumer.Consumer.end_offsets)
     offsets_for_times = blocking(_consumer.Consumer.offsets_for_times)
     metrics = forwarded(_consumer.Consumer.metrics)
+    position = forwarded(_consumer.Consumer.position)
 
     @property
     def closed(self) -> bool:
@@ -39,9 +40,11 @@ class Consumer(Mirrored, Generic[K, V]):
 
     def __next__(self) -> ConsumerRecord[K, V]:
         """The next record, waited for without end. Raises as the original does."""
-        if not self._ahead:
-            self._background.run(self._some)
-        return self._ahead.popleft()
+        while True:
+            try:
+                return self._ahead.popleft()
+            except IndexError:
+                self._background.run(self._some)
 
     async def _some(self) -> None:
         batches = self._inner.batches(AHEAD_MAX, 0.0)
@@ -80,14 +83,6 @@ class Consumer(Mirrored, Generic[K, V]):
         """Partition numbers and batches as stored, as the original's."""
         self._give_back()
         return self._slices(self._inner.fetch_batches(), 1)
-
-    def position(self, partition: int) -> int | None:
-        """Offset of the next record that will be handed out; None while it is being looked up."""
-        for record in self._ahead:
-            if record.partition == partition:
-                return record.offset
-        inner: _consumer.Consumer[K, V] = self._inner
-        return self._background.call(lambda: inner.position(partition))
 
     def seek(self, topic: str, partition: int, offset: int | str) -> None:
         """Go on from ``offset``, "earliest" or "latest". Raises as the original does."""
