@@ -1,5 +1,6 @@
 """The entrance: one client, any number of producers and consumers on its streams."""
 
+import asyncio
 import weakref
 from collections.abc import Iterable
 from functools import partial
@@ -46,7 +47,7 @@ def connect(servers: str | Iterable[str], *, clock: Clock | None = None, chance:
 
 class Client:
     """Use it as a context manager: entering raises ConnectFailed where no node answers. Close producers and consumers
-    before it."""
+    before it: consumers that are open end with it."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -198,8 +199,14 @@ class Client:
         )
 
     async def close(self) -> None:
-        """Close every stream. Idempotent."""
+        """Close the consumers that are open, as if their blocks were left by cancellation, and every stream.
+        Idempotent."""
+        consumers = [consumer for consumer in self._consumers if not consumer.closed]
+        leave = (consumer.__aexit__(asyncio.CancelledError, None, None) for consumer in consumers)
+        failures = [found for found in await asyncio.gather(*leave, return_exceptions=True) if found is not None]
         await self.cluster.close()
+        for failure in failures:  # of a callback
+            raise failure
 
 
 def _join(

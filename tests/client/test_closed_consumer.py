@@ -136,3 +136,62 @@ async def test_nothing_that_crossed_to_another_thread_is_handed_out(grouped: dic
 
         await asyncio.to_thread(work)
         assert cluster.groups.offsets.get(ONE, 1) == 1
+
+
+@GROUPED
+async def test_the_end_of_a_client_is_that_of_its_consumers(grouped: dict[str, Any]) -> None:
+    async with FakeCluster() as cluster:
+        fill(cluster.create("t"), 0, 5)
+        client = connect(cluster.servers)
+        handling, waiting = client.consumer("t", **grouped), client.consumer("t", start="latest")
+        for _ in range(3):  # 0 and 1 are finished, 2 is being handled
+            await soon(anext(handling))
+        await waiting.start()
+        wait = asyncio.ensure_future(anext(waiting))
+        await until(lambda: waiting.position(0) == 5)
+        cluster.requests.clear()
+        await soon(client.close())
+        await refused(lambda: wait)
+        for work in (lambda: anext(handling), lambda: anext(handling.batches()), waiting.start):
+            await refused(work)
+        asked = len(cluster.requests)
+        await soon(handling.close())
+        await soon(client.close())
+        assert len(cluster.requests) == asked
+        assert not cluster.groups.members  # it has left, with what was finished
+        assert cluster.groups.offsets == ({ONE: 2} if grouped else {})
+
+
+async def test_what_a_callback_raises_at_the_end_of_a_client_is_heard_once_all_is_closed() -> None:
+    def refuse(keys: Any) -> None:
+        raise ValueError("not today")
+
+    async with FakeCluster() as cluster:
+        fill(cluster.create("t"), 0, 5)
+        client = connect(cluster.servers)
+        consumer = client.consumer("t", group="g", on_revoked=refuse)
+        await soon(anext(consumer))
+        with pytest.raises(ValueError, match="not today"):
+            await soon(client.close())
+        assert not cluster.groups.members
+        await soon(client.close())
+        await refused(lambda: anext(consumer))
+
+
+@GROUPED
+async def test_the_end_of_a_blocking_client_is_that_of_its_consumers(grouped: dict[str, Any]) -> None:
+    async with FakeCluster() as cluster:
+        fill(cluster.create("t"), 0, 5)
+
+        def work() -> None:
+            client = sync.connect(cluster.servers)
+            consumer = client.consumer("t", **grouped)
+            assert [next(consumer).offset for _ in range(3)] == [0, 1, 2]
+            client.close()
+            with pytest.raises(OttlaError) as raised:
+                next(consumer)
+            assert raised.value.code == "OTTLA-CLOSED"
+
+        await asyncio.to_thread(work)
+        assert cluster.groups.offsets == ({ONE: 2} if grouped else {})
+        assert not cluster.groups.members
