@@ -8,6 +8,7 @@ from typing import Generic, Self
 from ottla.log.model import Offset, TopicId, TopicPartition
 from ottla.log.records import RecordBatch
 
+from .arguments import check_offset
 from .cluster import Cluster
 from .errors import ConfigError, OttlaError, TopicNotFound
 from .fetcher import Fetcher
@@ -27,8 +28,8 @@ def check_start(start: str | int) -> None:
     wrong_type = not isinstance(start, int) or isinstance(start, bool)
     if start not in (EARLIEST, LATEST) if isinstance(start, str) else wrong_type:
         raise ConfigError(f"start is {start!r}.", hint='It is "earliest", "latest" or an offset.')
-    if isinstance(start, int) and start < 0:
-        raise ConfigError(f"start is {start}.", hint="Offsets begin at 0.")
+    if isinstance(start, int):
+        check_offset(start)
 
 
 class Consumer(Generic[K, V]):
@@ -257,8 +258,7 @@ class Consumer(Generic[K, V]):
         target = self._partition(partition)
         if isinstance(offset, str):
             offset = (await self._offsets((partition,), offset))[partition]
-        if offset < 0:
-            raise ConfigError(f"offset is {offset}.", hint="Offsets begin at 0.")
+        check_offset(offset)
         self._fetcher.seek(target, Offset(offset))
 
     def pause(self, *partitions: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Generic, Self
 
 from ottla.log.model import Offset, TopicPartition
 
+from .arguments import check_offset
 from .cluster import Cluster
 from .commits import Place
 from .errors import ConfigError, OttlaError, TopicNotFound
@@ -266,8 +267,7 @@ class GroupConsumer(Generic[K, V]):
             self._hand.show_done()
             return self._parts.finished(self._fetcher.partitions)
         for offset in offsets.values():
-            if not 0 <= offset < 1 << 63:
-                raise ConfigError(f"offset is {offset}.", hint="Offsets begin at 0, and have 63 bits.")
+            check_offset(offset)
         partitions = ((self._partition(*key), offset) for key, offset in offsets.items())
         return {found.key: Place(offset, None, found.target.topic_id) for found, offset in partitions}
 
@@ -321,8 +321,7 @@ class GroupConsumer(Generic[K, V]):
         target = self._partition(topic, partition)
         if isinstance(offset, str):
             offset = (await self._look_up((target.key,), offset))[target.key]
-        if offset < 0:
-            raise ConfigError(f"offset is {offset}.", hint="Offsets begin at 0.")
+        check_offset(offset)
         target = self._partition(topic, partition)
         self._parts.take_back([target])
         self._hand.forget((target.key,))
