@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .producer import Producer, RecordMetadata
     from .producer_options import ProducerOptions
     from .reader import BadInterceptor
-    from .reading import ConsumerOptions, LogTruncated
+    from .reading import ConsumerOptions, LogTruncated, NotAssigned
     from .records import ConsumerRecord
     from .serializers import Codec, UndecodableRecord, UnencodableRecord
 
@@ -65,6 +65,7 @@ __all__ = [
     "GroupOptions",
     "LogTruncated",
     "NodeDescription",
+    "NotAssigned",
     "NotEnoughReplicas",
     "OttlaError",
     "OutgoingRecord",
@@ -103,6 +104,7 @@ _ELSEWHERE = {
     "GroupOptions": "group_options",
     "LogTruncated": "reading",
     "NodeDescription": "admin",
+    "NotAssigned": "reading",
     "OutgoingRecord": "outgoing",
     "PartitionDescription": "admin",
     "Producer": "producer",

@@ -8,7 +8,7 @@ from typing import Generic, Self
 from ottla.log.model import Offset, TopicId, TopicPartition
 from ottla.log.records import RecordBatch
 
-from .arguments import check_offset
+from .arguments import check_batches, check_ends, check_offset, check_time, check_times, chosen_partitions, is_whole
 from .cluster import Cluster
 from .errors import ConfigError, OttlaError, TopicNotFound
 from .fetcher import Fetcher
@@ -41,18 +41,19 @@ class Consumer(Generic[K, V]):
         cluster: Cluster,
         topic: str,
         start: str | int,
-        partitions: tuple[int, ...] | None,
+        partitions: Iterable[int] | None,
         options: ConsumerOptions,
         decoding: Decoding | None = None,
     ) -> None:
         options.check()
         check_start(start)
+        numbers = chosen_partitions(partitions)
         self._cluster = cluster
         self._options = options
         self.topic = topic
         self._topic_id: TopicId | None = None
         self._start = start
-        self._numbers = partitions
+        self._numbers = numbers
         self._started_s = cluster.clock.monotonic()
         self._fetcher = Fetcher(cluster, options)
         self._reader = Reader(self._fetcher, cluster.clock, decoding or Decoding())
@@ -147,6 +148,7 @@ class Consumer(Generic[K, V]):
     def batches(self, max_records: int = 500, max_wait: float = 0.2) -> AsyncIterator[list[ConsumerRecord[K, V]]]:
         """Lists of 1 to ``max_records`` records: what there is once the first has come and ``max_wait`` seconds more
         have passed, or as soon as the list is full. Waits for the first without end."""
+        check_batches(max_records, max_wait)
         return self._alone.looped(lambda loop: self._batches(loop, max_records, max_wait))
 
     async def _batches(
@@ -174,6 +176,7 @@ class Consumer(Generic[K, V]):
     async def read_to_end(self, ends: Mapping[int, int] | None = None) -> AsyncIterator[ConsumerRecord[K, V]]:
         """Every record up to the ends as they are at the call, then stop; a lower offset in ``ends``, by partition,
         is where its partition stops. Raises as iteration does, and if nothing arrives for ``request_timeout_s``."""
+        check_ends(ends)
         ends = {number: min(end, (ends or {}).get(number, end)) for number, end in (await self.end_offsets()).items()}
         await self._fetcher.settle(self._options.request_timeout_s)
         held: set[Partition] = set()
@@ -283,6 +286,7 @@ class Consumer(Generic[K, V]):
     async def offsets_for_times(self, timestamps_ms: Mapping[int, int]) -> dict[int, int | None]:
         """By partition, the offset of the first record with this time (milliseconds since 1970) or a later one; None
         where there is none. Raises OttlaError."""
+        check_times(timestamps_ms)
         topic_id = await self._found()
         by_time: dict[int, list[int]] = {}
         for number, timestamp_ms in timestamps_ms.items():
@@ -307,6 +311,7 @@ class Consumer(Generic[K, V]):
     async def seek_to_time(self, timestamp_ms: int) -> None:
         """Go on, in every partition, from the first record with this time (milliseconds since 1970) or a later one;
         from the end where there is none. Raises OttlaError."""
+        check_time(timestamp_ms)
         topic_id = await self._found()
         offsets = await offsets_for_time(
             self._cluster,
@@ -336,7 +341,9 @@ class Consumer(Generic[K, V]):
         return offsets
 
     def _partition(self, number: int) -> Partition:
-        try:
-            return self._fetcher.partitions[TopicPartition(self.topic, number)]
-        except KeyError:
-            raise TopicNotFound(f"partition {number} of {self.topic} is not being read.") from None
+        if not is_whole(number):
+            raise ConfigError(f"a partition is {number!r:.100}.", hint="It is a whole number: this is of one topic.")
+        found = self._fetcher.partitions.get(TopicPartition(self.topic, number))
+        if found is None:
+            raise TopicNotFound(f"partition {number} of {self.topic} is not being read.")
+        return found

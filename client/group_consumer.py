@@ -7,10 +7,10 @@ from typing import Any, Generic, Self
 
 from ottla.log.model import Offset, TopicPartition
 
-from .arguments import check_offset
+from .arguments import by_pair, check_batches, check_offset, check_times, pair
 from .cluster import Cluster
 from .commits import Place
-from .errors import ConfigError, OttlaError, TopicNotFound
+from .errors import ConfigError, OttlaError
 from .group_options import GroupOptions
 from .group_partitions import GroupPartitions, Join
 from .in_hand import Lease
@@ -19,7 +19,7 @@ from .offsets import list_offsets
 from .one_reader import Loop, OneReader
 from .protocol import AT_TIME, EARLIEST, LATEST
 from .reader import Decoding
-from .reading import ConsumerOptions, Partition, check_name, consumer_closed
+from .reading import ConsumerOptions, NotAssigned, Partition, check_name, consumer_closed
 from .records import ConsumerRecord, K, V
 from .subscribed import Subscribed
 
@@ -48,13 +48,10 @@ class GroupConsumer(Generic[K, V]):
     ) -> None:
         options.check()
         group_options.check()
-        topics = subscribed.topics
-        if subscribed.pattern is None and (not topics or len(set(topics)) != len(topics)):
-            raise ConfigError(f"the topics are {topics!r}.", hint="Name one or more, each once.")
         if group == "":
             raise ConfigError("group is empty.", hint="Give it a name, or leave it out.")
-        check_name("group", group or "", 255)
-        if start not in (EARLIEST, LATEST):
+        check_name("group", "" if group is None else group, 255)
+        if not isinstance(start, str) or start not in (EARLIEST, LATEST):
             raise ConfigError(f"start is {start!r}.", hint='Here it is "earliest" or "latest".')
         self._subscribed = subscribed
         self.group = group
@@ -191,6 +188,7 @@ class GroupConsumer(Generic[K, V]):
     def batches(self, max_records: int = 500, max_wait: float = 0.2) -> AsyncIterator[list[ConsumerRecord[K, V]]]:
         """Lists of 1 to ``max_records`` records: what there is once the first has come and ``max_wait`` seconds more
         have passed, or as soon as the list is full. A list is finished when the next one is asked for."""
+        check_batches(max_records, max_wait)
         return self._alone.looped(lambda loop: self._batches(loop, max_records, max_wait))
 
     async def _batches(
@@ -266,9 +264,10 @@ class GroupConsumer(Generic[K, V]):
         if offsets is None:
             self._hand.show_done()
             return self._parts.finished(self._fetcher.partitions)
-        for offset in offsets.values():
+        given = by_pair("offsets", offsets)
+        for offset in given.values():
             check_offset(offset)
-        partitions = ((self._partition(*key), offset) for key, offset in offsets.items())
+        partitions = ((self._partition(*key), offset) for key, offset in given.items())
         return {found.key: Place(offset, None, found.target.topic_id) for found, offset in partitions}
 
     @property
@@ -280,7 +279,7 @@ class GroupConsumer(Generic[K, V]):
         """What the group has committed of these partitions, by default of those that are assigned; None where it has
         not. Raises OttlaError."""
         self._check_open()
-        wanted = [TopicPartition(*key) for key in keys] or list(self._fetcher.partitions)
+        wanted = [pair(key) for key in keys] or list(self._fetcher.partitions)
         found = await self._commits.fetch(wanted)
         return {key: found[key].offset if key in found else None for key in wanted}
 
@@ -317,7 +316,7 @@ class GroupConsumer(Generic[K, V]):
 
     async def seek(self, topic: str, partition: int, offset: int | str) -> None:
         """Go on from ``offset``, "earliest" or "latest" (looked up now). Also goes on after an error. Raises
-        TopicNotFound where the partition is not ours."""
+        NotAssigned where the partition is not ours."""
         target = self._partition(topic, partition)
         if isinstance(offset, str):
             offset = (await self._look_up((target.key,), offset))[target.key]
@@ -349,8 +348,9 @@ class GroupConsumer(Generic[K, V]):
         """By (topic, partition), the offset of the first record with this time (milliseconds since 1970) or a later
         one; None where there is none. Raises OttlaError."""
         self._check_open()
+        check_times(timestamps_ms)
         found: dict[TopicPartition, int | None] = {}
-        for (topic, number), timestamp_ms in timestamps_ms.items():
+        for (topic, number), timestamp_ms in by_pair("the times", timestamps_ms).items():
             target = self._partition(topic, number)
             found.update(await self._ask((target,), AT_TIME, timestamp_ms))
         return found
@@ -387,13 +387,12 @@ class GroupConsumer(Generic[K, V]):
 
     def _named(self, keys: tuple[tuple[str, int], ...]) -> list[Partition]:
         self._check_open()
-        return [self._partition(*key) for key in keys or self._fetcher.partitions]
+        return [self._partition(*pair(key)) for key in keys or self._fetcher.partitions]
 
     def _partition(self, topic: str, partition: int) -> Partition:
         self._check_open()
-        try:
-            return self._fetcher.partitions[TopicPartition(topic, partition)]
-        except KeyError:
-            raise TopicNotFound(
-                f"{topic}-{partition} is not assigned to this consumer.", code="OTTLA-NOT-ASSIGNED"
-            ) from None
+        found = self._fetcher.partitions.get(pair((topic, partition)))
+        if found is None:
+            hint = "It reads those of its assignment."
+            raise NotAssigned(f"{topic}-{partition} is not assigned to this consumer.", hint=hint)
+        return found

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from ottla.log.clock import Clock
 from ottla.log.errors import CorruptBatch
 
-from .errors import CorruptBatchError, OttlaError
+from .errors import ConfigError, CorruptBatchError, OttlaError
 from .fetcher import Fetcher
 from .handout import Handout
 from .reading import Fetched, Partition
@@ -36,11 +36,17 @@ class Decoding(NamedTuple):
     on_error: OnError = "raise"
     interceptors: tuple[OnConsume, ...] = ()
 
+    def check(self) -> None:
+        """Raises ConfigError."""
+        if self.on_error not in ("raise", "skip") and not callable(self.on_error):
+            raise ConfigError(f"on_error is {self.on_error!r:.100}.", hint='It is "raise", "skip" or a function.')
+
 
 class Reader:
     """Takes records from a fetcher, for one task at a time."""
 
     def __init__(self, fetcher: Fetcher, clock: Clock, decoding: Decoding) -> None:
+        decoding.check()
         self._fetcher = fetcher
         self._clock = clock
         self._decoding = decoding
