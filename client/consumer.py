@@ -58,6 +58,7 @@ class Consumer(Generic[K, V]):
         self._fetcher = Fetcher(cluster, options)
         self._reader = Reader(self._fetcher, cluster.clock, decoding or Decoding())
         self._alone = OneReader()
+        self._given_back = 0  # of those that the reader gave
         self.lent: deque[ConsumerRecord[K, V]] = deque()  # gone to another thread, which has shown them to nobody yet
 
     # --- life --------------------------------------------------------------------------------------------------------
@@ -97,8 +98,7 @@ class Consumer(Generic[K, V]):
 
     async def close(self) -> None:
         """Stop fetching. Idempotent. ``position`` is told after it as well."""
-        self._give_back(self.lent)
-        self.lent.clear()
+        self.take_back()
         await self._fetcher.close()
 
     async def __aenter__(self) -> Self:
@@ -167,9 +167,16 @@ class Consumer(Generic[K, V]):
                     raise
             yield batch
 
-    def _give_back(self, records: Iterable[ConsumerRecord[K, V]]) -> None:
+    def take_back(self) -> None:
+        """What went to another thread, and was shown to nobody, is the next to be read."""
+        records = list(self.lent)
+        self.lent.clear()
+        self._give_back(records)
+
+    def _give_back(self, records: list[ConsumerRecord[K, V]]) -> None:
         """Nobody was shown these: they are the next to be read."""
-        firsts = {record.partition: record.offset for record in reversed(tuple(records))}
+        self._given_back += len(records)
+        firsts = {record.partition: record.offset for record in reversed(records)}
         for number, offset in firsts.items():
             self._fetcher.seek(self._partition(number), Offset(offset))
 
@@ -233,9 +240,9 @@ class Consumer(Generic[K, V]):
             group=None,
             topics=(self.topic,),
             partitions=len(partitions),
-            records_read=self._reader.records_read,
+            records_read=self._reader.records_read - self._given_back - len(self.lent),
             buffered_bytes=self._fetcher.read_ahead.buffered_bytes,
-            lag=sum(partition.lag or 0 for partition in partitions),
+            lag=sum(partition.lag(self.position(partition.number)) or 0 for partition in partitions),
             commits=0,
             seconds=self._cluster.clock.monotonic() - self._started_s,
         )

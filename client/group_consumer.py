@@ -197,8 +197,9 @@ class GroupConsumer(Generic[K, V]):
         await self._ready()
         self._alone.enter(loop)
         while True:
-            if batch := await self._next_batch(max_records, max_wait):
-                self._hand.lease(Lease(batch))
+            batch = await self._next_batch(max_records, max_wait)
+            self._hand.lease(Lease(batch))
+            if batch:
                 yield batch
 
     async def _next_batch(self, max_records: int, max_wait: float) -> list[ConsumerRecord[K, V]]:
@@ -214,7 +215,9 @@ class GroupConsumer(Generic[K, V]):
                 self._give_back(batch)
                 raise
         owned = self._fetcher.partitions  # what was revoked meanwhile is for others
-        return [record for record in batch if TopicPartition(record.topic, record.partition) in owned]
+        kept = [record for record in batch if TopicPartition(record.topic, record.partition) in owned]
+        self._hand.give_back(len(batch) - len(kept))
+        return kept
 
     def _give_back(self, batch: list[ConsumerRecord[K, V]]) -> None:
         """Nobody was shown these, and nobody will be: they are the next to be read, not finished."""
@@ -222,6 +225,7 @@ class GroupConsumer(Generic[K, V]):
             first = self._hand.first_of(key)
             if first is not None:
                 self._fetcher.seek(self._fetcher.partitions[key], Offset(first))
+        self._hand.give_back(len(batch))
         self._hand.finish()
 
     async def take_lease(self, max_records: int) -> Lease:
@@ -290,9 +294,9 @@ class GroupConsumer(Generic[K, V]):
             group=self.group,
             topics=self.topics,
             partitions=len(partitions),
-            records_read=self._reader.records_read,
+            records_read=self._reader.records_read - self._hand.unshown,
             buffered_bytes=self._fetcher.read_ahead.buffered_bytes,
-            lag=sum(partition.lag or 0 for partition in partitions),
+            lag=sum(lag or 0 for lag in self.lag().values()),
             commits=self._commits.count,
             seconds=self._cluster.clock.monotonic() - self._started_s,
         )
@@ -306,13 +310,16 @@ class GroupConsumer(Generic[K, V]):
 
     def position(self, topic: str, partition: int) -> int | None:
         """Offset of the next record that will be handed out; None while it is being looked up."""
-        found = self._partition(topic, partition)
-        unseen = self._hand.unseen(found.key)
-        return found.position if unseen is None else unseen
+        return self._position(self._partition(topic, partition))
+
+    def _position(self, partition: Partition) -> int | None:
+        unseen = self._hand.unseen(partition.key)
+        return partition.position if unseen is None else unseen
 
     def lag(self) -> dict[TopicPartition, int | None]:
-        """By partition, records between the position and the end, as the last answers told; None before the first."""
-        return {key: partition.lag for key, partition in self._fetcher.partitions.items()}
+        """By partition, records between the position and the end, as the last answers told: those of partitions that
+        are not being fetched, paused or far ahead, are a few seconds old at most. None before the first."""
+        return {key: partition.lag(self._position(partition)) for key, partition in self._fetcher.partitions.items()}
 
     async def seek(self, topic: str, partition: int, offset: int | str) -> None:
         """Go on from ``offset``, "earliest" or "latest" (looked up now). Also goes on after an error. Raises

@@ -61,15 +61,22 @@ class Lease:
         record = self.records[index]
         return index < self.taken_back.get(TopicPartition(record.topic, record.partition), len(self.records))
 
-    def take_back(self, keys: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """As ``InHand.take_back``."""
+    def take_back(self, keys: Collection[TopicPartition]) -> dict[TopicPartition, list[int]]:
+        """By partition, the offsets that will not be seen."""
         first, unseen = self.index + 1, {}
         for key in set(keys) - set(self.taken_back) if self.one_by_one else ():
             self.taken_back[key] = first
-            offset = self._first(key, first)
-            if offset is not None:
-                unseen[key] = offset
+            offsets = [record.offset for record in self.records[first:] if (record.topic, record.partition) == key]
+            if offsets:
+                unseen[key] = offsets
         return unseen
+
+    @property
+    def ahead(self) -> int:
+        """How many the handler is to see yet."""
+        if self.filling:
+            return len(self.records)
+        return sum(map(self.shows, range(self.index + 1, len(self.records)))) if self.one_by_one else 0
 
 
 class InHand:
@@ -84,6 +91,16 @@ class InHand:
         self._watched: object = None
         self._watched_s = 0.0
         self._moved: asyncio.Event | None = None  # somebody waits
+        self._given_back = 0
+
+    @property
+    def unshown(self) -> int:
+        """How many of those that were ever taken from the reader the handler has not seen, or not then."""
+        return self._given_back + (0 if self._lease is None else self._lease.ahead)
+
+    def give_back(self, count: int) -> None:
+        """The handler was not shown so many; who asks for more reads them again, or nobody does."""
+        self._given_back += count
 
     def lease(self, lease: Lease) -> None:
         """The handler has these now."""
@@ -134,7 +151,9 @@ class InHand:
 
     def take_back(self, keys: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Show the handler no more of these; by partition, the first offset that it will not see."""
-        return {} if self._lease is None else self._lease.take_back(keys)
+        unseen = {} if self._lease is None else self._lease.take_back(keys)
+        self._given_back += sum(map(len, unseen.values()))
+        return {key: offsets[0] for key, offsets in unseen.items()}
 
     def forget(self, keys: Collection[TopicPartition]) -> None:
         """The partitions are read from elsewhere, or by others: what is in hand of them is nobody's measure."""

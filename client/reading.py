@@ -163,13 +163,9 @@ class Partition:
             self.handout = None
             handout.stop()
 
-    @property
-    def lag(self) -> int | None:
-        """Records between the position and the end of the log as the last answer told it; None before there was one."""
-        position = self.position
-        if self.high_watermark is None or position is None:
-            return None
-        return max(0, self.high_watermark - position)
+    def lag(self, position: int | None) -> int | None:
+        """Records between there and the end of the log as the last answer told it; None before there was one."""
+        return None if self.high_watermark is None or position is None else max(0, self.high_watermark - position)
 
     def moved_to(self, offset: Offset) -> None:
         """The user has everything below ``offset``."""

@@ -55,12 +55,8 @@ class Consumer(Mirrored, Generic[K, V]):
 
     def _give_back(self) -> None:
         """What crossed and was not handed out is to be read again."""
-        firsts: dict[int, int] = {}
-        for record in self._ahead:
-            firsts.setdefault(record.partition, record.offset)
-        self._ahead.clear()
-        for partition, offset in firsts.items():
-            self._background.run(lambda p=partition, o=offset: self._inner.seek(self._inner.topic, p, o))  # type: ignore[misc]
+        if self._ahead:
+            self._background.call(self._inner.take_back)
 
     def batches(self, max_records: int = 500, max_wait: float = 0.2) -> Iterator[list[ConsumerRecord[K, V]]]:
         """Lists of records, as the original's."""
@@ -76,8 +72,7 @@ class Consumer(Mirrored, Generic[K, V]):
         try:
             yield from records
         finally:
-            if not self.closed:
-                self._give_back()
+            self._give_back()
 
     def fetch_batches(self) -> Iterator[Any]:
         """Partition numbers and batches as stored, as the original's."""

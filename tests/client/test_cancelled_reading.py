@@ -117,7 +117,7 @@ async def half_filled(
     fill(cluster.create("t"), 0, 5)
     consumer = in_group(client, **options)
     reading = asyncio.create_task(batch(6, 9.0)(consumer))
-    await until(lambda: consumer.assignment and consumer.metrics().records_read == 5)
+    await until(lambda: consumer.assignment and consumer._reader.records_read == 5)
     return consumer, reading
 
 

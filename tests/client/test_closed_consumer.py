@@ -98,7 +98,7 @@ async def test_a_batch_that_fills_while_another_task_closes_is_for_the_next_owne
         fill(cluster.create("t"), 0, 5)
         consumer = in_group(client)
         reading = asyncio.create_task(anext(consumer.batches(max_records=6, max_wait=SECONDS_MAX)))  # type: ignore[arg-type]
-        await until(lambda: consumer.metrics().records_read == 5)
+        await until(lambda: consumer._reader.records_read == 5)
         await soon(consumer.close())
         await refused(lambda: reading)
         assert cluster.groups.offsets.get(ONE, 0) == 0
