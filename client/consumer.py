@@ -99,6 +99,7 @@ class Consumer(Generic[K, V]):
     async def close(self) -> None:
         """Stop fetching. Idempotent. ``position`` is told after it as well."""
         self.take_back()
+        self._alone.may_be_taken = True
         await self._fetcher.close()
 
     async def __aenter__(self) -> Self:
@@ -137,7 +138,7 @@ class Consumer(Generic[K, V]):
         """The next record, waited for without end. Raises CorruptBatchError, UndecodableRecord, LogTruncated,
         TopicNotFound, or RequestFailed with OFFSET_OUT_OF_RANGE; ``seek`` goes on after any of them; and ConsumerBusy
         where another task reads."""
-        if self._topic_id is None or self._alone.is_taken:
+        if self._alone.may_be_taken:
             await self._ready()
         record = self._reader.take()
         if record is None:

@@ -109,7 +109,7 @@ class GroupConsumer(Generic[K, V]):
     async def _close(self, commit_timeout_s: float) -> None:
         if self._closed:
             return
-        self._closed = True
+        self._closed = self._alone.may_be_taken = True
         self._parts.take_back(list(self._fetcher.partitions.values()))
         self._fetcher.shut()
         try:
@@ -242,9 +242,8 @@ class GroupConsumer(Generic[K, V]):
         self._hand.moved()
 
     async def _ready(self) -> None:
-        if self._closed or not self._started:
+        if self._alone.may_be_taken:
             await self.start()
-        if self._alone.is_taken:
             self._alone.check()
         self._parts.handler_is_back()
 

@@ -38,12 +38,13 @@ class Loop:
 
 
 class OneReader:
-    """A context manager around each wait for records. ``is_taken``: maybe; ``check`` looks closer."""
+    """A context manager around each wait for records. ``may_be_taken``: whoever asks for a record looks closer, by
+    ``check``, before it does."""
 
-    __slots__ = ("_loop", "_waits", "is_taken")
+    __slots__ = ("_loop", "_waits", "may_be_taken")
 
     def __init__(self) -> None:
-        self.is_taken = False
+        self.may_be_taken = True
         self._waits = False
         self._loop: Loop | None = None
 
@@ -52,11 +53,11 @@ class OneReader:
         if self._waits:
             raise _busy("waits for its next record")
         loop = self._loop
-        if loop is not None and loop.task is not asyncio.current_task():
-            if loop.is_on:
-                raise _busy("is in a loop over it")
+        if loop is None or not loop.is_on:
             self._loop = None
-            self.is_taken = False
+            self.may_be_taken = False
+        elif loop.task is not asyncio.current_task():
+            raise _busy("is in a loop over it")
 
     def looped(self, begin: Callable[[Loop], AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
         """The generator that ``begin`` makes, which calls ``enter`` with its loop."""
@@ -69,18 +70,17 @@ class OneReader:
         """It begins, in this task."""
         loop.task = asyncio.current_task()
         self._loop = loop
-        self.is_taken = True
+        self.may_be_taken = True
 
     def __enter__(self) -> None:
         if self._waits:
             raise _busy("waits for its next record")
-        self._waits = self.is_taken = True
+        self._waits = self.may_be_taken = True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._waits = False
-        self.is_taken = self._loop is not None
 
 
 def _busy(how: str) -> ConsumerBusy:
