@@ -32,18 +32,21 @@ if TYPE_CHECKING:
     from .group_descriptions import GroupDescription, GroupList, GroupMember, GroupPartition, OffsetChange
     from .group_options import GroupOptions
     from .group_protocol import ListedGroup
+    from .one_reader import ConsumerBusy
     from .outgoing import OutgoingRecord
     from .partitioner import murmur2, partition_for_key
     from .pattern_consumer import PatternConsumer
     from .producer import Producer, RecordMetadata
     from .producer_options import ProducerOptions
-    from .reading import ConsumerOptions, LogTruncated
+    from .reader import BadInterceptor
+    from .reading import ConsumerOptions, LogTruncated, NotAssigned
     from .records import ConsumerRecord
     from .serializers import Codec, UndecodableRecord, UnencodableRecord
 
 __all__ = [
     "Admin",
     "AuthenticationFailed",
+    "BadInterceptor",
     "BufferFull",
     "Client",
     "ClusterDescription",
@@ -53,6 +56,7 @@ __all__ = [
     "ConnectFailed",
     "ConnectionLost",
     "Consumer",
+    "ConsumerBusy",
     "ConsumerOptions",
     "ConsumerRecord",
     "CorruptBatchError",
@@ -68,6 +72,7 @@ __all__ = [
     "ListedGroup",
     "LogTruncated",
     "NodeDescription",
+    "NotAssigned",
     "NotEnoughReplicas",
     "OffsetChange",
     "OttlaError",
@@ -91,12 +96,14 @@ __all__ = [
 
 _ELSEWHERE = {
     "Admin": "admin",
+    "BadInterceptor": "reader",
     "Client": "client",
     "ClusterDescription": "admin",
     "Codec": "serializers",
     "CommitFailed": "commits",
     "ConnectionLost": "connection",
     "Consumer": "consumer",
+    "ConsumerBusy": "one_reader",
     "ConsumerOptions": "reading",
     "ConsumerRecord": "records",
     "ErrorCode": "error_codes",
@@ -111,6 +118,7 @@ _ELSEWHERE = {
     "ListedGroup": "group_protocol",
     "LogTruncated": "reading",
     "NodeDescription": "admin",
+    "NotAssigned": "reading",
     "OutgoingRecord": "outgoing",
     "PartitionDescription": "admin",
     "Producer": "producer",

@@ -1,5 +1,6 @@
 """The entrance: one client, any number of producers and consumers on its streams."""
 
+import asyncio
 import weakref
 from collections.abc import Iterable
 from functools import partial
@@ -10,6 +11,7 @@ from ottla.log.chance import Chance
 from ottla.log.clock import Clock
 
 from .admin import Admin
+from .arguments import chosen_functions, chosen_topics
 from .classic_membership import ClassicMembership, ClassicSubscription
 from .cluster import Cluster
 from .consumer import Consumer
@@ -46,7 +48,7 @@ def connect(servers: str | Iterable[str], *, clock: Clock | None = None, chance:
 
 class Client:
     """Use it as a context manager: entering raises ConnectFailed where no node answers. Close producers and consumers
-    before it."""
+    before it: consumers that are open end with it."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -149,7 +151,8 @@ class Client:
 
         ``key``, ``value``: types or codecs (see serializers); ``on_error``: "raise", "skip" or a function, for a
         record that does not decode; ``interceptors``: each may change what is handed out. Raises ConfigError."""
-        decoding = Decoding(codec_for(key, "key"), codec_for(value, "value"), on_error, tuple(interceptors))
+        chain = chosen_functions("interceptors", interceptors)
+        decoding = Decoding(codec_for(key, "key"), codec_for(value, "value"), on_error, chain)
         _check_topics(topic, pattern, partitions)
         if group is None and pattern is not None:
             _check_names((ConsumerOptions,), options)
@@ -162,9 +165,8 @@ class Client:
             if not isinstance(topic, str):
                 raise ConfigError("without a group a consumer reads one topic.", hint="Name a group, or one topic.")
             _check_names((ConsumerOptions,), options)
-            numbers = None if partitions is None else tuple(partitions)
             alone: Consumer[Any, Any] = Consumer(
-                self.cluster, topic, start, numbers, ConsumerOptions(**options), decoding
+                self.cluster, topic, start, partitions, ConsumerOptions(**options), decoding
             )
             self._consumers.add(alone)
             return alone
@@ -172,7 +174,7 @@ class Client:
             raise ConfigError("the group chooses the partitions.", hint="Leave group or partitions out.")
         _check_names((ConsumerOptions, GroupOptions), options)
         in_group = {name: options.pop(name) for name in list(options) if name in _fields(GroupOptions)}
-        topics = (topic,) if isinstance(topic, str) else tuple(topic or ())
+        topics = () if pattern is not None else chosen_topics(topic)
         subscribed = Subscribed(self.cluster, topics, pattern)
         made = self._in_group(subscribed, group, start, ConsumerOptions(**options), GroupOptions(**in_group), decoding)
         self._consumers.add(made)
@@ -198,8 +200,14 @@ class Client:
         )
 
     async def close(self) -> None:
-        """Close every stream. Idempotent."""
+        """Close the consumers that are open, as if their blocks were left by cancellation, and every stream.
+        Idempotent."""
+        consumers = [consumer for consumer in self._consumers if not consumer.closed]
+        leave = (consumer.__aexit__(asyncio.CancelledError, None, None) for consumer in consumers)
+        failures = [found for found in await asyncio.gather(*leave, return_exceptions=True) if found is not None]
         await self.cluster.close()
+        for failure in failures:  # of a callback
+            raise failure
 
 
 def _join(
@@ -242,6 +250,8 @@ def _check_topics(topic: Any, pattern: str | None, partitions: Any) -> None:
         return
     if partitions is not None:
         raise ConfigError("a pattern means whole topics.", hint="Leave pattern or partitions out.")
+    if not isinstance(pattern, str):
+        raise ConfigError(f"pattern is {pattern!r:.100}.", hint="It is text: a regular expression.")
     try:
         check_pattern(pattern)
     except BadPattern as bad:

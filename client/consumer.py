@@ -1,20 +1,23 @@
 """The consumer without a group: every record of a topic, each partition in order."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Generic, Self
 
 from ottla.log.model import Offset, TopicId, TopicPartition
 from ottla.log.records import RecordBatch
 
+from .arguments import check_batches, check_ends, check_offset, check_time, check_times, chosen_partitions, is_whole
 from .cluster import Cluster
 from .errors import ConfigError, OttlaError, TopicNotFound
 from .fetcher import Fetcher
 from .metrics import ConsumerMetrics
 from .offsets import list_offsets, offsets_for_time
+from .one_reader import Loop, OneReader
 from .protocol import AT_TIME, EARLIEST, LATEST, OffsetResult
 from .reader import Decoding, Reader, corrupt
-from .reading import ConsumerOptions, LogTruncated, Partition
+from .reading import ConsumerOptions, LogTruncated, Partition, consumer_closed
 from .records import ConsumerRecord, K, V
 
 __all__ = ["Consumer", "ConsumerOptions", "ConsumerRecord", "LogTruncated", "check_start", "corrupt"]
@@ -25,8 +28,8 @@ def check_start(start: str | int) -> None:
     wrong_type = not isinstance(start, int) or isinstance(start, bool)
     if start not in (EARLIEST, LATEST) if isinstance(start, str) else wrong_type:
         raise ConfigError(f"start is {start!r}.", hint='It is "earliest", "latest" or an offset.')
-    if isinstance(start, int) and start < 0:
-        raise ConfigError(f"start is {start}.", hint="Offsets begin at 0.")
+    if isinstance(start, int):
+        check_offset(start)
 
 
 class Consumer(Generic[K, V]):
@@ -38,21 +41,25 @@ class Consumer(Generic[K, V]):
         cluster: Cluster,
         topic: str,
         start: str | int,
-        partitions: tuple[int, ...] | None,
+        partitions: Iterable[int] | None,
         options: ConsumerOptions,
         decoding: Decoding | None = None,
     ) -> None:
         options.check()
         check_start(start)
+        numbers = chosen_partitions(partitions)
         self._cluster = cluster
         self._options = options
         self.topic = topic
         self._topic_id: TopicId | None = None
         self._start = start
-        self._numbers = partitions
+        self._numbers = numbers
         self._started_s = cluster.clock.monotonic()
         self._fetcher = Fetcher(cluster, options)
         self._reader = Reader(self._fetcher, cluster.clock, decoding or Decoding())
+        self._alone = OneReader()
+        self._given_back = 0  # of those that the reader gave
+        self.lent: deque[ConsumerRecord[K, V]] = deque()  # gone to another thread, which has shown them to nobody yet
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -61,11 +68,13 @@ class Consumer(Generic[K, V]):
         await self._found()
 
     async def _found(self) -> TopicId:
+        self._check_open()
         if self._topic_id is not None:
             return self._topic_id
         topic = await self._cluster.topic(self.topic, timeout_s=self._options.request_timeout_s)
         topic_id, count = topic.topic_id, len(topic.partitions)
         assert topic_id is not None
+        self._check_open()  # it may have been closed meanwhile
         numbers = range(count) if self._numbers is None else self._numbers
         for number in numbers:
             if not 0 <= number < count:
@@ -82,8 +91,15 @@ class Consumer(Generic[K, V]):
         """Whether ``close`` was called."""
         return self._fetcher.closed
 
+    def _check_open(self) -> None:
+        """Raises that it is closed."""
+        if self._fetcher.closed:
+            raise consumer_closed()
+
     async def close(self) -> None:
-        """Stop fetching. Idempotent."""
+        """Stop fetching. Idempotent. ``position`` is told after it as well."""
+        self.take_back()
+        self._alone.may_be_taken = True
         await self._fetcher.close()
 
     async def __aenter__(self) -> Self:
@@ -102,44 +118,73 @@ class Consumer(Generic[K, V]):
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def __aiter__(self) -> AsyncIterator[ConsumerRecord[K, V]]:
-        return self._records()
+        return self._alone.looped(self._records)
 
-    async def _records(self) -> AsyncIterator[ConsumerRecord[K, V]]:
+    async def _records(self, loop: Loop) -> AsyncGenerator[ConsumerRecord[K, V], None]:
         """As ``__anext__`` again and again, without a coroutine for each."""
-        await self._found()
+        await self._ready()
+        self._alone.enter(loop)
         while True:
             for record in self._reader.here():
                 yield record
-            await self._reader.turn()
+            with self._alone:
+                await self._reader.turn()
+
+    async def _ready(self) -> None:
+        await self._found()
+        self._alone.check()
 
     async def __anext__(self) -> ConsumerRecord[K, V]:
         """The next record, waited for without end. Raises CorruptBatchError, UndecodableRecord, LogTruncated,
-        TopicNotFound, or RequestFailed with OFFSET_OUT_OF_RANGE; ``seek`` goes on after any of them."""
-        if self._topic_id is None:
-            await self._found()
-        return self._reader.take() or await self._reader.next()
+        TopicNotFound, or RequestFailed with OFFSET_OUT_OF_RANGE; ``seek`` goes on after any of them; and ConsumerBusy
+        where another task reads."""
+        if self._alone.may_be_taken:
+            await self._ready()
+        record = self._reader.take()
+        if record is None:
+            with self._alone:
+                record = await self._reader.next()
+        return record
 
-    async def batches(self, max_records: int = 500, max_wait: float = 0.2) -> AsyncIterator[list[ConsumerRecord[K, V]]]:
+    def batches(self, max_records: int = 500, max_wait: float = 0.2) -> AsyncIterator[list[ConsumerRecord[K, V]]]:
         """Lists of 1 to ``max_records`` records: what there is once the first has come and ``max_wait`` seconds more
         have passed, or as soon as the list is full. Waits for the first without end."""
+        check_batches(max_records, max_wait)
+        return self._alone.looped(lambda loop: self._batches(loop, max_records, max_wait))
+
+    async def _batches(
+        self, loop: Loop, max_records: int, max_wait: float
+    ) -> AsyncGenerator[list[ConsumerRecord[K, V]], None]:
+        await self._ready()
+        self._alone.enter(loop)
         while True:
-            batch = [await self.__anext__()]
-            try:
-                await self._reader.fill(batch, max_records, max_wait)
-            except BaseException:
-                self._give_back(batch)
-                raise
+            with self._alone:
+                batch: list[ConsumerRecord[K, V]] = [self._reader.take() or await self._reader.next()]
+                try:
+                    await self._reader.fill(batch, max_records, max_wait)
+                    self._check_open()  # by another task
+                except BaseException:
+                    self._give_back(batch)
+                    raise
             yield batch
 
-    def _give_back(self, batch: list[ConsumerRecord[K, V]]) -> None:
+    def take_back(self) -> None:
+        """What went to another thread, and was shown to nobody, is the next to be read."""
+        records = list(self.lent)
+        self.lent.clear()
+        self._give_back(records)
+
+    def _give_back(self, records: list[ConsumerRecord[K, V]]) -> None:
         """Nobody was shown these: they are the next to be read."""
-        firsts = {record.partition: record.offset for record in reversed(batch)}
+        self._given_back += len(records)
+        firsts = {record.partition: record.offset for record in reversed(records)}
         for number, offset in firsts.items():
             self._fetcher.seek(self._partition(number), Offset(offset))
 
     async def read_to_end(self, ends: Mapping[int, int] | None = None) -> AsyncIterator[ConsumerRecord[K, V]]:
         """Every record up to the ends as they are at the call, then stop; a lower offset in ``ends``, by partition,
         is where its partition stops. Raises as iteration does, and if nothing arrives for ``request_timeout_s``."""
+        check_ends(ends)
         ends = {number: min(end, (ends or {}).get(number, end)) for number, end in (await self.end_offsets()).items()}
         await self._fetcher.settle(self._options.request_timeout_s)
         held: set[Partition] = set()
@@ -196,9 +241,9 @@ class Consumer(Generic[K, V]):
             group=None,
             topics=(self.topic,),
             partitions=len(partitions),
-            records_read=self._reader.records_read,
+            records_read=self._reader.records_read - self._given_back - len(self.lent),
             buffered_bytes=self._fetcher.read_ahead.buffered_bytes,
-            lag=sum(partition.lag or 0 for partition in partitions),
+            lag=sum(partition.lag(self.position(partition.number)) or 0 for partition in partitions),
             commits=0,
             seconds=self._cluster.clock.monotonic() - self._started_s,
         )
@@ -212,27 +257,30 @@ class Consumer(Generic[K, V]):
 
     def position(self, partition: int) -> int | None:
         """Offset of the next record that will be handed out; None while "earliest" or "latest" is being looked up."""
-        return self._partition(partition).position
+        first = (record.offset for record in tuple(self.lent) if record.partition == partition)
+        return next(first, self._partition(partition).position)
 
     async def seek(self, topic: str, partition: int, offset: int | str) -> None:
         """Go on from ``offset``, "earliest" or "latest" (looked up now). Also goes on after an error.
         Raises OttlaError where the leader does not tell."""
+        self._check_open()
         if topic != self.topic:
             raise ConfigError(f"this consumer reads {self.topic}, not {topic}.")
         target = self._partition(partition)
         if isinstance(offset, str):
             offset = (await self._offsets((partition,), offset))[partition]
-        if offset < 0:
-            raise ConfigError(f"offset is {offset}.", hint="Offsets begin at 0.")
+        check_offset(offset)
         self._fetcher.seek(target, Offset(offset))
 
     def pause(self, *partitions: int) -> None:
         """Hand out no more of these partitions, all if none is named, until ``resume``."""
+        self._check_open()
         paused = [self._partition(number) for number in partitions or self.partitions]
         self._fetcher.pause(paused)
 
     def resume(self, *partitions: int) -> None:
         """Undo ``pause``, for all partitions if none is named."""
+        self._check_open()
         self._fetcher.resume([self._partition(number) for number in partitions or self.partitions])
 
     async def beginning_offsets(self) -> dict[int, int]:
@@ -246,6 +294,7 @@ class Consumer(Generic[K, V]):
     async def offsets_for_times(self, timestamps_ms: Mapping[int, int]) -> dict[int, int | None]:
         """By partition, the offset of the first record with this time (milliseconds since 1970) or a later one; None
         where there is none. Raises OttlaError."""
+        check_times(timestamps_ms)
         topic_id = await self._found()
         by_time: dict[int, list[int]] = {}
         for number, timestamp_ms in timestamps_ms.items():
@@ -270,6 +319,7 @@ class Consumer(Generic[K, V]):
     async def seek_to_time(self, timestamp_ms: int) -> None:
         """Go on, in every partition, from the first record with this time (milliseconds since 1970) or a later one;
         from the end where there is none. Raises OttlaError."""
+        check_time(timestamp_ms)
         topic_id = await self._found()
         offsets = await offsets_for_time(
             self._cluster,
@@ -299,7 +349,9 @@ class Consumer(Generic[K, V]):
         return offsets
 
     def _partition(self, number: int) -> Partition:
-        try:
-            return self._fetcher.partitions[TopicPartition(self.topic, number)]
-        except KeyError:
-            raise TopicNotFound(f"partition {number} of {self.topic} is not being read.") from None
+        if not is_whole(number):
+            raise ConfigError(f"a partition is {number!r:.100}.", hint="It is a whole number: this is of one topic.")
+        found = self._fetcher.partitions.get(TopicPartition(self.topic, number))
+        if found is None:
+            raise TopicNotFound(f"partition {number} of {self.topic} is not being read.")
+        return found

@@ -18,11 +18,13 @@ from .fetch_exchange import METADATA_AGE_S, FetchExchange, Source
 from .frames import BadFrame
 from .jobs import Jobs
 from .offsets import list_offsets
-from .protocol import EARLIEST, OffsetResult
+from .protocol import EARLIEST, LATEST, OffsetResult
 from .read_ahead import ReadAhead
-from .reading import ConsumerOptions, Failed, Fetched, Partition
+from .reading import ConsumerOptions, Failed, Fetched, Partition, consumer_closed
 
 LOOKUP_TIMEOUT_S = 5.0
+ENDS_AGE_S = 3.0
+"""How old the known end of a partition becomes that is not being fetched: paused, held back, or read far ahead."""
 
 
 class Fetcher:
@@ -40,7 +42,7 @@ class Fetcher:
         self._exchange = FetchExchange(cluster, options, self.read_ahead, mute=self._mute, fail=self.fail)
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
-        self._refreshed_s = cluster.clock.monotonic()
+        self._refreshed_s = self._ends_s = cluster.clock.monotonic()
         self.closed = False
         self._ended: OttlaError | None = None
 
@@ -64,11 +66,18 @@ class Fetcher:
         self._ended = error
         self.read_ahead.news.set()
 
-    async def close(self) -> None:
-        """Stop; what was read ahead is dropped."""
+    def shut(self) -> None:
+        """Hand out no more, not even of the batch that is open: whoever asks, or waits, is told that it is closed."""
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()
+        for partition in self.partitions.values():
+            partition.settle()
+        self.read_ahead.clear()
+
+    async def close(self) -> None:
+        """Stop; what was read ahead is dropped."""
+        self.shut()
         await self._jobs.close()
         self.read_ahead.clear()
 
@@ -86,7 +95,7 @@ class Fetcher:
 
     def _pop(self) -> Fetched | None:
         if self.closed:
-            raise OttlaError("the consumer is closed.", code="OTTLA-CLOSED")
+            raise consumer_closed()
         if self._ended is not None:
             raise self._ended
         item = self.read_ahead.pop()
@@ -105,6 +114,8 @@ class Fetcher:
         try:
             async with asyncio.timeout(timeout_s):
                 while any(partition.position is None for partition in self.partitions.values()):
+                    if self.closed:
+                        raise consumer_closed()
                     for partition in self.partitions.values():
                         if partition.failure is not None:
                             raise partition.failure
@@ -186,6 +197,9 @@ class Fetcher:
             self._jobs.start_once("refresh", self._refresh)
         for source, partitions in by_source.items():
             self._begin_fetch(source, partitions)
+        if now_s - self._ends_s > ENDS_AGE_S:
+            self._ends_s = now_s
+            self._jobs.start_once("ends", self._learn_ends)
         self._set_timer(now_s)
 
     def _source(self, partition: Partition, leader: BrokerId, now_s: float) -> Source:
@@ -205,7 +219,7 @@ class Fetcher:
     def _set_timer(self, now_s: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        times = [self._refreshed_s + METADATA_AGE_S + 0.1]
+        times = [self._refreshed_s + METADATA_AGE_S + 0.1, self._ends_s + ENDS_AGE_S + 0.1]
         times += [p.muted_until_s for p in self.partitions.values() if p.muted_until_s > now_s]
         self._timer = asyncio.get_running_loop().call_later(max(0.001, min(times) - now_s), self._step)
 
@@ -254,6 +268,20 @@ class Fetcher:
                 if partition.generation == generation:
                     self._looked_up(partition, answers[partition.number])
         self.read_ahead.news.set()
+
+    async def _learn_ends(self) -> None:
+        """Of those that no fetch tells it of."""
+        idle: dict[TopicId, list[Partition]] = {}
+        for partition in self.partitions.values():
+            if not partition.fetching and partition.failure is None:
+                idle.setdefault(partition.target.topic_id, []).append(partition)
+        for topic_id, partitions in idle.items():
+            numbers = [partition.number for partition in partitions]
+            answers = await list_offsets(self._cluster, topic_id, numbers, LATEST, timeout_s=0.0)
+            for partition in partitions:
+                answer = answers[partition.number]
+                if isinstance(answer, OffsetResult) and not partition.fetching:
+                    partition.high_watermark = answer.offset
 
     def _looked_up(self, partition: Partition, answer: OffsetResult | OttlaError) -> None:
         if isinstance(answer, OffsetResult):

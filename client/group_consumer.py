@@ -1,23 +1,25 @@
 """The consumer in a group: the partitions that the group gives it, from where the group has got to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self
 
 from ottla.log.model import Offset, TopicPartition
 
+from .arguments import by_pair, check_batches, check_offset, check_times, pair
 from .cluster import Cluster
 from .commits import Place
-from .errors import ConfigError, OttlaError, TopicNotFound
+from .errors import ConfigError, OttlaError
 from .group_options import GroupOptions
 from .group_partitions import GroupPartitions, Join, in_callback
 from .in_hand import Lease
 from .metrics import ConsumerMetrics
 from .offsets import list_offsets
+from .one_reader import Loop, OneReader
 from .protocol import AT_TIME, EARLIEST, LATEST
 from .reader import Decoding
-from .reading import ConsumerOptions, Partition, check_name
+from .reading import ConsumerOptions, NotAssigned, Partition, check_name, consumer_closed
 from .records import ConsumerRecord, K, V
 from .subscribed import Subscribed
 
@@ -46,13 +48,10 @@ class GroupConsumer(Generic[K, V]):
     ) -> None:
         options.check()
         group_options.check()
-        topics = subscribed.topics
-        if subscribed.pattern is None and (not topics or len(set(topics)) != len(topics)):
-            raise ConfigError(f"the topics are {topics!r}.", hint="Name one or more, each once.")
         if group == "":
             raise ConfigError("group is empty.", hint="Give it a name, or leave it out.")
-        check_name("group", group or "", 255)
-        if start not in (EARLIEST, LATEST):
+        check_name("group", "" if group is None else group, 255)
+        if not isinstance(start, str) or start not in (EARLIEST, LATEST):
             raise ConfigError(f"start is {start!r}.", hint='Here it is "earliest" or "latest".')
         self._subscribed = subscribed
         self.group = group
@@ -65,13 +64,16 @@ class GroupConsumer(Generic[K, V]):
         self._fetcher, self._reader = self._parts.fetcher, self._parts.reader
         self._hand, self._commits = self._parts.hand, self._parts.commits
         self._membership = self._parts.membership
+        self._alone = OneReader()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._started = self._closed = False
+        self._started = self._closed = self._gone = False
 
     # --- life --------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Find the topics and begin to join. Raises TopicNotFound, ConnectFailed, or that it is closed. Idempotent."""
+        if self._closed:
+            raise consumer_closed()
         if self._started:
             return
         if self._subscribed.pattern is not None:
@@ -80,7 +82,7 @@ class GroupConsumer(Generic[K, V]):
             for topic in self._subscribed.topics:
                 await self._cluster.topic(topic, timeout_s=self._options.request_timeout_s)
         if self._closed:  # maybe while the topics were looked for
-            raise OttlaError("the consumer is closed.", code="OTTLA-CLOSED")
+            raise consumer_closed()
         if not self._started:
             self._started = True
             self._membership.start()
@@ -107,7 +109,9 @@ class GroupConsumer(Generic[K, V]):
     async def _close(self, commit_timeout_s: float) -> None:
         if self._closed:
             return
-        self._closed = True
+        self._closed = self._alone.may_be_taken = True
+        self._parts.take_back(list(self._fetcher.partitions.values()))
+        self._fetcher.shut()
         try:
             await self._membership.stop()
             for task in self._tasks:
@@ -119,7 +123,15 @@ class GroupConsumer(Generic[K, V]):
         finally:
             if self._started:
                 await self._membership.leave()
+            self._gone = True  # until here ``on_revoked`` may ask and commit
             await self._fetcher.close()
+            self._hand.forget(self._fetcher.partitions)
+            self._fetcher.partitions.clear()
+
+    def _check_open(self) -> None:
+        """Raises that it is closed."""
+        if self._gone:
+            raise consumer_closed()
 
     async def __aenter__(self) -> Self:
         try:
@@ -146,47 +158,66 @@ class GroupConsumer(Generic[K, V]):
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def __aiter__(self) -> AsyncIterator[ConsumerRecord[K, V]]:
-        return self._records()
+        return self._alone.looped(self._records)
 
-    async def _records(self) -> AsyncIterator[ConsumerRecord[K, V]]:
+    async def _records(self, loop: Loop) -> AsyncGenerator[ConsumerRecord[K, V], None]:
         """As ``__anext__`` again and again, without a coroutine for each."""
         await self._ready()
+        self._alone.enter(loop)
         hand = self._hand
         while True:
             for record in self._reader.here():
                 hand.record = record  # and the one before it is finished
                 yield record
             self._parts.handler_is_back()  # whatever waits for that has ended what was here, too
-            await self._reader.turn()
+            with self._alone:
+                await self._reader.turn()
 
     async def __anext__(self) -> ConsumerRecord[K, V]:
         """The next record, waited for without end; the one before it is finished. Raises CorruptBatchError,
         UndecodableRecord, LogTruncated, TopicNotFound, or RequestFailed with OFFSET_OUT_OF_RANGE, after which
-        ``seek`` goes on; and what ended the membership for good."""
+        ``seek`` goes on; what ended the membership for good; and ConsumerBusy where another task reads."""
         await self._ready()
-        record = self._reader.take() or await self._reader.next()
+        record = self._reader.take()
+        if record is None:
+            with self._alone:
+                record = await self._reader.next()
         self._hand.record = record
         return record
 
-    async def batches(self, max_records: int = 500, max_wait: float = 0.2) -> AsyncIterator[list[ConsumerRecord[K, V]]]:
+    def batches(self, max_records: int = 500, max_wait: float = 0.2) -> AsyncIterator[list[ConsumerRecord[K, V]]]:
         """Lists of 1 to ``max_records`` records: what there is once the first has come and ``max_wait`` seconds more
         have passed, or as soon as the list is full. A list is finished when the next one is asked for."""
+        check_batches(max_records, max_wait)
+        return self._alone.looped(lambda loop: self._batches(loop, max_records, max_wait))
+
+    async def _batches(
+        self, loop: Loop, max_records: int, max_wait: float
+    ) -> AsyncGenerator[list[ConsumerRecord[K, V]], None]:
+        await self._ready()
+        self._alone.enter(loop)
         while True:
-            if batch := await self._next_batch(max_records, max_wait):
-                self._hand.lease(Lease(batch))
+            batch = await self._next_batch(max_records, max_wait)
+            self._hand.lease(Lease(batch))
+            if batch:
                 yield batch
 
     async def _next_batch(self, max_records: int, max_wait: float) -> list[ConsumerRecord[K, V]]:
         await self._ready()
-        batch: list[ConsumerRecord[K, V]] = [self._reader.take() or await self._reader.next()]
-        self._hand.lease(Lease(batch))  # grows while it is filled: nothing of it is finished
-        try:
-            await self._reader.fill(batch, max_records, max_wait)
-        except BaseException:
-            self._give_back(batch)
-            raise
+        with self._alone:
+            batch: list[ConsumerRecord[K, V]] = [self._reader.take() or await self._reader.next()]
+            self._hand.lease(Lease(batch, filling=True))  # and grows
+            try:
+                await self._reader.fill(batch, max_records, max_wait)
+                if self._closed:  # by another task: others have these now
+                    raise consumer_closed()
+            except BaseException:
+                self._give_back(batch)
+                raise
         owned = self._fetcher.partitions  # what was revoked meanwhile is for others
-        return [record for record in batch if TopicPartition(record.topic, record.partition) in owned]
+        kept = [record for record in batch if TopicPartition(record.topic, record.partition) in owned]
+        self._hand.give_back(len(batch) - len(kept))
+        return kept
 
     def _give_back(self, batch: list[ConsumerRecord[K, V]]) -> None:
         """Nobody was shown these, and nobody will be: they are the next to be read, not finished."""
@@ -194,6 +225,7 @@ class GroupConsumer(Generic[K, V]):
             first = self._hand.first_of(key)
             if first is not None:
                 self._fetcher.seek(self._fetcher.partitions[key], Offset(first))
+        self._hand.give_back(len(batch))
         self._hand.finish()
 
     async def take_lease(self, max_records: int) -> Lease:
@@ -210,16 +242,18 @@ class GroupConsumer(Generic[K, V]):
         self._hand.moved()
 
     async def _ready(self) -> None:
-        if not self._started:
+        if self._alone.may_be_taken:
             await self.start()
+            self._alone.check()
         self._parts.handler_is_back()
 
     # --- commits -----------------------------------------------------------------------------------------------------
 
     async def commit(self, offsets: Mapping[tuple[str, int], int] | None = None) -> None:
         """Store how far the group has got: all that was handed out, the record in hand included (but not in a callback,
-        which knows nothing of what the handler does meanwhile), or these offsets of next records by (topic, partition). Raises CommitFailed where the group has gone on without us, or OttlaError
-        where the coordinator cannot be reached in ``commit_timeout_s``."""
+        which does not know what the handler does), or these offsets of next records by (topic, partition). Raises
+        CommitFailed where the group has gone on without us, or OttlaError where the coordinator cannot be reached in
+        ``commit_timeout_s``."""
         await self._commits.commit(self._places(offsets), timeout_s=self._group_options.commit_timeout_s)
 
     def commit_nowait(self, offsets: Mapping[tuple[str, int], int] | None = None) -> "asyncio.Task[None]":
@@ -230,14 +264,15 @@ class GroupConsumer(Generic[K, V]):
         return task
 
     def _places(self, offsets: Mapping[tuple[str, int], int] | None) -> dict[TopicPartition, Place]:
+        self._check_open()
         if offsets is None:
             if not in_callback():
                 self._hand.show_done()
             return self._parts.finished(self._fetcher.partitions)
-        for offset in offsets.values():
-            if not 0 <= offset < 1 << 63:
-                raise ConfigError(f"offset is {offset}.", hint="Offsets begin at 0, and have 63 bits.")
-        partitions = ((self._partition(*key), offset) for key, offset in offsets.items())
+        given = by_pair("offsets", offsets)
+        for offset in given.values():
+            check_offset(offset)
+        partitions = ((self._partition(*key), offset) for key, offset in given.items())
         return {found.key: Place(offset, None, found.target.topic_id) for found, offset in partitions}
 
     @property
@@ -248,7 +283,8 @@ class GroupConsumer(Generic[K, V]):
     async def committed(self, *keys: tuple[str, int]) -> dict[TopicPartition, int | None]:
         """What the group has committed of these partitions, by default of those that are assigned; None where it has
         not. Raises OttlaError."""
-        wanted = [TopicPartition(*key) for key in keys] or list(self._fetcher.partitions)
+        self._check_open()
+        wanted = [pair(key) for key in keys] or list(self._fetcher.partitions)
         found = await self._commits.fetch(wanted)
         return {key: found[key].offset if key in found else None for key in wanted}
 
@@ -259,9 +295,9 @@ class GroupConsumer(Generic[K, V]):
             group=self.group,
             topics=self.topics,
             partitions=len(partitions),
-            records_read=self._reader.records_read,
+            records_read=self._reader.records_read - self._hand.unshown,
             buffered_bytes=self._fetcher.read_ahead.buffered_bytes,
-            lag=sum(partition.lag or 0 for partition in partitions),
+            lag=sum(lag or 0 for lag in self.lag().values()),
             commits=self._commits.count,
             seconds=self._cluster.clock.monotonic() - self._started_s,
         )
@@ -275,22 +311,24 @@ class GroupConsumer(Generic[K, V]):
 
     def position(self, topic: str, partition: int) -> int | None:
         """Offset of the next record that will be handed out; None while it is being looked up."""
-        found = self._partition(topic, partition)
-        unseen = self._hand.unseen(found.key)
-        return found.position if unseen is None else unseen
+        return self._position(self._partition(topic, partition))
+
+    def _position(self, partition: Partition) -> int | None:
+        unseen = self._hand.unseen(partition.key)
+        return partition.position if unseen is None else unseen
 
     def lag(self) -> dict[TopicPartition, int | None]:
-        """By partition, records between the position and the end, as the last answers told; None before the first."""
-        return {key: partition.lag for key, partition in self._fetcher.partitions.items()}
+        """By partition, records between the position and the end, as the last answers told: those of partitions that
+        are not being fetched, paused or far ahead, are a few seconds old at most. None before the first."""
+        return {key: partition.lag(self._position(partition)) for key, partition in self._fetcher.partitions.items()}
 
     async def seek(self, topic: str, partition: int, offset: int | str) -> None:
         """Go on from ``offset``, "earliest" or "latest" (looked up now). Also goes on after an error. Raises
-        TopicNotFound where the partition is not ours."""
+        NotAssigned where the partition is not ours."""
         target = self._partition(topic, partition)
         if isinstance(offset, str):
             offset = (await self._look_up((target.key,), offset))[target.key]
-        if offset < 0:
-            raise ConfigError(f"offset is {offset}.", hint="Offsets begin at 0.")
+        check_offset(offset)
         target = self._partition(topic, partition)
         self._parts.take_back([target])
         self._hand.forget((target.key,))
@@ -317,8 +355,10 @@ class GroupConsumer(Generic[K, V]):
     async def offsets_for_times(self, timestamps_ms: Mapping[tuple[str, int], int]) -> dict[TopicPartition, int | None]:
         """By (topic, partition), the offset of the first record with this time (milliseconds since 1970) or a later
         one; None where there is none. Raises OttlaError."""
+        self._check_open()
+        check_times(timestamps_ms)
         found: dict[TopicPartition, int | None] = {}
-        for (topic, number), timestamp_ms in timestamps_ms.items():
+        for (topic, number), timestamp_ms in by_pair("the times", timestamps_ms).items():
             target = self._partition(topic, number)
             found.update(await self._ask((target,), AT_TIME, timestamp_ms))
         return found
@@ -326,6 +366,7 @@ class GroupConsumer(Generic[K, V]):
     async def _look_up(self, keys: Iterable[TopicPartition], position: str) -> dict[TopicPartition, int]:
         if position not in (EARLIEST, LATEST):
             raise ConfigError(f"offset is {position!r}.", hint='It is a number, "earliest" or "latest".')
+        self._check_open()
         found = await self._ask([self._partition(*key) for key in keys], position, None)
         return {key: offset for key, offset in found.items() if offset is not None}
 
@@ -353,12 +394,13 @@ class GroupConsumer(Generic[K, V]):
         return found
 
     def _named(self, keys: tuple[tuple[str, int], ...]) -> list[Partition]:
-        return [self._partition(*key) for key in keys or self._fetcher.partitions]
+        self._check_open()
+        return [self._partition(*pair(key)) for key in keys or self._fetcher.partitions]
 
     def _partition(self, topic: str, partition: int) -> Partition:
-        try:
-            return self._fetcher.partitions[TopicPartition(topic, partition)]
-        except KeyError:
-            raise TopicNotFound(
-                f"{topic}-{partition} is not assigned to this consumer.", code="OTTLA-NOT-ASSIGNED"
-            ) from None
+        self._check_open()
+        found = self._fetcher.partitions.get(pair((topic, partition)))
+        if found is None:
+            hint = "It reads those of its assignment."
+            raise NotAssigned(f"{topic}-{partition} is not assigned to this consumer.", hint=hint)
+        return found

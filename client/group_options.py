@@ -1,10 +1,12 @@
 """What a consumer in a group can be told."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from ottla.log.model import TopicPartition
 
+from .arguments import check_flag, check_function, check_number
 from .assignors import ASSIGNORS, Assignor
 from .errors import ConfigError
 from .reading import check_name
@@ -44,22 +46,41 @@ class GroupOptions:
         """Raises ConfigError."""
         if self.protocol not in ("consumer", "classic"):
             raise ConfigError(f"protocol is {self.protocol!r}.", hint='It is "consumer" or "classic".')
-        self.chosen_assignors()
+        self._check_assignors()
+        check_flag("auto_commit", self.auto_commit)
+        for name in ("on_assigned", "on_revoked", "on_lost"):
+            check_function(name, getattr(self, name))
         for name in ("commit_interval_s", "commit_timeout_s", "max_poll_interval_s", "session_timeout_s"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}.", hint="It must be above 0.")
+            check_number(name, getattr(self, name))
         for name in ("max_poll_interval_s", "session_timeout_s"):
             if getattr(self, name) > SECONDS_MAX:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", hint=f"It is {SECONDS_MAX} at most: 24 days.")
         if self.instance_id == "":
             raise ConfigError("instance_id is empty.", hint="Leave it out for a dynamic member.")
-        check_name("instance_id", self.instance_id or "", 249)
-        check_name("assignor", self.assignor or "", 255)
+        check_name("instance_id", "" if self.instance_id is None else self.instance_id, 249)
+        check_name("assignor", "" if self.assignor is None else self.assignor, 255)
+
+    def _check_assignors(self) -> None:
+        self.chosen_assignors()
+        if self.protocol == "consumer" and tuple(self.assignors) != GroupOptions().assignors:
+            raise ConfigError(
+                "assignors are of the classic protocol.", hint='Give assignor, or protocol="classic" beside them.'
+            )
+        if self.protocol == "classic" and self.assignor is not None:
+            raise ConfigError('assignor is of the protocol "consumer".', hint="Give assignors.")
 
     def chosen_assignors(self) -> tuple[Assignor, ...]:
         """Of the classic protocol. Raises ConfigError."""
-        chosen = tuple(ASSIGNORS.get(one) if isinstance(one, str) else one for one in self.assignors)
-        found = tuple(one for one in chosen if one is not None)
-        if not found or len(found) != len(chosen):
-            raise ConfigError(f"assignors are {self.assignors!r}.", hint=f"There are {', '.join(ASSIGNORS)}.")
-        return found
+        given: Any = self.assignors
+        named = given if isinstance(given, Iterable) and not isinstance(given, str) else ()
+        chosen: tuple[Any, ...] = tuple(ASSIGNORS.get(one) if isinstance(one, str) else one for one in named)
+        if not chosen or not all(map(_is_assignor, chosen)):
+            raise ConfigError(
+                f"assignors are {given!r:.200}.",
+                hint=f"In a list, there are {', '.join(ASSIGNORS)}, and objects with name, cooperative and assign.",
+            )
+        return chosen
+
+
+def _is_assignor(given: Any) -> bool:
+    return all(hasattr(given, name) for name in ("name", "cooperative", "assign"))

@@ -102,7 +102,15 @@ class GroupPartitions:
         return places
 
     async def commit_forever(self) -> None:
-        """Behind the loop."""
+        """Behind the loop. A bug of ours ends the reading, too: it must not go on without a commit, unheard."""
+        try:
+            await self._commit_forever()
+        except Exception as error:
+            ended = OttlaError(f"commits ended by {type(error).__name__}: {error}")
+            ended.__cause__ = error
+            self.end(ended)
+
+    async def _commit_forever(self) -> None:
         options = self._options
         while True:
             await asyncio.sleep(options.commit_interval_s)

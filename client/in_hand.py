@@ -14,13 +14,17 @@ from .records import ConsumerRecord
 class Lease:
     """Records that the handler has, up to ``index`` done with. ``one_by_one``: it sees one at a time, and what is
     behind that can still be taken back: it passes over what is ``taken_back``, by partition the index from which on.
+    ``filling``: the handler has not got them yet, and may never; nothing of them is done with.
     Another thread may advance ``index``, and then asks ``shows``: what it went on to before is its own, however late
     it asks, and what it goes on to at the same moment it may see though it is read again."""
 
-    __slots__ = ("done", "index", "one_by_one", "records", "taken_back")
+    __slots__ = ("done", "filling", "index", "one_by_one", "records", "taken_back")
 
-    def __init__(self, records: Sequence[ConsumerRecord[Any, Any]], *, one_by_one: bool = False) -> None:
+    def __init__(
+        self, records: Sequence[ConsumerRecord[Any, Any]], *, one_by_one: bool = False, filling: bool = False
+    ) -> None:
         self.records = records
+        self.filling = filling
         self.index = 0
         self.done = -1  # the index whose record is done with, though the handler has not gone on
         self.one_by_one = one_by_one
@@ -42,6 +46,8 @@ class Lease:
 
     def behind(self, key: TopicPartition) -> int | None:
         """The first offset of the partition that the handler has not seen yet."""
+        if self.filling:
+            return self._first(key, 0)
         if not self.one_by_one or key in self.taken_back:
             return None
         return self._first(key, self.index + 1)
@@ -55,15 +61,22 @@ class Lease:
         record = self.records[index]
         return index < self.taken_back.get(TopicPartition(record.topic, record.partition), len(self.records))
 
-    def take_back(self, keys: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """As ``InHand.take_back``."""
+    def take_back(self, keys: Collection[TopicPartition]) -> dict[TopicPartition, list[int]]:
+        """By partition, the offsets that will not be seen."""
         first, unseen = self.index + 1, {}
         for key in set(keys) - set(self.taken_back) if self.one_by_one else ():
             self.taken_back[key] = first
-            offset = self._first(key, first)
-            if offset is not None:
-                unseen[key] = offset
+            offsets = [record.offset for record in self.records[first:] if (record.topic, record.partition) == key]
+            if offsets:
+                unseen[key] = offsets
         return unseen
+
+    @property
+    def ahead(self) -> int:
+        """How many the handler is to see yet."""
+        if self.filling:
+            return len(self.records)
+        return sum(map(self.shows, range(self.index + 1, len(self.records)))) if self.one_by_one else 0
 
 
 class InHand:
@@ -78,6 +91,16 @@ class InHand:
         self._watched: object = None
         self._watched_s = 0.0
         self._moved: asyncio.Event | None = None  # somebody waits
+        self._given_back = 0
+
+    @property
+    def unshown(self) -> int:
+        """How many of those that were ever taken from the reader the handler has not seen, or not then."""
+        return self._given_back + (0 if self._lease is None else self._lease.ahead)
+
+    def give_back(self, count: int) -> None:
+        """The handler was not shown so many; who asks for more reads them again, or nobody does."""
+        self._given_back += count
 
     def lease(self, lease: Lease) -> None:
         """The handler has these now."""
@@ -94,6 +117,8 @@ class InHand:
     def show_done(self) -> None:
         """The handler is done with all that it was shown."""
         lease = self._lease
+        if lease is not None and lease.filling:
+            return
         if lease is None or not lease.one_by_one:
             self.finish()
         else:
@@ -122,11 +147,13 @@ class InHand:
 
     def unseen(self, key: TopicPartition) -> int | None:
         """The first offset of the partition that is in hand and was not shown to the handler."""
-        return None if self._lease is None else self._lease.behind(key)
+        return None if self._lease is None or key in self._forgotten else self._lease.behind(key)
 
     def take_back(self, keys: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Show the handler no more of these; by partition, the first offset that it will not see."""
-        return {} if self._lease is None else self._lease.take_back(keys)
+        unseen = {} if self._lease is None else self._lease.take_back(keys)
+        self._given_back += sum(map(len, unseen.values()))
+        return {key: offsets[0] for key, offsets in unseen.items()}
 
     def forget(self, keys: Collection[TopicPartition]) -> None:
         """The partitions are read from elsewhere, or by others: what is in hand of them is nobody's measure."""

@@ -24,8 +24,8 @@ class ProducerMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConsumerMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """``lag``: records between the positions and the ends, summed, as the last answers told. ``buffered_bytes``: read
-    ahead. ``commits``: 0 without a group."""
+    """``lag``: records between the positions and the ends, summed, as the last answers told, a few seconds ago at most.
+    ``records_read``: handed out, or passed over. ``buffered_bytes``: read ahead. ``commits``: 0 without a group."""
 
     group: str | None
     topics: tuple[str, ...]

@@ -1,5 +1,6 @@
 """What every object of the blocking SDK is: the original, and the thread in which it lives."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -28,22 +29,24 @@ class Mirrored:
     ) -> None:
         self._background.run(lambda: self._inner.__aexit__(kind, error, trace))
 
-    def _slices(self, iterator: AsyncIterator[T], count: int) -> Iterator[T]:
-        """What an asynchronous generator brings, some at a time; all of it must be on its way."""
+    def _slices(self, iterator: AsyncIterator[T], count: int, found: "deque[T] | None" = None) -> Iterator[T]:
+        """What an asynchronous generator brings, some at a time; all of it must be on its way. ``found``: where that is
+        until it is handed out."""
+        here: deque[T] = deque() if found is None else found
 
-        async def some() -> tuple[list[T], BaseException | None]:
-            found: list[T] = []
+        async def some() -> BaseException | None:
             try:
-                while len(found) < count:
-                    found.append(await anext(iterator))
+                while len(here) < count:
+                    here.append(await anext(iterator))
             except (StopAsyncIteration, Exception) as error:
-                return found, error
-            return found, None
+                return error
+            return None
 
         try:
             while True:
-                found, end = self._background.run(some)
-                yield from found
+                end = self._background.run(some)
+                while here:
+                    yield here.popleft()
                 if isinstance(end, StopAsyncIteration):
                     return
                 if end is not None:

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from ottla.log.clock import Clock
 from ottla.log.errors import CorruptBatch
 
-from .errors import CorruptBatchError, OttlaError
+from .errors import ConfigError, CorruptBatchError, OttlaError
 from .fetcher import Fetcher
 from .handout import Handout
 from .reading import Fetched, Partition
@@ -17,7 +17,15 @@ from .serializers import Codec, UndecodableRecord
 OnError = Literal["raise", "skip"] | Callable[[UndecodableRecord], None]
 """What becomes of a record that does not decode: raised, passed over, or told to a function and passed over."""
 OnConsume = Callable[[ConsumerRecord[Any, Any]], ConsumerRecord[Any, Any]]
-"""An interceptor: what it returns is handed out in place of the record."""
+"""An interceptor: what it returns is handed out in place of the record: a record of the same topic, partition and
+offset."""
+
+
+class BadInterceptor(OttlaError):
+    """A consumer's interceptor returned something else than the record, changed or not. It comes again until that is
+    sought past; to leave a record out, do so in the loop."""
+
+    code = "OTTLA-BAD-INTERCEPTOR"
 
 
 class Decoding(NamedTuple):
@@ -28,11 +36,17 @@ class Decoding(NamedTuple):
     on_error: OnError = "raise"
     interceptors: tuple[OnConsume, ...] = ()
 
+    def check(self) -> None:
+        """Raises ConfigError."""
+        if self.on_error not in ("raise", "skip") and not callable(self.on_error):
+            raise ConfigError(f"on_error is {self.on_error!r:.100}.", hint='It is "raise", "skip" or a function.')
+
 
 class Reader:
     """Takes records from a fetcher, for one task at a time."""
 
     def __init__(self, fetcher: Fetcher, clock: Clock, decoding: Decoding) -> None:
+        decoding.check()
         self._fetcher = fetcher
         self._clock = clock
         self._decoding = decoding
@@ -90,6 +104,8 @@ class Reader:
         made = record._replace(key=key, value=value)
         for interceptor in decoding.interceptors:
             made = interceptor(made)
+            if not isinstance(made, ConsumerRecord) or made[:3] != record[:3]:
+                raise _bad_interceptor(interceptor, record, made)
         return made
 
     async def next(self) -> ConsumerRecord[Any, Any]:
@@ -114,8 +130,8 @@ class Reader:
                 if fetched is None:
                     return
                 self.open(fetched)
-        except OttlaError:
-            return  # first hand over what is there; the error comes again
+        except Exception:  # interceptors are the user's: whatever they raise
+            return  # first hand over what is there; the error comes again, with the record that it is about
 
     def open(self, fetched: Fetched | None) -> None:
         """Decode a batch. Raises CorruptBatchError."""
@@ -139,6 +155,16 @@ class Reader:
             partition.moved_to(batch.next_offset)
         else:
             self._opened = handout
+
+
+def _bad_interceptor(interceptor: OnConsume, record: ConsumerRecord[Any, Any], made: object) -> BadInterceptor:
+    name = getattr(interceptor, "__qualname__", type(interceptor).__qualname__)
+    what = f"{made.topic}-{made.partition} at offset {made.offset}" if isinstance(made, ConsumerRecord) else repr(made)
+    return BadInterceptor(
+        f"{record.topic}-{record.partition}: the interceptor {name} made {what:.100} of the record at offset "
+        f"{record.offset}.",
+        hint="It returns the record, changed or not; leave records out in your loop.",
+    )
 
 
 def corrupt(topic: str, partition: int, offset: int, why: object) -> CorruptBatchError:

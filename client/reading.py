@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 from ottla.log.model import BrokerId, LeaderEpoch, Offset, TopicId, TopicIdPartition, TopicPartition
 from ottla.log.records import RecordBatch
 
+from .arguments import check_flag, check_number, check_whole
 from .errors import ConfigError, OttlaError
 
 
@@ -18,6 +19,12 @@ class LogTruncated(OttlaError):
     def __init__(self, message: str, offset: int) -> None:
         super().__init__(message, hint="Seek to that offset to go on with the log as it is now.")
         self.offset = offset
+
+
+class NotAssigned(OttlaError):
+    """The group has not given this consumer the partition: it is another member's, or there is no such partition."""
+
+    code = "OTTLA-NOT-ASSIGNED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +50,25 @@ class ConsumerOptions:
             raise ConfigError(
                 f"auto_offset_reset is {self.auto_offset_reset!r}.", hint='It is "error", "earliest" or "latest".'
             )
-        for name in ("max_wait_ms", "fetch_bytes", "partition_bytes", "prefetch_bytes", "request_timeout_s"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}.", hint="It must be above 0.")
+        check_number("request_timeout_s", self.request_timeout_s)
+        for name in ("max_wait_ms", "fetch_bytes", "partition_bytes", "prefetch_bytes"):
+            check_whole(name, getattr(self, name))
+        check_flag("check_crc", self.check_crc)
         for name in ("max_wait_ms", "fetch_bytes", "partition_bytes"):
             if getattr(self, name) >= 2**31:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", hint="It is a number of 31 bits.")
         check_name("rack", self.rack, 255)
 
 
+def consumer_closed() -> OttlaError:
+    """What every call of a closed consumer raises."""
+    return OttlaError("the consumer is closed.", code="OTTLA-CLOSED", hint="Make another one of the client.")
+
+
 def check_name(what: str, name: str, length_max: int) -> None:
     """Whether a node would take this name: one that it refuses ends the stream. Raises ConfigError."""
     if not isinstance(name, str):
-        raise ConfigError(f"{what} is {name!r}.", hint="It is text.")
+        raise ConfigError(f"{what} is {name!r:.100}.", hint="It is text.")
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -150,13 +163,9 @@ class Partition:
             self.handout = None
             handout.stop()
 
-    @property
-    def lag(self) -> int | None:
-        """Records between the position and the end of the log as the last answer told it; None before there was one."""
-        position = self.position
-        if self.high_watermark is None or position is None:
-            return None
-        return max(0, self.high_watermark - position)
+    def lag(self, position: int | None) -> int | None:
+        """Records between there and the end of the log as the last answer told it; None before there was one."""
+        return None if self.high_watermark is None or position is None else max(0, self.high_watermark - position)
 
     def moved_to(self, offset: Offset) -> None:
         """The user has everything below ``offset``."""

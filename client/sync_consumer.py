@@ -15,7 +15,7 @@ class Consumer(Mirrored, Generic[K, V]):
 
     def __init__(self, inner: _consumer.Consumer[K, V], background: Background) -> None:
         super().__init__(inner, background)
-        self._ahead: deque[ConsumerRecord[K, V]] = deque()
+        self._ahead: deque[ConsumerRecord[K, V]] = inner.lent
 
     start = blocking(_consumer.Consumer.start)
     close = blocking(_consumer.Consumer.close)
@@ -23,6 +23,7 @@ class Consumer(Mirrored, Generic[K, V]):
     end_offsets = blocking(_consumer.Consumer.end_offsets)
     offsets_for_times = blocking(_consumer.Consumer.offsets_for_times)
     metrics = forwarded(_consumer.Consumer.metrics)
+    position = forwarded(_consumer.Consumer.position)
 
     @property
     def closed(self) -> bool:
@@ -39,26 +40,23 @@ class Consumer(Mirrored, Generic[K, V]):
 
     def __next__(self) -> ConsumerRecord[K, V]:
         """The next record, waited for without end. Raises as the original does."""
-        if not self._ahead:
-            self._ahead.extend(self._background.run(self._some))
-        return self._ahead.popleft()
+        while True:
+            try:
+                return self._ahead.popleft()
+            except IndexError:
+                self._background.run(self._some)
 
-    async def _some(self) -> list[ConsumerRecord[K, V]]:
+    async def _some(self) -> None:
         batches = self._inner.batches(AHEAD_MAX, 0.0)
         try:
-            found: list[ConsumerRecord[K, V]] = await anext(batches)
-            return found
+            self._ahead.extend(await anext(batches))  # here: Ctrl-C may come before there has been an answer
         finally:
             await batches.aclose()
 
     def _give_back(self) -> None:
         """What crossed and was not handed out is to be read again."""
-        firsts: dict[int, int] = {}
-        for record in self._ahead:
-            firsts.setdefault(record.partition, record.offset)
-        self._ahead.clear()
-        for partition, offset in firsts.items():
-            self._background.run(lambda p=partition, o=offset: self._inner.seek(self._inner.topic, p, o))  # type: ignore[misc]
+        if self._ahead:
+            self._background.call(self._inner.take_back)
 
     def batches(self, max_records: int = 500, max_wait: float = 0.2) -> Iterator[list[ConsumerRecord[K, V]]]:
         """Lists of records, as the original's."""
@@ -68,20 +66,18 @@ class Consumer(Mirrored, Generic[K, V]):
     def read_to_end(self, ends: Mapping[int, int] | None = None) -> Iterator[ConsumerRecord[K, V]]:
         """Every record up to the ends as they are now, as the original's. Do not seek meanwhile."""
         self._give_back()
-        return self._slices(self._inner.read_to_end(ends), AHEAD_MAX)
+        return self._to_the_end(self._slices(self._inner.read_to_end(ends), AHEAD_MAX, self._ahead))
+
+    def _to_the_end(self, records: Iterator[ConsumerRecord[K, V]]) -> Iterator[ConsumerRecord[K, V]]:
+        try:
+            yield from records
+        finally:
+            self._give_back()
 
     def fetch_batches(self) -> Iterator[Any]:
         """Partition numbers and batches as stored, as the original's."""
         self._give_back()
         return self._slices(self._inner.fetch_batches(), 1)
-
-    def position(self, partition: int) -> int | None:
-        """Offset of the next record that will be handed out; None while it is being looked up."""
-        for record in self._ahead:
-            if record.partition == partition:
-                return record.offset
-        inner: _consumer.Consumer[K, V] = self._inner
-        return self._background.call(lambda: inner.position(partition))
 
     def seek(self, topic: str, partition: int, offset: int | str) -> None:
         """Go on from ``offset``, "earliest" or "latest". Raises as the original does."""

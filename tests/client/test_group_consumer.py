@@ -9,8 +9,9 @@ import pytest
 from ottla.client.client import Client, connect
 from ottla.client.commits import CommitFailed
 from ottla.client.error_codes import ErrorCode
-from ottla.client.errors import ConfigError, OttlaError, TopicNotFound
+from ottla.client.errors import ConfigError, OttlaError
 from ottla.client.group_consumer import GroupConsumer
+from ottla.client.reading import NotAssigned
 from tests.client.fake_broker import FakeCluster
 from tests.client.test_consumer import fill
 
@@ -320,8 +321,9 @@ async def test_several_topics_and_one_that_is_deleted() -> None:
             assert await consumer.committed(("a", 0)) is not None
             await consumer.seek("b", 1, offset=1)
             assert [await take(consumer, 2)] == [[(1, 1), (1, 2)]]
-            with pytest.raises(TopicNotFound):
+            with pytest.raises(NotAssigned) as elsewhere:
                 consumer.position("b", 7)
+            assert elsewhere.value.code == "OTTLA-NOT-ASSIGNED"
 
 
 async def test_latest_starts_at_the_end_where_nothing_is_committed() -> None:

@@ -31,6 +31,7 @@ PAIRS = [
     (client.Client, sync.Client),
 ]
 NOT_FOR_USERS = {
+    consumer.Consumer: {"take_back"},
     group_consumer.GroupConsumer: {"take_lease", "lease_moved"},
 }
 SECONDS_MAX = 20

@@ -71,11 +71,11 @@ class _Member:
     async def read(self, client: sdk.Client, stopping: asyncio.Event) -> None:
         """With one consumer, until it or the member ends. Raises OttlaError."""
         order, self._stopping = self._order, stopping
+        ways = {"assignors": tuple(order.assignors)} if order.protocol == "classic" else {}
         made = client.consumer(
             order.topic,
             group=order.group,
             protocol=order.protocol,
-            assignors=tuple(order.assignors),
             instance_id=order.instance_id,
             auto_commit=order.auto_commit,
             commit_interval_s=COMMIT_INTERVAL_S,
@@ -85,6 +85,7 @@ class _Member:
             on_assigned=self._assigned,
             on_revoked=self._revoked,
             on_lost=self._lost,
+            **ways,
         )
         self._consumer, self._past, self._proven = made, [], -1
         self._listen_to(made)
