@@ -155,7 +155,7 @@ WRONG: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=str)
+@pytest.mark.parametrize("wrong", WRONG, ids=range(len(WRONG)))
 async def test_what_makes_no_consumer_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         connect("127.0.0.1:1").consumer(**wrong)
