@@ -58,6 +58,7 @@ class Consumer(Generic[K, V]):
         self._fetcher = Fetcher(cluster, options)
         self._reader = Reader(self._fetcher, cluster.clock, decoding or Decoding())
         self._alone = OneReader()
+        self._filling: list[ConsumerRecord[K, V]] = []
         self._given_back = 0  # of those that the reader gave
         self.lent: deque[ConsumerRecord[K, V]] = deque()  # gone to another thread, which has shown them to nobody yet
 
@@ -160,13 +161,17 @@ class Consumer(Generic[K, V]):
         while True:
             with self._alone:
                 batch: list[ConsumerRecord[K, V]] = [self._reader.take() or await self._reader.next()]
+                self._filling = batch
                 try:
                     await self._reader.fill(batch, max_records, max_wait)
                     self._check_open()  # by another task
                 except BaseException:
                     self._give_back(batch)
                     raise
-            yield batch
+                finally:
+                    self._filling = []
+            if batch:
+                yield batch
 
     def take_back(self) -> None:
         """What went to another thread, and was shown to nobody, is the next to be read."""
@@ -270,6 +275,9 @@ class Consumer(Generic[K, V]):
         if isinstance(offset, str):
             offset = (await self._offsets((partition,), offset))[partition]
         check_offset(offset)
+        kept = [record for record in self._filling if record.partition != partition]
+        self._given_back += len(self._filling) - len(kept)
+        self._filling[:] = kept  # what another task waits for goes on from there, too
         self._fetcher.seek(target, Offset(offset))
 
     def pause(self, *partitions: int) -> None:

@@ -17,8 +17,9 @@ from .errors import OttlaError, TopicNotFound
 from .fetch_exchange import METADATA_AGE_S, FetchExchange, Source
 from .frames import BadFrame
 from .jobs import Jobs
+from .lookups import learn_ends
 from .offsets import list_offsets
-from .protocol import EARLIEST, LATEST, OffsetResult
+from .protocol import EARLIEST, OffsetResult
 from .read_ahead import ReadAhead
 from .reading import ConsumerOptions, Failed, Fetched, Partition, consumer_closed
 
@@ -199,7 +200,7 @@ class Fetcher:
             self._begin_fetch(source, partitions)
         if now_s - self._ends_s > ENDS_AGE_S:
             self._ends_s = now_s
-            self._jobs.start_once("ends", self._learn_ends)
+            self._jobs.start_once("ends", lambda: learn_ends(self._cluster, self.partitions.values()))
         self._set_timer(now_s)
 
     def _source(self, partition: Partition, leader: BrokerId, now_s: float) -> Source:
@@ -268,20 +269,6 @@ class Fetcher:
                 if partition.generation == generation:
                     self._looked_up(partition, answers[partition.number])
         self.read_ahead.news.set()
-
-    async def _learn_ends(self) -> None:
-        """Of those that no fetch tells it of."""
-        idle: dict[TopicId, list[Partition]] = {}
-        for partition in self.partitions.values():
-            if not partition.fetching and partition.failure is None:
-                idle.setdefault(partition.target.topic_id, []).append(partition)
-        for topic_id, partitions in idle.items():
-            numbers = [partition.number for partition in partitions]
-            answers = await list_offsets(self._cluster, topic_id, numbers, LATEST, timeout_s=0.0)
-            for partition in partitions:
-                answer = answers[partition.number]
-                if isinstance(answer, OffsetResult) and not partition.fetching:
-                    partition.high_watermark = answer.offset
 
     def _looked_up(self, partition: Partition, answer: OffsetResult | OttlaError) -> None:
         if isinstance(answer, OffsetResult):

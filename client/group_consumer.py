@@ -14,8 +14,8 @@ from .errors import ConfigError, OttlaError
 from .group_options import GroupOptions
 from .group_partitions import GroupPartitions, Join, in_callback
 from .in_hand import Lease
+from .lookups import look_up
 from .metrics import ConsumerMetrics
-from .offsets import list_offsets
 from .one_reader import Loop, OneReader
 from .protocol import AT_TIME, EARLIEST, LATEST
 from .reader import Decoding
@@ -373,25 +373,8 @@ class GroupConsumer(Generic[K, V]):
     async def _ask(
         self, partitions: Iterable[Partition], position: str, timestamp_ms: int | None
     ) -> dict[TopicPartition, int | None]:
-        by_topic: dict[Any, list[Partition]] = {}
-        for partition in partitions:
-            by_topic.setdefault(partition.target.topic_id, []).append(partition)
-        found: dict[TopicPartition, int | None] = {}
-        for topic_id, members in by_topic.items():
-            answers = await list_offsets(
-                self._cluster,
-                topic_id,
-                [member.number for member in members],
-                position,
-                timeout_s=self._options.request_timeout_s,
-                timestamp_ms=timestamp_ms,
-            )
-            for member in members:
-                answer = answers[member.number]
-                if isinstance(answer, OttlaError):
-                    raise answer
-                found[member.key] = answer.offset
-        return found
+        timeout_s = self._options.request_timeout_s
+        return await look_up(self._cluster, partitions, position, timeout_s=timeout_s, timestamp_ms=timestamp_ms)
 
     def _named(self, keys: tuple[tuple[str, int], ...]) -> list[Partition]:
         self._check_open()

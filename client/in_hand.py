@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 from ottla.log.clock import Clock
@@ -21,7 +21,7 @@ class Lease:
     __slots__ = ("done", "filling", "index", "one_by_one", "records", "taken_back")
 
     def __init__(
-        self, records: Sequence[ConsumerRecord[Any, Any]], *, one_by_one: bool = False, filling: bool = False
+        self, records: list[ConsumerRecord[Any, Any]], *, one_by_one: bool = False, filling: bool = False
     ) -> None:
         self.records = records
         self.filling = filling
@@ -70,6 +70,13 @@ class Lease:
             if offsets:
                 unseen[key] = offsets
         return unseen
+
+    def drop(self, keys: Collection[TopicPartition]) -> int:
+        """The handler is to get none of these: how many they were. For one that is filling."""
+        kept = [record for record in self.records if (record.topic, record.partition) not in keys]
+        dropped = len(self.records) - len(kept)
+        self.records[:] = kept
+        return dropped
 
     @property
     def ahead(self) -> int:
@@ -157,7 +164,9 @@ class InHand:
 
     def forget(self, keys: Collection[TopicPartition]) -> None:
         """The partitions are read from elsewhere, or by others: what is in hand of them is nobody's measure."""
-        if self.record is not None or self._lease is not None:
+        if self._lease is not None and self._lease.filling:
+            self._given_back += self._lease.drop(keys)
+        elif self.record is not None or self._lease is not None:
             self._forgotten.update(keys)
         self.moved()
 

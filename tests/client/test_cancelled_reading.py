@@ -141,3 +141,27 @@ async def test_a_close_by_another_task_does_not_finish_what_is_not_handed_out_ye
         await soon(consumer.close())
         await asyncio.wait([reading], timeout=SECONDS_MAX)
         assert cluster.groups.offsets.get(("t", 0), 0) == 0
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["alone", "in a group"])
+@pytest.mark.parametrize("cancelled", [0, 1, 2], ids=["at once", "later", "not"])
+async def test_a_batch_goes_on_from_where_another_task_sought_while_it_filled(cancelled: int, grouped: bool) -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        topic = cluster.create("t")
+        fill(topic, 0, 5)
+        async with consumer_of(client, grouped) as consumer:
+            reading = asyncio.ensure_future(batch(9, 9.0)(consumer))
+            await until(lambda: consumer._reader.records_read == 5)
+            await soon(consumer.seek("t", 0, offset=2))
+            if cancelled:
+                read = consumer._reader.records_read
+                await until(lambda: consumer._reader.records_read == read + 3)
+            if cancelled == 2:
+                fill(topic, 0, 6)
+                cluster.wake()
+                assert [record.offset for record in await soon(reading)] == list(range(2, 11))
+            else:
+                reading.cancel()
+                await asyncio.wait([reading])
+                assert (await soon(anext(consumer))).offset == 2
+            assert consumer.metrics().records_read == (9 if cancelled == 2 else 1)

@@ -71,6 +71,22 @@ async def test_who_asks_while_another_waits_is_refused(waits: str, way: str, gro
 
 
 @GROUPED
+async def test_who_asks_while_a_batch_fills_takes_nothing_of_it(grouped: dict[str, Any]) -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        fill(cluster.create("t"), 0, 5)
+        async with client.consumer("t", **grouped) as consumer:
+            batches = consumer.batches(max_records=3, max_wait=9)
+            assert len(await asyncio.create_task(soon(anext(batches)))) == 3  # by a task that is over
+            filling = asyncio.ensure_future(anext(batches))
+            await until(lambda: consumer._reader.records_read == 5)
+            with pytest.raises(ConsumerBusy):
+                await soon(anext(consumer))
+            filling.cancel()
+            await asyncio.wait([filling])
+            assert [(await soon(anext(consumer))).offset for _ in range(2)] == [3, 4]
+
+
+@GROUPED
 async def test_a_consumer_goes_from_task_to_task(grouped: dict[str, Any]) -> None:
     async with FakeCluster() as cluster, connect(cluster.servers) as client:
         fill(cluster.create("t"), 0, 20)
