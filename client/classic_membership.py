@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import inspect
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from .assignors import Assignor, MemberSubscription
+from .assignors import Assignment, Assignor, MemberSubscription
 from .backoff import backoff_s
 from .cluster import NOT_FOUND_PATIENCE_S
 from .commits import Identity
@@ -298,7 +299,8 @@ class ClassicMembership:
                 members[member.member_id] = MemberSubscription(())
         partitions = await self._count({topic for member in members.values() for topic in member.topics})
         self._subscribed.note()
-        assignment = assignor.assign(members, partitions)
+        answer: Any = assignor.assign(members, partitions)
+        assignment: Assignment = await answer if inspect.isawaitable(answer) else answer
         return tuple(MemberAssignment(name, encode_assignment(assignment.get(name, NOTHING))) for name in members)
 
     async def _count(self, topics: set[str]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from .cluster import Cluster
 from .commits import Place
 from .errors import ConfigError, OttlaError, TopicNotFound
 from .group_options import GroupOptions
-from .group_partitions import GroupPartitions, Join
+from .group_partitions import GroupPartitions, Join, in_callback
 from .in_hand import Lease
 from .metrics import ConsumerMetrics
 from .offsets import list_offsets
@@ -217,9 +217,10 @@ class GroupConsumer(Generic[K, V]):
     # --- commits -----------------------------------------------------------------------------------------------------
 
     async def commit(self, offsets: Mapping[tuple[str, int], int] | None = None) -> None:
-        """Store how far the group has got: all that was handed out, the record in hand included, or these offsets of
-        next records by (topic, partition). Raises CommitFailed where the group has gone on without us, or OttlaError
-        where the coordinator cannot be reached in ``commit_timeout_s``."""
+        """Store how far the group has got: all that was handed out, the record in hand included (not in a callback:
+        the handler may still work on it), or these offsets of next records by (topic, partition). Raises CommitFailed
+        where the group has gone on without us, or OttlaError where the coordinator cannot be reached in
+        ``commit_timeout_s``."""
         await self._commits.commit(self._places(offsets), timeout_s=self._group_options.commit_timeout_s)
 
     def commit_nowait(self, offsets: Mapping[tuple[str, int], int] | None = None) -> "asyncio.Task[None]":
@@ -231,7 +232,8 @@ class GroupConsumer(Generic[K, V]):
 
     def _places(self, offsets: Mapping[tuple[str, int], int] | None) -> dict[TopicPartition, Place]:
         if offsets is None:
-            self._hand.show_done()
+            if not in_callback.get():
+                self._hand.show_done()
             return self._parts.finished(self._fetcher.partitions)
         for offset in offsets.values():
             if not 0 <= offset < 1 << 63:

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 
 from ottla.log.model import Offset, TopicPartition
 
@@ -20,6 +21,9 @@ from .reading import ConsumerOptions, Partition
 
 LEFT_MARGIN = 0.9
 """A revocation waits for the handler for this part of what the coordinator allows."""
+
+in_callback: ContextVar[bool] = ContextVar("in_callback", default=False)
+"""Whether a callback calls: what the handler has in hand meanwhile, it is not done with."""
 
 Join = Callable[[GroupCoordinator, PartitionReader], Membership]
 
@@ -192,7 +196,12 @@ class GroupPartitions:
     @staticmethod
     async def tell(callback: OnPartitions | None, keys: Keys) -> None:
         """Call a callback of the user's, if there is one, and anything to tell."""
-        if callback is not None and keys:
+        if callback is None or not keys:
+            return
+        before = in_callback.set(True)
+        try:
             answer = callback(keys)
             if inspect.isawaitable(answer):
                 await answer
+        finally:
+            in_callback.reset(before)

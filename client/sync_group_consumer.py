@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from types import TracebackType
 from typing import Generic, Self
 
 from ottla.log.model import TopicPartition
 
 from . import group_consumer as _group_consumer
-from .background import Background, blocking, forwarded
+from .background import Background, Worker, blocking, forwarded
 from .errors import OttlaError
 from .in_hand import Lease
 from .mirrored import AHEAD_MAX, Mirrored
@@ -15,14 +16,17 @@ from .records import ConsumerRecord, K, V
 
 
 class GroupConsumer(Mirrored, Generic[K, V]):
-    """Mirrors ``ottla.client.GroupConsumer``."""
+    """Mirrors ``ottla.client.GroupConsumer``. Its callbacks run in a thread of their own, and may use it; only what
+    would wait for them they may not: the next record, and ``close``."""
 
-    def __init__(self, inner: _group_consumer.GroupConsumer[K, V], background: Background) -> None:
+    def __init__(
+        self, inner: _group_consumer.GroupConsumer[K, V], background: Background, worker: Worker | None = None
+    ) -> None:
         super().__init__(inner, background)
+        self._worker = worker or Worker()
         self._lease: Lease | None = None
 
     start = blocking(_group_consumer.GroupConsumer.start)
-    close = blocking(_group_consumer.GroupConsumer.close)
     commit = blocking(_group_consumer.GroupConsumer.commit)
     committed = blocking(_group_consumer.GroupConsumer.committed)
     seek = blocking(_group_consumer.GroupConsumer.seek)
@@ -34,6 +38,23 @@ class GroupConsumer(Mirrored, Generic[K, V]):
     pause = forwarded(_group_consumer.GroupConsumer.pause)
     resume = forwarded(_group_consumer.GroupConsumer.resume)
     metrics = forwarded(_group_consumer.GroupConsumer.metrics)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._worker.refuse_inside("leave its block")
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            self._worker.stop()
+
+    def close(self) -> None:
+        """Commit what is finished, leave the group at once, stop fetching, as the original. Idempotent."""
+        self._worker.refuse_inside("close it")
+        try:
+            self._background.run(self._inner.close)
+        finally:
+            self._worker.stop()
 
     @property
     def closed(self) -> bool:
@@ -64,6 +85,7 @@ class GroupConsumer(Mirrored, Generic[K, V]):
         while True:
             lease = self._lease
             if lease is None:
+                self._worker.refuse_inside("wait for a record")
                 lease = self._lease = self._background.run(lambda: self._inner.take_lease(AHEAD_MAX))
                 index = 0
             else:
@@ -79,6 +101,7 @@ class GroupConsumer(Mirrored, Generic[K, V]):
 
     def batches(self, max_records: int = 500, max_wait: float = 0.2) -> Iterator[list[ConsumerRecord[K, V]]]:
         """Lists of records, as the original's."""
+        self._worker.refuse_inside("wait for records")
         self._lease = None
         return self._slices(self._inner.batches(max_records, max_wait), 1)
 

@@ -1,6 +1,5 @@
 """The blocking SDK: the same names as the original, the same promises, no deadlock."""
 
-import asyncio
 import contextlib
 import inspect
 import signal
@@ -35,25 +34,6 @@ NOT_FOR_USERS = {
 }
 SECONDS_MAX = 20
 KEY = TopicPartition("t", 0)
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeCluster]:
-    """A cluster whose loop runs elsewhere."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    def run(work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, loop).result(SECONDS_MAX)
-
-    cluster = FakeCluster(2)
-    run(cluster.__aenter__())
-    yield cluster
-    run(cluster.__aexit__())
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
 
 
 def public(kind: type) -> dict[str, Any]:
