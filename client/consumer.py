@@ -13,7 +13,7 @@ from .fetcher import Fetcher
 from .metrics import ConsumerMetrics
 from .offsets import list_offsets, offsets_for_time
 from .protocol import AT_TIME, EARLIEST, LATEST, OffsetResult
-from .reader import Decoding, Reader, corrupt
+from .reader import Decode, Decoding, Reader, corrupt
 from .reading import ConsumerOptions, LogTruncated, Partition
 from .records import ConsumerRecord, K, V
 
@@ -178,6 +178,10 @@ class Consumer(Generic[K, V]):
                 self._fetcher.pause((partition,), held_back=True)
                 if end is not None and position is not None and position > end and partition.has_read:
                     self._fetcher.seek(partition, Offset(end))
+
+    def decode_elsewhere(self) -> Decode | None:
+        """As ``Reader.decode_elsewhere``."""
+        return self._reader.decode_elsewhere()
 
     async def fetch_batches(self) -> AsyncIterator[tuple[int, RecordBatch]]:
         """Partition numbers and batches as stored, undecoded; the first may begin below the position asked for.

@@ -1,7 +1,7 @@
 """The consumer in a group: the partitions that the group gives it, from where the group has got to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self
 
@@ -16,7 +16,7 @@ from .in_hand import Lease
 from .metrics import ConsumerMetrics
 from .offsets import list_offsets
 from .protocol import AT_TIME, EARLIEST, LATEST
-from .reader import Decoding
+from .reader import Decode, Decoding
 from .reading import ConsumerOptions, Partition, check_name
 from .records import ConsumerRecord, K, V
 from .subscribed import Subscribed
@@ -196,14 +196,34 @@ class GroupConsumer(Generic[K, V]):
                 self._fetcher.seek(self._fetcher.partitions[key], Offset(first))
         self._hand.finish()
 
-    async def take_lease(self, max_records: int) -> Lease:
+    def decode_elsewhere(self) -> Decode | None:
+        """As ``Reader.decode_elsewhere``."""
+        return self._reader.decode_elsewhere()
+
+    async def take_lease(self, max_records: int, max_wait: float = 0.0) -> Lease:
         """For a handler in another thread: what there is, at least one record, to be handled one by one. The caller
         advances ``Lease.index``, and calls ``lease_moved`` where something was taken back."""
-        while not (batch := await self._next_batch(max_records, 0.0)):
+        while not (batch := await self._next_batch(max_records, max_wait)):
             pass
         lease = Lease(batch, one_by_one=True)
+        lease.index = -1  # it has gone on to none of them yet
         self._hand.lease(lease)
         return lease
+
+    def show(self, lease: Lease, count: int) -> Sequence[int]:
+        """The handler has the first ``count`` records of a lease now, together; the others are read again. Returns the
+        indices of those that it may see: others may have been taken back meanwhile."""
+        shown: Sequence[int] = range(count)
+        if lease.taken_back:
+            shown = [index for index in shown if lease.shows(index)]
+        lease.index = count - 1
+        if count < len(lease.records):
+            self._parts.take_back(list(self._fetcher.partitions.values()))
+        if shown:
+            self._hand.lease(Lease([lease.records[index] for index in shown]))
+        else:
+            self._hand.finish()
+        return shown
 
     def lease_moved(self) -> None:
         """The handler of a lease has gone on to the next record."""

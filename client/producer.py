@@ -35,6 +35,8 @@ class RecordMetadata(NamedTuple):
 
 
 RecordFuture = asyncio.Future[RecordMetadata]
+Encoded = tuple[str, Any, Any, HeadersLike, int | None, int | None]
+"""A record as ``send`` takes it, its key and value in bytes."""
 
 
 class Producer(Generic[K, V]):
@@ -143,8 +145,44 @@ class Producer(Generic[K, V]):
         TopicNotFound, DeliveryTimeout (it may or may not be stored), or another OttlaError; TypeError at once for what
         is neither bytes nor None. If cancelled, the record may still be sent.
         """
+        if self._encoding is not None:
+            return await self.send_encoded(*self.encoded(topic, value, key, headers, partition, timestamp_ms))
         try:
             future = self.send_nowait(topic, value, key, headers, partition, timestamp_ms)
+        except BufferFull:
+            future = await self._send_when_room(topic, value, key, headers, partition, timestamp_ms)
+        return await future
+
+    def encoded(
+        self,
+        topic: str,
+        value: V | None,
+        key: K | None,
+        headers: HeadersLike,
+        partition: int | None,
+        timestamp_ms: int | None,
+    ) -> Encoded:
+        """What ``send_encoded`` takes: interceptors and codecs have had their turn, in this thread. Raises
+        UnencodableRecord, and what an interceptor raises."""
+        if self._encoding is None:
+            return topic, value, key, headers, partition, timestamp_ms
+        record = self._encoding.encoded(
+            OutgoingRecord(topic, key, value, header_list(headers), partition, timestamp_ms)
+        )
+        return record.topic, record.value, record.key, record.headers, record.partition, record.timestamp_ms
+
+    async def send_encoded(
+        self,
+        topic: str,
+        value: Any,
+        key: Any,
+        headers: HeadersLike,
+        partition: int | None,
+        timestamp_ms: int | None,
+    ) -> RecordMetadata:
+        """``send`` behind interceptors and codecs."""
+        try:
+            future = self._send_encoded_nowait(topic, value, key, headers, partition, timestamp_ms)
         except BufferFull:
             future = await self._send_when_room(topic, value, key, headers, partition, timestamp_ms)
         return await future
@@ -165,8 +203,13 @@ class Producer(Generic[K, V]):
             if key is None and partition is None and timestamp_ms is None and not headers and type(value) is bytes:
                 return self._join_open(topic, value) or self._send_bytes(topic, value, key, headers, partition, None)
             return self._send_bytes(topic, value, key, headers, partition, timestamp_ms)
-        given = OutgoingRecord(topic, key, value, header_list(headers), partition, timestamp_ms)
-        topic, key, value, headers, partition, timestamp_ms = self._encoding.encoded(given)
+        return self._send_bytes(*self.encoded(topic, value, key, headers, partition, timestamp_ms))
+
+    def _send_encoded_nowait(
+        self, topic: str, value: Any, key: Any, headers: HeadersLike, partition: int | None, timestamp_ms: int | None
+    ) -> RecordFuture:
+        if key is None and partition is None and timestamp_ms is None and not headers and type(value) is bytes:
+            return self._join_open(topic, value) or self._send_bytes(topic, value, key, headers, partition, None)
         return self._send_bytes(topic, value, key, headers, partition, timestamp_ms)
 
     def _join_open(self, topic: str, value: bytes) -> RecordFuture | None:
@@ -225,13 +268,13 @@ class Producer(Generic[K, V]):
     async def _send_when_room(
         self,
         topic: str,
-        value: V | None,
-        key: K | None,
+        value: Any,
+        key: Any,
         headers: HeadersLike,
         partition: int | None,
         timestamp_ms: int | None,
     ) -> RecordFuture:
-        send = partial(self.send_nowait, topic, value, key, headers, partition, timestamp_ms)
+        send = partial(self._send_encoded_nowait, topic, value, key, headers, partition, timestamp_ms)
         try:
             async with asyncio.timeout(self._options.delivery_timeout_s), self._room_turn:  # in the order they came
                 while True:

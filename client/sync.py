@@ -28,7 +28,7 @@ from .client import KeyKind, ValueKind
 from .metrics import ClientMetrics
 from .mirrored import Mirrored
 from .outgoing import OnSend
-from .reader import OnConsume, OnError
+from .reader import Decode, OnConsume, OnError
 from .records import K, V
 from .sync_admin import Admin
 from .sync_consumer import Consumer
@@ -143,16 +143,17 @@ class Client(Mirrored):
         if isinstance(assignors := options.get("assignors"), tuple | list):
             options["assignors"] = tuple(_in_worker(assignor, worker) for assignor in assignors)
 
-        def make() -> Any:
+        def make() -> tuple[Any, Decode | None]:
             self._workers.add(worker)
-            return self._inner.consumer(
+            made = self._inner.consumer(
                 topic, pattern=pattern, group=group, start=start, interceptors=interceptors, **chosen, **options
             )
+            return made, made.decode_elsewhere()
 
-        inner = self._background.call(make)
+        inner, decode = self._background.call(make)
         if group is None and pattern is None:
-            return Consumer(inner, self._background)
-        return GroupConsumer(inner, self._background, worker)
+            return Consumer(inner, self._background, decode)
+        return GroupConsumer(inner, self._background, worker, decode)
 
     def metrics(self) -> ClientMetrics:
         """What the producers and consumers that are open have done so far."""

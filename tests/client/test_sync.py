@@ -30,7 +30,9 @@ PAIRS = [
     (client.Client, sync.Client),
 ]
 NOT_FOR_USERS = {
-    group_consumer.GroupConsumer: {"take_lease", "lease_moved"},
+    consumer.Consumer: {"decode_elsewhere"},
+    group_consumer.GroupConsumer: {"take_lease", "lease_moved", "show", "decode_elsewhere"},
+    producer.Producer: {"encoded", "send_encoded"},
 }
 SECONDS_MAX = 20
 KEY = TopicPartition("t", 0)
@@ -187,6 +189,7 @@ class LoopBetween(Lease):
     def __init__(self, hand: InHand, at: int) -> None:
         self.hand, self.at, self.taken = hand, at, {}
         super().__init__([ConsumerRecord("t", 0, offset, 1, None, b"", ()) for offset in range(4)], one_by_one=True)
+        self.index = -1
         hand.lease(self)
 
     @property
