@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .admin import Admin, ClusterDescription, NodeDescription, PartitionDescription, TopicDescription
+    from .callbacks import CallbackFailed
     from .client import Client, connect
     from .commits import CommitFailed
     from .connection import ConnectionLost
@@ -43,6 +44,7 @@ __all__ = [
     "Admin",
     "AuthenticationFailed",
     "BufferFull",
+    "CallbackFailed",
     "Client",
     "ClusterDescription",
     "Codec",
@@ -83,6 +85,7 @@ __all__ = [
 
 _ELSEWHERE = {
     "Admin": "admin",
+    "CallbackFailed": "callbacks",
     "Client": "client",
     "ClusterDescription": "admin",
     "Codec": "serializers",

@@ -10,6 +10,7 @@ from ottla.log.chance import Chance
 from ottla.log.clock import Clock
 
 from .admin import Admin
+from .callbacks import awaited, name_of, named
 from .classic_membership import ClassicMembership, ClassicSubscription
 from .cluster import Cluster
 from .consumer import Consumer
@@ -149,7 +150,10 @@ class Client:
 
         ``key``, ``value``: types or codecs (see serializers); ``on_error``: "raise", "skip" or a function, for a
         record that does not decode; ``interceptors``: each may change what is handed out. Raises ConfigError."""
-        decoding = Decoding(codec_for(key, "key"), codec_for(value, "value"), on_error, tuple(interceptors))
+        if callable(on_error):
+            on_error = named("on_error", on_error)
+        called = tuple(named(f"the interceptor {name_of(one)}", one) if callable(one) else one for one in interceptors)
+        decoding = Decoding(codec_for(key, "key"), codec_for(value, "value"), on_error, called)
         _check_topics(topic, pattern, partitions)
         if group is None and pattern is not None:
             _check_names((ConsumerOptions,), options)
@@ -172,6 +176,9 @@ class Client:
             raise ConfigError("the group chooses the partitions.", hint="Leave group or partitions out.")
         _check_names((ConsumerOptions, GroupOptions), options)
         in_group = {name: options.pop(name) for name in list(options) if name in _fields(GroupOptions)}
+        for name in ("on_assigned", "on_revoked", "on_lost"):
+            if callable(in_group.get(name)):
+                in_group[name] = awaited(name, in_group[name])
         topics = (topic,) if isinstance(topic, str) else tuple(topic or ())
         subscribed = Subscribed(self.cluster, topics, pattern)
         made = self._in_group(subscribed, group, start, ConsumerOptions(**options), GroupOptions(**in_group), decoding)

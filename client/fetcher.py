@@ -43,6 +43,7 @@ class Fetcher:
         self._refreshed_s = cluster.clock.monotonic()
         self.closed = False
         self._ended: OttlaError | None = None
+        self.has_told = False  # somebody was told why it has ended
 
     # --- what is read ------------------------------------------------------------------------------------------------
 
@@ -87,8 +88,7 @@ class Fetcher:
     def _pop(self) -> Fetched | None:
         if self.closed:
             raise OttlaError("the consumer is closed.", code="OTTLA-CLOSED")
-        if self._ended is not None:
-            raise self._ended
+        self.check()
         item = self.read_ahead.pop()
         if isinstance(item, Failed):
             raise item.error
@@ -99,6 +99,12 @@ class Fetcher:
             if partition.failure is not None and not partition.paused and not partition.held:
                 raise partition.failure
         return None
+
+    def check(self) -> None:
+        """Raises what it was ended with."""
+        if self._ended is not None:
+            self.has_told = True
+            raise self._ended
 
     async def settle(self, timeout_s: float) -> None:
         """Until every partition has a position. Raises what hinders it."""

@@ -102,7 +102,9 @@ class GroupConsumer(Generic[K, V]):
         """Commit what is finished, leave the group at once, stop fetching. Idempotent. A record that was handed out
         counts as finished: leave the block by an exception where it is not."""
         self._hand.show_done()
-        await self._close(self._group_options.commit_timeout_s)
+        if not self._closed:
+            await self._close(self._group_options.commit_timeout_s)
+            self._parts.raise_untold()
 
     async def _close(self, commit_timeout_s: float) -> None:
         if self._closed:
@@ -115,7 +117,7 @@ class GroupConsumer(Generic[K, V]):
             await asyncio.gather(*self._tasks, return_exceptions=True)
             if self._group_options.auto_commit:
                 await self._parts.try_commit(self._parts.finished(self._fetcher.partitions), commit_timeout_s)
-            await self._parts.tell(self._group_options.on_revoked, frozenset(self._fetcher.partitions))
+            await self._parts.tell_last()
         finally:
             if self._started:
                 await self._membership.leave()
@@ -136,6 +138,8 @@ class GroupConsumer(Generic[K, V]):
             self._hand.show_done()
         hurried = kind is not None and not issubclass(kind, Exception)
         await self._close(HURRIED_COMMIT_S if hurried else self._group_options.commit_timeout_s)
+        if kind is None:
+            self._parts.raise_untold()
 
     def _spawn(self, work: Any) -> "asyncio.Task[Any]":
         task: asyncio.Task[Any] = asyncio.create_task(work)
@@ -251,6 +255,7 @@ class GroupConsumer(Generic[K, V]):
         return task
 
     def _places(self, offsets: Mapping[tuple[str, int], int] | None) -> dict[TopicPartition, Place]:
+        self._fetcher.check()
         if offsets is None:
             if not in_callback.get():
                 self._hand.show_done()
@@ -380,6 +385,7 @@ class GroupConsumer(Generic[K, V]):
         try:
             return self._fetcher.partitions[TopicPartition(topic, partition)]
         except KeyError:
+            self._fetcher.check()
             raise TopicNotFound(
                 f"{topic}-{partition} is not assigned to this consumer.", code="OTTLA-NOT-ASSIGNED"
             ) from None

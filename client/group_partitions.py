@@ -7,6 +7,7 @@ from contextvars import ContextVar
 
 from ottla.log.model import Offset, TopicPartition
 
+from .callbacks import CallbackFailed
 from .cluster import Cluster
 from .commits import Commits, NoCommits, Place
 from .coordinator import GroupCoordinator
@@ -55,6 +56,7 @@ class GroupPartitions:
             coordinator, self.membership.identity, lambda: self.membership.owned, self.membership.hurry
         )
         self.last_commit_error: OttlaError | None = None
+        self.failure: CallbackFailed | None = None
         self._slow = False
         self._in_transit: set[TopicPartition] = set()  # being assigned or revoked: held back until that is done
 
@@ -148,6 +150,17 @@ class GroupPartitions:
 
     async def revoke(self, keys: Keys) -> None:
         """Let go of these, when the handler is done with what it holds of them."""
+        await self._finish(keys)
+        await self.tell(self._options.on_revoked, keys)
+        self._let_go(keys)
+
+    async def give_up(self) -> None:
+        """Let go of all, when the handler is done with what it holds, and call nobody. It is shown nothing more."""
+        keys = frozenset(self.fetcher.partitions)
+        await self._finish(keys)
+        self._let_go(keys)
+
+    async def _finish(self, keys: Keys) -> None:
         options = self._options
         partitions = [self.fetcher.partitions[key] for key in sorted(keys)]
         self._in_transit |= keys
@@ -157,8 +170,6 @@ class GroupPartitions:
         places = self.finished(keys) if options.auto_commit else {}
         self.hand.forget(keys)
         await self.try_commit(places, options.commit_timeout_s)
-        await self.tell(options.on_revoked, keys)
-        self._let_go(keys)
 
     async def lose(self, keys: Keys) -> None:
         """These are others' already."""
@@ -191,7 +202,18 @@ class GroupPartitions:
 
     def end(self, error: OttlaError) -> None:
         """Reading ends with this error."""
+        self.failure = error if isinstance(error, CallbackFailed) else None
         self.fetcher.end(error)
+
+    async def tell_last(self) -> None:
+        """That the consumer closes; not where a callback has failed before."""
+        if self.failure is None:
+            await self.tell(self._options.on_revoked, frozenset(self.fetcher.partitions))
+
+    def raise_untold(self) -> None:
+        """Raises that a callback has failed, where nobody was told."""
+        if self.failure is not None and not self.fetcher.has_told:
+            self.fetcher.check()
 
     @staticmethod
     async def tell(callback: OnPartitions | None, keys: Keys) -> None:
