@@ -18,6 +18,7 @@ from .placement import Placement, Record, Topic
 from .producer_options import ProducerOptions
 from .records import K, V
 from .sender import ProducerBatch, Sender
+from .serializers import encode_with
 from .staging import Staging
 
 HURRIED_FLUSH_S = 5.0
@@ -164,12 +165,19 @@ class Producer(Generic[K, V]):
     ) -> Encoded:
         """What ``send_encoded`` takes: interceptors and codecs have had their turn, in this thread. Raises
         UnencodableRecord, and what an interceptor raises."""
-        if self._encoding is None:
+        encoding = self._encoding
+        if encoding is None:
             return topic, value, key, headers, partition, timestamp_ms
-        record = self._encoding.encoded(
-            OutgoingRecord(topic, key, value, header_list(headers), partition, timestamp_ms)
-        )
-        return record.topic, record.value, record.key, record.headers, record.partition, record.timestamp_ms
+        given: tuple[str, Any, Any, HeadersLike, int | None, int | None]
+        given = topic, key, value, headers, partition, timestamp_ms
+        if encoding.interceptors:
+            given = encoding.intercepted(
+                OutgoingRecord(topic, key, value, header_list(headers), partition, timestamp_ms)
+            )
+        topic, raw_key, raw_value, headers, partition, timestamp_ms = given
+        stored_key = raw_key if encoding.key is None else encode_with(encoding.key, raw_key, "key")
+        stored_value = raw_value if encoding.value is None else encode_with(encoding.value, raw_value, "value")
+        return topic, stored_value, stored_key, headers, partition, timestamp_ms
 
     async def send_encoded(
         self,
