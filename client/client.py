@@ -56,6 +56,7 @@ class Client:
         self._consumers: weakref.WeakSet[Consumer[Any, Any] | GroupConsumer[Any, Any]] = weakref.WeakSet()
 
     async def __aenter__(self) -> Self:
+        self.cluster.check_loop()
         try:
             await self.cluster.refresh()
         except BaseException:
@@ -79,7 +80,7 @@ class Client:
         """A producer; ``options`` are the fields of ProducerOptions. ``key``, ``value``: types or codecs (see
         serializers); ``interceptors``: each may change what is sent. Raises ConfigError."""
         _check_names((ProducerOptions,), options)
-        encoding = Encoding(codec_for(key, "key"), codec_for(value, "value"), tuple(interceptors))
+        encoding = Encoding(codec_for(key, "key"), codec_for(value, "value"), _functions(interceptors))
         made: Producer[K, V] = Producer(self.cluster, ProducerOptions(**options), encoding)
         self._producers.add(made)
         return made
@@ -152,7 +153,7 @@ class Client:
         record that does not decode; ``interceptors``: each may change what is handed out. Raises ConfigError."""
         if callable(on_error):
             on_error = named("on_error", on_error)
-        called = tuple(named(f"the interceptor {name_of(one)}", one) if callable(one) else one for one in interceptors)
+        called = tuple(named(f"the interceptor {name_of(one)}", one) for one in _functions(interceptors))
         decoding = Decoding(codec_for(key, "key"), codec_for(value, "value"), on_error, called)
         _check_topics(topic, pattern, partitions)
         if group is None and pattern is not None:
@@ -253,6 +254,14 @@ def _check_topics(topic: Any, pattern: str | None, partitions: Any) -> None:
         check_pattern(pattern)
     except BadPattern as bad:
         raise ConfigError(f"pattern: {bad}.") from bad
+
+
+def _functions(interceptors: Any) -> tuple[Any, ...]:
+    """Raises ConfigError."""
+    functions = tuple(interceptors) if isinstance(interceptors, Iterable) else (None,)
+    if not all(callable(function) for function in functions):
+        raise ConfigError(f"interceptors are {interceptors!r:.100}.", hint="Give a list of functions of a record.")
+    return functions
 
 
 def _fields(options_type: type) -> list[str]:

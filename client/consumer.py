@@ -61,6 +61,7 @@ class Consumer(Generic[K, V]):
         await self._found()
 
     async def _found(self) -> TopicId:
+        self._cluster.check_loop()
         if self._topic_id is not None:
             return self._topic_id
         topic = await self._cluster.topic(self.topic, timeout_s=self._options.request_timeout_s)
@@ -84,6 +85,7 @@ class Consumer(Generic[K, V]):
 
     async def close(self) -> None:
         """Stop fetching. Idempotent."""
+        self._cluster.check_loop()
         await self._fetcher.close()
 
     async def __aenter__(self) -> Self:

@@ -77,6 +77,7 @@ class Fetcher:
 
     async def next(self, timeout_s: float | None) -> Fetched | None:
         """The next batch; None after ``timeout_s``. Raises what ended a partition, each time until it is sought."""
+        self._cluster.check_loop()
         try:
             async with asyncio.timeout(timeout_s):
                 while (fetched := self._pop()) is None:

@@ -72,6 +72,7 @@ class GroupConsumer(Generic[K, V]):
 
     async def start(self) -> None:
         """Find the topics and begin to join. Raises TopicNotFound, ConnectFailed, or that it is closed. Idempotent."""
+        self._cluster.check_loop()
         if self._started:
             return
         if self._subscribed.pattern is not None:
@@ -109,6 +110,7 @@ class GroupConsumer(Generic[K, V]):
     async def _close(self, commit_timeout_s: float) -> None:
         if self._closed:
             return
+        self._cluster.check_loop()
         self._closed = True
         try:
             await self._membership.stop()

@@ -66,18 +66,21 @@ class Producer(Generic[K, V]):
         )
         self._room_turn = asyncio.Lock()
         self._sender: Sender | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # of the sender
         self._closing = False
 
     # --- life --------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Ready to send. ``async with`` and the first ``send`` do it too."""
+        self._cluster.check_loop()
         self._started()
 
     def _started(self) -> Sender:
         if self._closing:
             raise OttlaError("the producer is closed.", code="OTTLA-CLOSED")
         if self._sender is None:
+            self._loop = self._cluster.check_loop()
             self._sender = Sender(
                 self._cluster,
                 self._accumulator,
@@ -112,6 +115,7 @@ class Producer(Generic[K, V]):
         """Deliver what is left, for ``timeout_s`` or the delivery timeout; the rest fails. Idempotent."""
         if self._closing:
             return
+        self._cluster.check_loop()
         try:
             async with asyncio.timeout(timeout_s):
                 await self.flush()
@@ -230,7 +234,10 @@ class Producer(Generic[K, V]):
             return None
         if not batch.fits(size, layout.batch_bytes):
             return None
-        future: RecordFuture = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._cluster.check_loop()
+        future: RecordFuture = loop.create_future()
         self._accumulator.join(batch, None, value, (), self._clock.now_ms(), future, size)
         tally = self._tally
         tally.sent += 1
@@ -250,13 +257,21 @@ class Producer(Generic[K, V]):
             size += sum(header_size(name, content) for name, content in fields)
         if timestamp_ms is None:
             timestamp_ms = self._clock.now_ms()
-        elif not 0 <= timestamp_ms < 1 << 63:  # in a batch it would fail the records beside it, too
-            message = f"timestamp_ms is {timestamp_ms}, not milliseconds since 1970 in 63 bits."
+        elif type(timestamp_ms) is not int or not 0 <= timestamp_ms < 1 << 63:
+            # In a batch it would fail the records beside it, too.
+            message = f"timestamp_ms is {timestamp_ms!r:.100}, not milliseconds since 1970 in 63 bits."
             raise RequestFailed(ErrorCode.INVALID_TIMESTAMP, message)
+        if partition is not None and type(partition) is not int:
+            raise TypeError(f"partition is {type(partition).__name__}, not int.")
         known = self._topics.get(topic)
         if known is None:
+            if not isinstance(topic, str):
+                raise TypeError(f"topic is {type(topic).__name__}, not str.")
             known = self._topics[topic] = Topic(topic, StickyChoice(self._cluster.chance.randbelow))
-        future: RecordFuture = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._cluster.check_loop()
+        future: RecordFuture = loop.create_future()
         layout = None if known.staged else self._placement.layout(known)
         record = Record(key, value, fields, partition, timestamp_ms, size, future)
         if layout is None:
@@ -330,6 +345,7 @@ class Producer(Generic[K, V]):
     async def flush(self) -> None:
         """Until every record sent before is acknowledged or failed; their futures say which. Bounded by the delivery
         timeout. Raises nothing of theirs."""
+        self._cluster.check_loop()
         for topic in list(self._topics.values()):
             if topic.opening is not None:
                 await asyncio.wait([topic.opening])
