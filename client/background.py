@@ -158,7 +158,7 @@ class Worker:
         """Raises OTTLA-IN-CALLBACK in the thread itself: what waits for the thread would never end."""
         if threading.current_thread() is self._thread:
             raise OttlaError(
-                f"a callback of this consumer cannot {what}, which waits for the callback.",
+                f"a callback of a consumer cannot {what}, which waits for the callback.",
                 code="OTTLA-IN-CALLBACK",
                 hint="Do it in the loop over the records, once the callback has returned.",
             )

@@ -163,6 +163,8 @@ class Client(Mirrored):
     def close(self) -> None:
         """Close every stream, and end the threads. Idempotent."""
         if not self._background.stopped:
+            for worker in list(self._workers):
+                worker.refuse_inside("close the client")
             self._background.run(self._inner.close)
             self._background.stop()
             for worker in list(self._workers):

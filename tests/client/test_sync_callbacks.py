@@ -120,7 +120,7 @@ def test_while_a_callback_waits_the_member_stays_and_others_read(fake: FakeClust
         assert next(consumer).offset == 0
 
 
-@pytest.mark.parametrize("what", ["next", "batches", "close", "leave"])
+@pytest.mark.parametrize("what", ["next", "batches", "close", "leave", "close the client"])
 def test_a_callback_that_would_wait_for_itself_is_told_so(fake: FakeCluster, what: str) -> None:
     fill(fake.create("t"), 0, 5)
     told: list[str] = []
@@ -131,6 +131,7 @@ def test_a_callback_that_would_wait_for_itself_is_told_so(fake: FakeCluster, wha
                 "next": lambda: next(consumer),
                 "batches": lambda: next(consumer.batches()),
                 "close": consumer.close,
+                "close the client": client.close,
                 "leave": lambda: consumer.__exit__(None, None, None),
             }[what]()
         except OttlaError as error:

@@ -107,9 +107,10 @@ def test_what_fails_is_the_next_until_it_is_sought_past(
         with client.consumer("t", **grouped, **options) as consumer:
             begun = read(consumer)
             assert [next(begun) for _ in range(5)] == list(range(5))
-            for again in (begun, read(consumer), read(consumer)):
+            for _ in range(3):
                 with pytest.raises(UndecodableRecord, match="t-0: the value at offset 5"):
-                    next(again)
+                    next(begun)
+                begun = read(consumer)
             if grouped:
                 assert consumer.position("t", 0) == 5
                 consumer.commit()
