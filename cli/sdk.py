@@ -36,6 +36,8 @@ def advise(error: OttlaError, servers: str) -> str | None:
     """What to type next; None where the SDK's own hint is as good."""
     if isinstance(error, ConnectFailed) and any("not ready" in problem for _, problem in error.attempts):
         return f"It runs, but is not ready yet: its log says what it waits for. Try: ottla health --servers {servers}"
+    if isinstance(error, ConnectFailed):
+        return "Is the cluster running? Name a node with --servers HOST:PORT."
     if isinstance(error, RecordTooLarge):
         return "Send less, or make a topic with -c max.message.bytes=N."
     if isinstance(error, TopicNotFound) and (missing := NO_TOPIC.search(str(error.args[0]))):

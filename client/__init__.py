@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .admin import Admin, ClusterDescription, NodeDescription, PartitionDescription, TopicDescription
+    from .callbacks import CallbackFailed
     from .client import Client, connect
     from .commits import CommitFailed
     from .connection import ConnectionLost
@@ -48,6 +49,7 @@ __all__ = [
     "AuthenticationFailed",
     "BadInterceptor",
     "BufferFull",
+    "CallbackFailed",
     "Client",
     "ClusterDescription",
     "Codec",
@@ -97,6 +99,7 @@ __all__ = [
 _ELSEWHERE = {
     "Admin": "admin",
     "BadInterceptor": "reader",
+    "CallbackFailed": "callbacks",
     "Client": "client",
     "ClusterDescription": "admin",
     "Codec": "serializers",

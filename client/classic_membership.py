@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import inspect
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from .assignors import Assignor, MemberSubscription
+from .assignors import Assignment, Assignor, MemberSubscription
 from .backoff import backoff_s
+from .callbacks import CallbackFailed, failed
 from .cluster import NOT_FOUND_PATIENCE_S
 from .commits import Identity
 from .coordinator import GroupCoordinator
@@ -121,12 +123,25 @@ class ClassicMembership:
         try:
             while True:
                 await self._one_generation()
-        except Exception as error:  # a callback's, an assignor's, or a refusal for good
+        except CallbackFailed as error:
+            self._reader.end(error)
+            await self._give_up()
+        except Exception as error:  # a refusal for good, or a bug of ours
             ended = error if isinstance(error, OttlaError) else OttlaError(f"{type(error).__name__}: {error}")
             if ended is not error:
                 ended.__cause__ = error
             self._generation = None
             self._reader.end(ended)
+
+    async def _give_up(self) -> None:
+        """A callback has failed, or our assignor, for which the whole group waits."""
+        if self._generation is None:
+            await self.leave()
+        with contextlib.suppress(_Rejoin, OttlaError):
+            await self._beside_heartbeats(self._reader.give_up())
+        if self._generation is not None:
+            await self.leave()
+        self._generation = None
 
     async def _one_generation(self) -> None:
         """From one rebalance to the next."""
@@ -305,8 +320,13 @@ class ClassicMembership:
                 members[member.member_id] = MemberSubscription(())
         partitions = await self._count({topic for member in members.values() for topic in member.topics})
         self._subscribed.note()
-        assignment = assignor.assign(members, partitions)
-        return tuple(MemberAssignment(name, encode_assignment(assignment.get(name, NOTHING))) for name in members)
+        try:
+            answer: Any = assignor.assign(members, partitions)
+            assignment: Assignment = await answer if inspect.isawaitable(answer) else answer
+            return tuple(MemberAssignment(name, encode_assignment(assignment.get(name, NOTHING))) for name in members)
+        except Exception as error:  # it may as well have made something else than an assignment
+            self._generation = None
+            raise failed(f"the assignor {assignor.name}", error) from error
 
     async def _count(self, topics: set[str]) -> dict[str, int]:
         with contextlib.suppress(OttlaError):

@@ -12,6 +12,7 @@ from ottla.log.clock import Clock
 
 from .admin import Admin
 from .arguments import chosen_functions, chosen_topics
+from .callbacks import awaited, name_of, named
 from .classic_membership import ClassicMembership, ClassicSubscription
 from .cluster import Cluster
 from .consumer import Consumer
@@ -57,6 +58,7 @@ class Client:
         self._consumers: weakref.WeakSet[Consumer[Any, Any] | GroupConsumer[Any, Any]] = weakref.WeakSet()
 
     async def __aenter__(self) -> Self:
+        self.cluster.check_loop()
         try:
             await self.cluster.refresh()
         except BaseException:
@@ -80,7 +82,9 @@ class Client:
         """A producer; ``options`` are the fields of ProducerOptions. ``key``, ``value``: types or codecs (see
         serializers); ``interceptors``: each may change what is sent. Raises ConfigError."""
         _check_names((ProducerOptions,), options)
-        encoding = Encoding(codec_for(key, "key"), codec_for(value, "value"), tuple(interceptors))
+        encoding = Encoding(
+            codec_for(key, "key"), codec_for(value, "value"), chosen_functions("interceptors", interceptors)
+        )
         made: Producer[K, V] = Producer(self.cluster, ProducerOptions(**options), encoding)
         self._producers.add(made)
         return made
@@ -151,8 +155,11 @@ class Client:
 
         ``key``, ``value``: types or codecs (see serializers); ``on_error``: "raise", "skip" or a function, for a
         record that does not decode; ``interceptors``: each may change what is handed out. Raises ConfigError."""
+        if callable(on_error):
+            on_error = named("on_error", on_error)
         chain = chosen_functions("interceptors", interceptors)
-        decoding = Decoding(codec_for(key, "key"), codec_for(value, "value"), on_error, chain)
+        called = tuple(named(f"the interceptor {name_of(one)}", one) for one in chain)
+        decoding = Decoding(codec_for(key, "key"), codec_for(value, "value"), on_error, called)
         _check_topics(topic, pattern, partitions)
         if group is None and pattern is not None:
             _check_names((ConsumerOptions,), options)
@@ -174,6 +181,9 @@ class Client:
             raise ConfigError("the group chooses the partitions.", hint="Leave group or partitions out.")
         _check_names((ConsumerOptions, GroupOptions), options)
         in_group = {name: options.pop(name) for name in list(options) if name in _fields(GroupOptions)}
+        for name in ("on_assigned", "on_revoked", "on_lost"):
+            if callable(in_group.get(name)):
+                in_group[name] = awaited(name, in_group[name])
         topics = () if pattern is not None else chosen_topics(topic)
         subscribed = Subscribed(self.cluster, topics, pattern)
         made = self._in_group(subscribed, group, start, ConsumerOptions(**options), GroupOptions(**in_group), decoding)

@@ -63,6 +63,20 @@ class Cluster:
         self._leaders: dict[TopicIdPartition, tuple[Leader | None, LeaderEpoch]] = {}
         self._streams = Streams(self.clock, self.chance)
         self._refreshing: tuple[frozenset[str], bool, asyncio.Task[None]] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # the first that used it, in which all streams are
+
+    def check_loop(self) -> asyncio.AbstractEventLoop:
+        """This event loop. Raises OTTLA-OTHER-LOOP where another one has used the client before."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif loop is not self._loop:
+            raise OttlaError(
+                "this client belongs to another event loop, the first that used it.",
+                code="OTTLA-OTHER-LOOP",
+                hint="Call ottla.client.connect in each loop (each asyncio.run has its own), or use ottla.client.sync.",
+            )
+        return loop
 
     # --- what is known -----------------------------------------------------------------------------------------------
 
@@ -96,6 +110,7 @@ class Cluster:
 
     async def topic(self, name: str, *, auto_create: bool = False, timeout_s: float = 30.0) -> TopicMetadata:
         """The topic, asked for if need be. Raises TopicNotFound, ConnectFailed, or why it cannot be named or made."""
+        self.check_loop()
         started_s = self.clock.monotonic()
         attempt = 0
         while True:
@@ -126,6 +141,7 @@ class Cluster:
     async def refresh(self, names: Iterable[str] = (), *, auto_create: bool = False) -> None:
         """Ask any live node for the topics known here and ``names``. Refreshes that ask for the same are one.
         Raises ConnectFailed, and RequestFailed for what cannot be a name."""
+        self.check_loop()
         wanted = frozenset(names)
         for name in wanted:
             check_topic_name(name)
@@ -205,6 +221,7 @@ class Cluster:
         ConnectFailed, at once where no node was ever reached, or the last reason to wait after ``timeout_s``.
         ``attempt_s``: how long one node may take; a request that changes something is given longer, for what was given
         up may still be carried out, after what others did meanwhile."""
+        self.check_loop()
         deadline_s = self.clock.monotonic() + timeout_s
         unsure = False
         for attempt in itertools.count():
@@ -259,6 +276,7 @@ class Cluster:
     async def connection(self, broker: BrokerId, purpose: Purpose) -> Connection:
         """The stream to a broker: ``main`` for produce and metadata, ``fetch`` for long polls and bulk.
         Raises ConnectionLost."""
+        self.check_loop()
         endpoint = self.brokers.get(broker)
         if endpoint is None:
             raise ConnectionLost(f"broker {broker} is not known.")
@@ -275,7 +293,8 @@ class Cluster:
         self._streams.drop(connection)
 
     async def close(self) -> None:
-        """Close every stream. Idempotent."""
+        """Close every stream. Idempotent. Raises OTTLA-OTHER-LOOP."""
+        self.check_loop()
         if self._refreshing is not None:
             self._refreshing[2].cancel()
             await asyncio.gather(self._refreshing[2], return_exceptions=True)

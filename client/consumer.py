@@ -16,7 +16,7 @@ from .metrics import ConsumerMetrics
 from .offsets import list_offsets, offsets_for_time
 from .one_reader import Loop, OneReader
 from .protocol import AT_TIME, EARLIEST, LATEST, OffsetResult
-from .reader import Decoding, Reader, corrupt
+from .reader import Decode, Decoding, Reader, corrupt
 from .reading import ConsumerOptions, LogTruncated, Partition, consumer_closed
 from .records import ConsumerRecord, K, V
 
@@ -70,6 +70,7 @@ class Consumer(Generic[K, V]):
 
     async def _found(self) -> TopicId:
         self._check_open()
+        self._cluster.check_loop()
         if self._topic_id is not None:
             return self._topic_id
         topic = await self._cluster.topic(self.topic, timeout_s=self._options.request_timeout_s)
@@ -99,6 +100,7 @@ class Consumer(Generic[K, V]):
 
     async def close(self) -> None:
         """Stop fetching. Idempotent. ``position`` is told after it as well."""
+        self._cluster.check_loop()
         self.take_back()
         self._alone.may_be_taken = True
         await self._fetcher.close()
@@ -228,6 +230,10 @@ class Consumer(Generic[K, V]):
                 self._fetcher.pause((partition,), held_back=True)
                 if end is not None and position is not None and position > end and partition.has_read:
                     self._fetcher.seek(partition, Offset(end))
+
+    def decode_elsewhere(self) -> Decode | None:
+        """As ``Reader.decode_elsewhere``."""
+        return self._reader.decode_elsewhere()
 
     async def fetch_batches(self) -> AsyncIterator[tuple[int, RecordBatch]]:
         """Partition numbers and batches as stored, undecoded; the first may begin below the position asked for.

@@ -9,6 +9,7 @@ from ottla.log.chance import new_id
 from ottla.log.model import TopicId, TopicIdPartition, TopicPartition
 
 from .backoff import backoff_s
+from .callbacks import CallbackFailed
 from .commits import Identity
 from .coordinator import GroupCoordinator
 from .errors import OttlaError
@@ -69,7 +70,11 @@ class ConsumerMembership:
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except Exception as error:  # a callback's, or a bug of ours: the reader must not wait for ever
+        except CallbackFailed as error:
+            self._reader.end(error)
+            await self._reader.give_up()
+            await self.leave()
+        except Exception as error:  # a bug of ours: the reader must not wait for ever
             ended = error if isinstance(error, OttlaError) else OttlaError(f"{type(error).__name__}: {error}")
             if ended is not error:
                 ended.__cause__ = error

@@ -96,7 +96,7 @@ class ConnectFailed(OttlaError):
             for address, problem in attempts
         )
         super().__init__(
-            f"no node answered ({tried}).", hint="Is the cluster running? Name a node with --servers HOST:PORT."
+            f"no node answered ({tried}).", hint="Does the cluster run, and is one of its nodes at this HOST:PORT?"
         )
         self.attempts = attempts
 

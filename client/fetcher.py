@@ -46,6 +46,7 @@ class Fetcher:
         self._refreshed_s = self._ends_s = cluster.clock.monotonic()
         self.closed = False
         self._ended: OttlaError | None = None
+        self.has_told = False  # somebody was told why it has ended
 
     # --- what is read ------------------------------------------------------------------------------------------------
 
@@ -86,6 +87,7 @@ class Fetcher:
 
     async def next(self, timeout_s: float | None) -> Fetched | None:
         """The next batch; None after ``timeout_s``. Raises what ended a partition, each time until it is sought."""
+        self._cluster.check_loop()
         try:
             async with asyncio.timeout(timeout_s):
                 while (fetched := self._pop()) is None:
@@ -97,8 +99,7 @@ class Fetcher:
     def _pop(self) -> Fetched | None:
         if self.closed:
             raise consumer_closed()
-        if self._ended is not None:
-            raise self._ended
+        self.check()
         item = self.read_ahead.pop()
         if isinstance(item, Failed):
             raise item.error
@@ -109,6 +110,12 @@ class Fetcher:
             if partition.failure is not None and not partition.paused and not partition.held:
                 raise partition.failure
         return None
+
+    def check(self) -> None:
+        """Raises what it was ended with."""
+        if self._ended is not None:
+            self.has_told = True
+            raise self._ended
 
     async def settle(self, timeout_s: float) -> None:
         """Until every partition has a position. Raises what hinders it."""

@@ -1,7 +1,7 @@
 """The consumer in a group: the partitions that the group gives it, from where the group has got to."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self
 
@@ -18,7 +18,7 @@ from .lookups import look_up
 from .metrics import ConsumerMetrics
 from .one_reader import Loop, OneReader
 from .protocol import AT_TIME, EARLIEST, LATEST
-from .reader import Decoding
+from .reader import Decode, Decoding
 from .reading import ConsumerOptions, NotAssigned, Partition, check_name, consumer_closed
 from .records import ConsumerRecord, K, V
 from .subscribed import Subscribed
@@ -72,6 +72,7 @@ class GroupConsumer(Generic[K, V]):
 
     async def start(self) -> None:
         """Find the topics and begin to join. Raises TopicNotFound, ConnectFailed, or that it is closed. Idempotent."""
+        self._cluster.check_loop()
         if self._closed:
             raise consumer_closed()
         if self._started:
@@ -104,11 +105,14 @@ class GroupConsumer(Generic[K, V]):
         """Commit what is finished, leave the group at once, stop fetching. Idempotent. A record that was handed out
         counts as finished: leave the block by an exception where it is not."""
         self._hand.show_done()
-        await self._close(self._group_options.commit_timeout_s)
+        if not self._closed:
+            await self._close(self._group_options.commit_timeout_s)
+            self._parts.raise_untold()
 
     async def _close(self, commit_timeout_s: float) -> None:
         if self._closed:
             return
+        self._cluster.check_loop()
         self._closed = self._alone.may_be_taken = True
         self._parts.take_back(list(self._fetcher.partitions.values()))
         self._fetcher.shut()
@@ -119,7 +123,7 @@ class GroupConsumer(Generic[K, V]):
             await asyncio.gather(*self._tasks, return_exceptions=True)
             if self._group_options.auto_commit:
                 await self._parts.try_commit(self._parts.finished(self._fetcher.partitions), commit_timeout_s)
-            await self._parts.tell(self._group_options.on_revoked, frozenset(self._fetcher.partitions))
+            await self._parts.tell_last()
         finally:
             if self._started:
                 await self._membership.leave()
@@ -148,6 +152,8 @@ class GroupConsumer(Generic[K, V]):
             self._hand.show_done()
         hurried = kind is not None and not issubclass(kind, Exception)
         await self._close(HURRIED_COMMIT_S if hurried else self._group_options.commit_timeout_s)
+        if kind is None:
+            self._parts.raise_untold()
 
     def _spawn(self, work: Any) -> "asyncio.Task[Any]":
         task: asyncio.Task[Any] = asyncio.create_task(work)
@@ -228,14 +234,34 @@ class GroupConsumer(Generic[K, V]):
         self._hand.give_back(len(batch))
         self._hand.finish()
 
-    async def take_lease(self, max_records: int) -> Lease:
+    def decode_elsewhere(self) -> Decode | None:
+        """As ``Reader.decode_elsewhere``."""
+        return self._reader.decode_elsewhere()
+
+    async def take_lease(self, max_records: int, max_wait: float = 0.0) -> Lease:
         """For a handler in another thread: what there is, at least one record, to be handled one by one. The caller
         advances ``Lease.index``, and calls ``lease_moved`` where something was taken back."""
-        while not (batch := await self._next_batch(max_records, 0.0)):
+        while not (batch := await self._next_batch(max_records, max_wait)):
             pass
         lease = Lease(batch, one_by_one=True)
+        lease.index = -1  # it has gone on to none of them yet
         self._hand.lease(lease)
         return lease
+
+    def show(self, lease: Lease, count: int) -> Sequence[int]:
+        """The handler has the first ``count`` records of a lease now, together; the others are read again. Returns the
+        indices of those that it may see: others may have been taken back meanwhile."""
+        shown: Sequence[int] = range(count)
+        if lease.taken_back:
+            shown = [index for index in shown if lease.shows(index)]
+        lease.index = count - 1
+        if count < len(lease.records):
+            self._parts.take_back(list(self._fetcher.partitions.values()))
+        if shown:
+            self._hand.lease(Lease([lease.records[index] for index in shown]))
+        else:
+            self._hand.finish()
+        return shown
 
     def lease_moved(self) -> None:
         """The handler of a lease has gone on to the next record."""
@@ -265,8 +291,9 @@ class GroupConsumer(Generic[K, V]):
 
     def _places(self, offsets: Mapping[tuple[str, int], int] | None) -> dict[TopicPartition, Place]:
         self._check_open()
+        self._fetcher.check()
         if offsets is None:
-            if not in_callback():
+            if not in_callback.get():
                 self._hand.show_done()
             return self._parts.finished(self._fetcher.partitions)
         given = by_pair("offsets", offsets)
@@ -384,6 +411,7 @@ class GroupConsumer(Generic[K, V]):
         self._check_open()
         found = self._fetcher.partitions.get(pair((topic, partition)))
         if found is None:
+            self._fetcher.check()
             hint = "It reads those of its assignment."
             raise NotAssigned(f"{topic}-{partition} is not assigned to this consumer.", hint=hint)
         return found

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 
 from ottla.log.model import Offset, TopicPartition
 
+from .callbacks import CallbackFailed
 from .cluster import Cluster
 from .commits import Commits, NoCommits, Place
 from .coordinator import GroupCoordinator
@@ -25,13 +26,8 @@ stopped meanwhile, and its partitions be others' already."""
 LEFT_MARGIN = 0.9
 """A revocation waits for the handler for this part of what the coordinator allows."""
 
-_telling: ContextVar[bool] = ContextVar("ottla_telling", default=False)
-
-
-def in_callback() -> bool:
-    """Whether this is said in a callback of the user's, or for it: the handler says nothing then."""
-    return _telling.get()
-
+in_callback: ContextVar[bool] = ContextVar("in_callback", default=False)
+"""Whether a callback calls: what the handler has in hand meanwhile, it is not done with."""
 
 Join = Callable[[GroupCoordinator, PartitionReader], Membership]
 
@@ -63,6 +59,7 @@ class GroupPartitions:
             coordinator, self.membership.identity, lambda: self.membership.owned, self.membership.hurry
         )
         self.last_commit_error: OttlaError | None = None
+        self.failure: CallbackFailed | None = None
         self._slow = False
         self._in_transit: set[TopicPartition] = set()  # being assigned or revoked: held back until that is done
 
@@ -167,6 +164,19 @@ class GroupPartitions:
 
     async def revoke(self, keys: Keys) -> None:
         """Let go of these, when the handler is done with what it holds of them."""
+        await self._finish(keys)
+        await self.tell(self._options.on_revoked, keys)  # which may commit: what is still in hand is not finished
+        self.hand.forget(keys)
+        self._let_go(keys)
+
+    async def give_up(self) -> None:
+        """Let go of all, when the handler is done with what it holds, and call nobody. It is shown nothing more."""
+        keys = frozenset(self.fetcher.partitions)
+        await self._finish(keys)
+        self.hand.forget(keys)
+        self._let_go(keys)
+
+    async def _finish(self, keys: Keys) -> None:
         options = self._options
         partitions = [self.fetcher.partitions[key] for key in sorted(keys)]
         self._in_transit |= keys
@@ -175,9 +185,6 @@ class GroupPartitions:
         await self.hand.free_of(keys, options.max_poll_interval_s * LEFT_MARGIN)
         places = self.finished(keys) if options.auto_commit else {}
         await self.try_commit(places, options.commit_timeout_s)
-        await self.tell(options.on_revoked, keys)  # which may commit: what is still in hand of them is not finished
-        self.hand.forget(keys)
-        self._let_go(keys)
 
     async def lose(self, keys: Keys) -> None:
         """These are others' already."""
@@ -210,17 +217,28 @@ class GroupPartitions:
 
     def end(self, error: OttlaError) -> None:
         """Reading ends with this error."""
+        self.failure = error if isinstance(error, CallbackFailed) else None
         self.fetcher.end(error)
+
+    async def tell_last(self) -> None:
+        """That the consumer closes; not where a callback has failed before."""
+        if self.failure is None:
+            await self.tell(self._options.on_revoked, frozenset(self.fetcher.partitions))
+
+    def raise_untold(self) -> None:
+        """Raises that a callback has failed, where nobody was told."""
+        if self.failure is not None and not self.fetcher.has_told:
+            self.fetcher.check()
 
     @staticmethod
     async def tell(callback: OnPartitions | None, keys: Keys) -> None:
         """Call a callback of the user's, if there is one, and anything to tell."""
         if callback is None or not keys:
             return
-        token = _telling.set(True)
+        before = in_callback.set(True)
         try:
             answer = callback(keys)
             if inspect.isawaitable(answer):
                 await answer
         finally:
-            _telling.reset(token)
+            in_callback.reset(before)

@@ -24,6 +24,9 @@ class Reader(Protocol):
     async def lose(self, keys: Keys) -> None:
         """Drop these at once; they belong to others."""
 
+    async def give_up(self) -> None:
+        """A callback has failed: let go of all, once the handler is done with what it holds, and call no other."""
+
     def outlived(self, keys: Keys) -> Keys:
         """Those of a topic that was deleted and made again since they were begun with."""
         ...

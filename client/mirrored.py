@@ -1,16 +1,31 @@
 """What every object of the blocking SDK is: the original, and the thread in which it lives."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from .background import Background
+from .reader import Decode
+from .records import ConsumerRecord
 
 T = TypeVar("T")
 
 AHEAD_MAX = 100
 """Records that cross from the loop's thread at a time."""
+
+
+def made_of(
+    decode: Decode, records: Sequence[ConsumerRecord[Any, Any]]
+) -> tuple[list[ConsumerRecord[Any, Any] | None], Exception | None]:
+    """What the user sees of each, in this thread, up to the first that fails, and why that does."""
+    made: list[ConsumerRecord[Any, Any] | None] = []
+    for record in records:
+        try:
+            made.append(decode(record))
+        except Exception as error:
+            return made, error
+    return made, None
 
 
 class Mirrored:

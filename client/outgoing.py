@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from ottla.log.records import Header
 
-from .serializers import Codec, encode_with
+from .callbacks import failed, name_of
+from .serializers import Codec
 
 HeadersLike = Mapping[str, bytes | None] | Sequence[Header] | None
 
@@ -32,13 +33,15 @@ class Encoding(NamedTuple):
     value: Codec[Any] | None = None
     interceptors: tuple[OnSend, ...] = ()
 
-    def encoded(self, record: OutgoingRecord) -> OutgoingRecord:
-        """Raises UnencodableRecord, and whatever an interceptor raises."""
+    def intercepted(self, record: OutgoingRecord) -> OutgoingRecord:
+        """Raises whatever an interceptor raises, and CallbackFailed for one that returns something else."""
         for interceptor in self.interceptors:
-            record = interceptor(record)
-        return record._replace(
-            key=encode_with(self.key, record.key, "key"), value=encode_with(self.value, record.value, "value")
-        )
+            made: Any = interceptor(record)
+            if not isinstance(made, OutgoingRecord):
+                wrong = TypeError(f"{made!r:.100} is no OutgoingRecord")
+                raise failed(f"the interceptor {name_of(interceptor)}", wrong) from wrong
+            record = made
+        return record
 
 
 def header_list(headers: HeadersLike) -> tuple[Header, ...]:

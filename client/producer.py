@@ -18,6 +18,7 @@ from .placement import Placement, Record, Topic
 from .producer_options import ProducerOptions
 from .records import K, V
 from .sender import ProducerBatch, Sender
+from .serializers import encode_with
 from .staging import Staging
 
 HURRIED_FLUSH_S = 5.0
@@ -35,6 +36,8 @@ class RecordMetadata(NamedTuple):
 
 
 RecordFuture = asyncio.Future[RecordMetadata]
+Encoded = tuple[str, Any, Any, HeadersLike, int | None, int | None]
+"""A record as ``send`` takes it, its key and value in bytes."""
 
 
 class Producer(Generic[K, V]):
@@ -63,18 +66,21 @@ class Producer(Generic[K, V]):
         )
         self._room_turn = asyncio.Lock()
         self._sender: Sender | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # of the sender
         self._closing = False
 
     # --- life --------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Ready to send. ``async with`` and the first ``send`` do it too."""
+        self._cluster.check_loop()
         self._started()
 
     def _started(self) -> Sender:
         if self._closing:
             raise OttlaError("the producer is closed.", code="OTTLA-CLOSED")
         if self._sender is None:
+            self._loop = self._cluster.check_loop()
             self._sender = Sender(
                 self._cluster,
                 self._accumulator,
@@ -109,6 +115,7 @@ class Producer(Generic[K, V]):
         """Deliver what is left, for ``timeout_s`` or the delivery timeout; the rest fails. Idempotent."""
         if self._closing:
             return
+        self._cluster.check_loop()
         try:
             async with asyncio.timeout(timeout_s):
                 await self.flush()
@@ -143,8 +150,51 @@ class Producer(Generic[K, V]):
         TopicNotFound, DeliveryTimeout (it may or may not be stored), or another OttlaError; TypeError at once for what
         is neither bytes nor None. If cancelled, the record may still be sent.
         """
+        if self._encoding is not None:
+            return await self.send_encoded(*self.encoded(topic, value, key, headers, partition, timestamp_ms))
         try:
             future = self.send_nowait(topic, value, key, headers, partition, timestamp_ms)
+        except BufferFull:
+            future = await self._send_when_room(topic, value, key, headers, partition, timestamp_ms)
+        return await future
+
+    def encoded(
+        self,
+        topic: str,
+        value: V | None,
+        key: K | None,
+        headers: HeadersLike,
+        partition: int | None,
+        timestamp_ms: int | None,
+    ) -> Encoded:
+        """What ``send_encoded`` takes: interceptors and codecs have had their turn, in this thread. Raises
+        UnencodableRecord, and what an interceptor raises."""
+        encoding = self._encoding
+        if encoding is None:
+            return topic, value, key, headers, partition, timestamp_ms
+        given: tuple[str, Any, Any, HeadersLike, int | None, int | None]
+        given = topic, key, value, headers, partition, timestamp_ms
+        if encoding.interceptors:
+            given = encoding.intercepted(
+                OutgoingRecord(topic, key, value, header_list(headers), partition, timestamp_ms)
+            )
+        topic, raw_key, raw_value, headers, partition, timestamp_ms = given
+        stored_key = raw_key if encoding.key is None else encode_with(encoding.key, raw_key, "key")
+        stored_value = raw_value if encoding.value is None else encode_with(encoding.value, raw_value, "value")
+        return topic, stored_value, stored_key, headers, partition, timestamp_ms
+
+    async def send_encoded(
+        self,
+        topic: str,
+        value: Any,
+        key: Any,
+        headers: HeadersLike,
+        partition: int | None,
+        timestamp_ms: int | None,
+    ) -> RecordMetadata:
+        """``send`` behind interceptors and codecs."""
+        try:
+            future = self._send_encoded_nowait(topic, value, key, headers, partition, timestamp_ms)
         except BufferFull:
             future = await self._send_when_room(topic, value, key, headers, partition, timestamp_ms)
         return await future
@@ -165,8 +215,13 @@ class Producer(Generic[K, V]):
             if key is None and partition is None and timestamp_ms is None and not headers and type(value) is bytes:
                 return self._join_open(topic, value) or self._send_bytes(topic, value, key, headers, partition, None)
             return self._send_bytes(topic, value, key, headers, partition, timestamp_ms)
-        given = OutgoingRecord(topic, key, value, header_list(headers), partition, timestamp_ms)
-        topic, key, value, headers, partition, timestamp_ms = self._encoding.encoded(given)
+        return self._send_bytes(*self.encoded(topic, value, key, headers, partition, timestamp_ms))
+
+    def _send_encoded_nowait(
+        self, topic: str, value: Any, key: Any, headers: HeadersLike, partition: int | None, timestamp_ms: int | None
+    ) -> RecordFuture:
+        if key is None and partition is None and timestamp_ms is None and not headers and type(value) is bytes:
+            return self._join_open(topic, value) or self._send_bytes(topic, value, key, headers, partition, None)
         return self._send_bytes(topic, value, key, headers, partition, timestamp_ms)
 
     def _join_open(self, topic: str, value: bytes) -> RecordFuture | None:
@@ -179,7 +234,10 @@ class Producer(Generic[K, V]):
             return None
         if not batch.fits(size, layout.batch_bytes):
             return None
-        future: RecordFuture = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._cluster.check_loop()
+        future: RecordFuture = loop.create_future()
         self._accumulator.join(batch, None, value, (), self._clock.now_ms(), future, size)
         tally = self._tally
         tally.sent += 1
@@ -199,13 +257,21 @@ class Producer(Generic[K, V]):
             size += sum(header_size(name, content) for name, content in fields)
         if timestamp_ms is None:
             timestamp_ms = self._clock.now_ms()
-        elif not 0 <= timestamp_ms < 1 << 63:  # in a batch it would fail the records beside it, too
-            message = f"timestamp_ms is {timestamp_ms}, not milliseconds since 1970 in 63 bits."
+        elif type(timestamp_ms) is not int or not 0 <= timestamp_ms < 1 << 63:
+            # In a batch it would fail the records beside it, too.
+            message = f"timestamp_ms is {timestamp_ms!r:.100}, not milliseconds since 1970 in 63 bits."
             raise RequestFailed(ErrorCode.INVALID_TIMESTAMP, message)
+        if partition is not None and type(partition) is not int:
+            raise TypeError(f"partition is {type(partition).__name__}, not int.")
         known = self._topics.get(topic)
         if known is None:
+            if not isinstance(topic, str):
+                raise TypeError(f"topic is {type(topic).__name__}, not str.")
             known = self._topics[topic] = Topic(topic, StickyChoice(self._cluster.chance.randbelow))
-        future: RecordFuture = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._cluster.check_loop()
+        future: RecordFuture = loop.create_future()
         layout = None if known.staged else self._placement.layout(known)
         record = Record(key, value, fields, partition, timestamp_ms, size, future)
         if layout is None:
@@ -225,13 +291,13 @@ class Producer(Generic[K, V]):
     async def _send_when_room(
         self,
         topic: str,
-        value: V | None,
-        key: K | None,
+        value: Any,
+        key: Any,
         headers: HeadersLike,
         partition: int | None,
         timestamp_ms: int | None,
     ) -> RecordFuture:
-        send = partial(self.send_nowait, topic, value, key, headers, partition, timestamp_ms)
+        send = partial(self._send_encoded_nowait, topic, value, key, headers, partition, timestamp_ms)
         try:
             async with asyncio.timeout(self._options.delivery_timeout_s), self._room_turn:  # in the order they came
                 while True:
@@ -279,6 +345,7 @@ class Producer(Generic[K, V]):
     async def flush(self) -> None:
         """Until every record sent before is acknowledged or failed; their futures say which. Bounded by the delivery
         timeout. Raises nothing of theirs."""
+        self._cluster.check_loop()
         for topic in list(self._topics.values()):
             if topic.opening is not None:
                 await asyncio.wait([topic.opening])

@@ -10,7 +10,7 @@ from ottla.log.errors import CorruptBatch
 from .errors import ConfigError, CorruptBatchError, OttlaError
 from .fetcher import Fetcher
 from .handout import Handout
-from .reading import Fetched, Partition
+from .reading import Fetched
 from .records import ConsumerRecord
 from .serializers import Codec, UndecodableRecord
 
@@ -26,6 +26,10 @@ class BadInterceptor(OttlaError):
     sought past; to leave a record out, do so in the loop."""
 
     code = "OTTLA-BAD-INTERCEPTOR"
+
+
+Decode = Callable[[ConsumerRecord[Any, Any]], ConsumerRecord[Any, Any] | None]
+"""Makes of a record what the user sees, None of one that is passed over. Raises UndecodableRecord."""
 
 
 class Decoding(NamedTuple):
@@ -78,12 +82,20 @@ class Reader:
 
     def _each_decoded(self, opened: Handout) -> Iterator[ConsumerRecord[Any, Any]]:
         while (record := opened.peek()) is not None:
-            made = self._decoded(opened.partition, record)
+            made = self._decoded(record)
             next(opened.rows)
             if made is not None:
                 yield made
 
-    def _decoded(self, partition: Partition, record: ConsumerRecord[Any, Any]) -> ConsumerRecord[Any, Any] | None:
+    def decode_elsewhere(self) -> Decode | None:
+        """Hand out records as they are from now on: another thread makes of them what the user sees, with what is
+        returned; None where nothing is to be made of them."""
+        if self._plain:
+            return None
+        self._plain = True
+        return self._decoded
+
+    def _decoded(self, record: ConsumerRecord[Any, Any]) -> ConsumerRecord[Any, Any] | None:
         decoding = self._decoding
         key: Any = record.key
         value: Any = record.value
@@ -95,7 +107,7 @@ class Reader:
             if decoding.value is not None and value is not None:
                 value = decoding.value.decode(value)
         except Exception as error:  # a codec is the user's: whatever it raises is about this record
-            failure = UndecodableRecord(partition.topic, partition.number, record.offset, what, error)
+            failure = UndecodableRecord(record.topic, record.partition, record.offset, what, error)
             if decoding.on_error == "raise":
                 raise failure from error
             if decoding.on_error != "skip":

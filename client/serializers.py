@@ -4,8 +4,9 @@
 
 A type stands for its codec: ``bytes`` as they are, ``str`` UTF-8, ``int`` and ``float`` eight bytes, big-endian, as
 Kafka's Long and Double serializers, ``uuid.UUID`` its text, ``dict`` and ``list`` JSON, and msgspec structs,
-dataclasses and pydantic models JSON of that shape, checked when it is read. Anything with ``encode`` and ``decode``
-is a codec as well. None is None on both ways: a missing key, a tombstone.
+dataclasses and pydantic models JSON of that shape, checked when it is read, and when it is written: what would stop
+every consumer of that type is refused, not sent. Anything with ``encode`` and ``decode`` is a codec as well. None is
+None on both ways: a missing key, a tombstone.
 """
 
 import dataclasses
@@ -64,7 +65,7 @@ def codec_for(what: Any, flag: str = "value") -> "Codec[Any] | None":
     if what is None or what is bytes:
         return None
     if hasattr(what, "model_validate_json"):
-        return FunctionCodec(lambda model: cast("bytes", model.model_dump_json().encode()), what.model_validate_json)
+        return _checked(what, lambda model: cast("bytes", model.model_dump_json().encode()), what.model_validate_json)
     if (
         not isinstance(what, type)
         and callable(getattr(what, "encode", None))
@@ -74,8 +75,8 @@ def codec_for(what: Any, flag: str = "value") -> "Codec[Any] | None":
     simple = _SIMPLE.get(what) if isinstance(what, type) else None
     if simple is not None:
         return simple
-    if what in (dict, list) or dataclasses.is_dataclass(what) or _is_struct(what) or hasattr(what, "__origin__"):
-        return _json_of(what)
+    if what in (dict, list) or _is_of_fields(what) or hasattr(what, "__origin__"):
+        return _json_of(what, flag)
     raise ConfigError(
         f"{flag} is {what!r}, for which there is no codec.",
         hint="Give bytes, str, int, float, uuid.UUID, dict, list, a msgspec struct, a dataclass, a pydantic model, or "
@@ -83,13 +84,35 @@ def codec_for(what: Any, flag: str = "value") -> "Codec[Any] | None":
     )
 
 
-def _is_struct(what: Any) -> bool:
-    return isinstance(what, type) and issubclass(what, msgspec.Struct)
+def _is_of_fields(what: Any) -> bool:
+    return isinstance(what, type) and (issubclass(what, msgspec.Struct) or dataclasses.is_dataclass(what))
 
 
-def _json_of(what: Any) -> Codec[Any]:
-    decoder = msgspec.json.Decoder(what)
-    return FunctionCodec(msgspec.json.encode, decoder.decode)
+def _json_of(what: Any, flag: str) -> Codec[Any]:
+    try:
+        decoder = msgspec.json.Decoder(what)
+    except TypeError as error:
+        raise ConfigError(f"{flag} is {what!r}: {error}.") from error
+    return _checked(what, msgspec.json.encode, decoder.decode)
+
+
+def _checked(what: Any, write: Callable[[Any], bytes], read: Callable[[bytes], Any]) -> Codec[Any]:
+    """``encode`` refuses what is of another type, and what has fields of other types, by reading what it wrote: that
+    is quicker than to look at it beforehand, and it is what consumers will do."""
+    kind = getattr(what, "__origin__", what)
+    if not isinstance(kind, type):
+        kind = object  # a union, or the like
+    is_any = what in (dict, list)
+
+    def encode(value: Any) -> bytes:
+        if not isinstance(value, kind):
+            raise TypeError(f"{value!r:.100} is no {getattr(what, '__name__', what)}")
+        data = write(value)
+        if not is_any:
+            read(data)
+        return data
+
+    return FunctionCodec(encode, read)
 
 
 def _packed(layout: str, kind: type) -> Codec[Any]:
@@ -97,7 +120,7 @@ def _packed(layout: str, kind: type) -> Codec[Any]:
 
     def encode(value: Any) -> bytes:
         if isinstance(value, bool) or not isinstance(value, kind | int):
-            raise TypeError(f"{value!r} is no {kind.__name__}")
+            raise TypeError(f"{value!r:.100} is no {kind.__name__}")
         return packer.pack(value)
 
     def decode(data: bytes) -> Any:
@@ -110,15 +133,21 @@ def _packed(layout: str, kind: type) -> Codec[Any]:
 
 def _encode_text(value: Any) -> bytes:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no str")
+        raise TypeError(f"{value!r:.100} is no str")
     return value.encode()
+
+
+def _encode_uuid(value: Any) -> bytes:
+    if not isinstance(value, uuid.UUID):
+        raise TypeError(f"{value!r:.100} is no UUID")
+    return str(value).encode()
 
 
 _SIMPLE: dict[type, Codec[Any]] = {
     str: FunctionCodec(_encode_text, bytes.decode),
     int: _packed(">q", int),
     float: _packed(">d", float),
-    uuid.UUID: FunctionCodec(lambda value: str(value).encode(), lambda data: uuid.UUID(data.decode())),
+    uuid.UUID: FunctionCodec(_encode_uuid, lambda data: uuid.UUID(data.decode())),
 }
 
 

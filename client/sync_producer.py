@@ -43,7 +43,8 @@ class Producer(Mirrored, Generic[K, V]):
     ) -> RecordMetadata:
         """Send one record and wait for its acknowledgement. Raises as the original does."""
         inner: _producer.Producer[K, V] = self._inner
-        return self._background.run(lambda: inner.send(topic, value, key, headers, partition, timestamp_ms))
+        record = inner.encoded(topic, value, key, headers, partition, timestamp_ms)  # in this thread
+        return self._background.run(lambda: inner.send_encoded(*record))
 
     def send_nowait(
         self,
@@ -58,10 +59,16 @@ class Producer(Mirrored, Generic[K, V]):
         BufferFull when too many are not done."""
         if self._unresolved >= UNRESOLVED_MAX:
             raise BufferFull(f"{self._unresolved} records are not acknowledged.", hint="Use send() instead.")
+        inner: _producer.Producer[K, V] = self._inner
+        future: Future[RecordMetadata]
+        try:
+            record = inner.encoded(topic, value, key, headers, partition, timestamp_ms)  # in this thread
+        except Exception as error:
+            future = Future()
+            future.set_exception(error)
+            return future
         self._unresolved += 1
-        future: Future[RecordMetadata] = self._background.begin(
-            lambda: self._inner.send(topic, value, key, headers, partition, timestamp_ms)
-        )
+        future = self._background.begin(lambda: inner.send_encoded(*record))
         future.add_done_callback(self._resolved)
         return future
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ottla.client import sync
+from ottla.client.callbacks import CallbackFailed
 from ottla.client.client import connect
 from ottla.client.errors import OttlaError
 from tests.client.fake_broker import FakeCluster
@@ -171,7 +172,7 @@ async def test_what_a_callback_raises_at_the_end_of_a_client_is_heard_once_all_i
         client = connect(cluster.servers)
         consumer = client.consumer("t", group="g", on_revoked=refuse)
         await soon(anext(consumer))
-        with pytest.raises(ValueError, match="not today"):
+        with pytest.raises(CallbackFailed, match="not today"):
             await soon(client.close())
         assert not cluster.groups.members
         await soon(client.close())

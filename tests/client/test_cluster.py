@@ -1,14 +1,16 @@
 """Metadata never looks back; admin requests are done once; dead nodes are passed by."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 import ottla.client
 import ottla.client.cluster as cluster_module
+from ottla.cli.sdk import advise
 from ottla.client.client import connect
 from ottla.client.error_codes import ErrorCode
-from ottla.client.errors import ConfigError, RequestFailed, TopicExists, TopicNotFound
+from ottla.client.errors import ConfigError, ConnectFailed, RequestFailed, TopicExists, TopicNotFound
 from ottla.client.protocol import MetadataRequest
 from ottla.client.servers import Address, parse_servers
 from tests.client.fake_broker import FakeCluster
@@ -121,10 +123,42 @@ def test_servers(text: str, expected: list[tuple[str, int]]) -> None:
     assert list(parse_servers(text)) == [Address(*pair) for pair in expected]
 
 
-@pytest.mark.parametrize("text", ["", "a:b", "a:0", "a:70000", ":1", ","])
-def test_servers_that_are_none(text: str) -> None:
+WRONG_SERVERS: list[Any] = [
+    "",
+    "a:b",
+    "a:0",
+    "a:70000",
+    ":1",
+    ",",
+    "a/b:1",
+    "me@a:1",
+    "a b:1",
+    5,
+    None,
+    b"a:1",
+    [5],
+    [],
+]
+
+
+@pytest.mark.parametrize("text", WRONG_SERVERS)
+def test_servers_that_are_none(text: Any) -> None:
     with pytest.raises(ConfigError):
-        parse_servers(text)
+        ottla.client.connect(text)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:7480", "https://127.0.0.1:7480/v1"])
+def test_an_address_of_the_web_is_told_what_is_wrong_with_it(url: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        ottla.client.connect(url)
+    assert str(raised.value).endswith(f"Leave {url.partition(':')[0]}:// out: 127.0.0.1:7480")
+
+
+def test_who_does_not_reach_the_cluster_gets_advice_for_where_they_are() -> None:
+    error = ConnectFailed([("127.0.0.1:1", "connection refused")])
+    assert "HOST:PORT" in error.hint
+    assert "--" not in error.hint
+    assert "--servers HOST:PORT" in (advise(error, "127.0.0.1:1") or "")
 
 
 def test_every_public_name_is_there() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ottla.client.callbacks import CallbackFailed
 from ottla.client.client import connect
 from ottla.client.reader import BadInterceptor
 from ottla.client.records import ConsumerRecord
@@ -55,9 +56,9 @@ async def test_what_is_before_a_failure_is_handed_out_and_what_failed_is_the_nex
             batch = await soon(anext(consumer.batches(max_records=10)))
             assert [record.offset for record in batch] == list(range(5))
             for _ in range(2):  # it comes again, and passes over nothing
-                with pytest.raises(ValueError, match="broken"):
+                with pytest.raises(CallbackFailed, match="broken"):
                     await soon(anext(consumer.batches(max_records=10)))
-                with pytest.raises(ValueError, match="broken"):
+                with pytest.raises(CallbackFailed, match="broken"):
                     await soon(anext(consumer))
             fails.broken = False
             batch = await soon(anext(consumer.batches(max_records=10)))

@@ -299,7 +299,29 @@ async def test_compression(codec: str) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"acks": 2}, {"acks": 1, "idempotent": True}, {"compression": "rar"}, {"max_in_flight": 6}, {"lingerms": 1}],
+    [
+        {"acks": 2},
+        {"acks": 1, "idempotent": True},
+        {"idempotent": "yes"},
+        {"compression": "rar"},
+        {"compression": 5},
+        {"max_in_flight": 6},
+        {"max_in_flight": 0},
+        {"max_in_flight": "5"},
+        {"lingerms": 1},
+        {"linger_ms": "5"},
+        {"linger_ms": -1},
+        {"linger_ms": float("nan")},
+        {"batch_size": 1.5},
+        {"buffer_bytes": True},
+        {"request_timeout_s": None},
+        {"request_timeout_s": 1e7},
+        {"delivery_timeout_s": 0},
+        {"partitioner": 3},
+        {"interceptors": [5]},
+        {"interceptors": 5},
+    ],
+    ids=str,
 )
 async def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
@@ -400,3 +422,24 @@ async def test_a_partitioner_that_raises_fails_its_record_and_no_other() -> None
             with pytest.raises(KeyError):
                 bad.result()
             assert good.result().offset == 0
+
+
+@pytest.mark.parametrize("wrong", [1.5, True, "1", -1, 1 << 63])
+async def test_a_wrong_time_is_refused_and_harms_no_record_beside_it(wrong: Any) -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client, client.producer(linger_ms=50) as producer:
+        cluster.create("t")
+        good = [producer.send_nowait("t", b"%d" % number) for number in range(2)]
+        with pytest.raises(RequestFailed, match=r"timestamp_ms is .*, not milliseconds since 1970") as raised:
+            producer.send_nowait("t", b"bad", timestamp_ms=wrong)
+        assert raised.value.code == "OTTLA-INVALID-TIMESTAMP"
+        good.append(producer.send_nowait("t", b"2", timestamp_ms=7))
+        assert [(await future).offset for future in good] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("topic", "partition"), [(None, None), (5, 0), ("t", "0"), ("t", 1.0), ("t", True)])
+async def test_a_place_of_a_wrong_type_is_refused_at_once(topic: Any, partition: Any) -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client, client.producer() as producer:
+        cluster.create("t", 2)
+        with pytest.raises(TypeError, match=r"(topic|partition) is "):
+            await producer.send(topic, b"v", partition=partition)
+        assert (await producer.send("t", b"v", partition=1)).partition == 1

@@ -1,21 +1,25 @@
 """Typed keys and values: there and back, and what does not decode is named, raised, skipped or told."""
 
 import contextlib
+import json
 import uuid
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar, Union
 
 import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
+from ottla.client.callbacks import CallbackFailed
 from ottla.client.client import connect
 from ottla.client.errors import ConfigError
 from ottla.client.outgoing import OutgoingRecord
 from ottla.client.records import ConsumerRecord
-from ottla.client.serializers import UndecodableRecord, UnencodableRecord, codec_for
+from ottla.client.serializers import UndecodableRecord, UnencodableRecord, codec_for, encode_with
 from ottla.client.tracing import trace_context, trace_headers
 from tests.client.fake_broker import FakeCluster
+
+T = TypeVar("T")
 
 
 class Order(msgspec.Struct):
@@ -65,10 +69,86 @@ def test_numbers_are_as_kafkas_serializers_write_them() -> None:
         codec.encode("2")
 
 
-@pytest.mark.parametrize("kind", [object, "str", 5, set])
+@pytest.mark.parametrize("kind", [object, "str", 5, set, Point(1, 2.0), list[object()]])
 def test_what_has_no_codec_is_refused(kind: Any) -> None:
     with pytest.raises(ConfigError):
         codec_for(kind)
+
+
+class Sized(msgspec.Struct, Generic[T]):
+    """Of something."""
+
+    of: T
+
+
+class Model:
+    """As pydantic's models are, as far as we know them."""
+
+    def __init__(self, number: object) -> None:
+        self.number = number
+
+    def model_dump_json(self) -> str:
+        return json.dumps({"number": self.number})
+
+    @classmethod
+    def model_validate_json(cls, data: bytes) -> "Model":
+        return cls(Order(**json.loads(data)).number if msgspec.json.decode(data, type=Order) else 0)
+
+
+EITHER = Union[Order, list[int]]  # noqa: UP007 - with | it is no generic alias
+WRONG: list[tuple[Any, Any]] = [
+    (Order, {"wrong": 1}),
+    (Order, {"number": 1}),
+    (Order, "hello"),
+    (Order, b"abc"),
+    (Order, Order("x", 5)),  # type: ignore[arg-type]
+    (Order, Point(1, 2.0)),
+    (Point, Order(1)),
+    (Point, Point("1", 2.0)),  # type: ignore[arg-type]
+    (dict, [1]),
+    (list, {"a": 1}),
+    (dict, "{}"),
+    (list[int], ["a"]),
+    (list[int], {"a": 1}),
+    (dict[str, Order], {"a": {"number": "1"}}),
+    (Sized[int], Sized("a")),
+    (EITHER, 5),
+    (Model, Order(1)),
+    (Model, Model("x")),
+    (uuid.UUID, "no uuid"),
+    (str, b"abc"),
+    (int, True),
+    (float, "1"),
+]
+
+
+@pytest.mark.parametrize(("kind", "value"), WRONG)
+async def test_what_would_stop_every_consumer_is_not_sent(kind: Any, value: Any) -> None:
+    async with FakeCluster() as cluster, connect(cluster.servers) as client:
+        topic = cluster.create("t")
+        async with client.producer(key=kind, value=kind) as producer:
+            for given in ({"value": value}, {"value": None, "key": value}):
+                with pytest.raises(UnencodableRecord, match=r"the (key|value) cannot be encoded: "):
+                    await producer.send("t", **given)
+        assert topic.partitions[0].end == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Point, Point(1, 2)),
+        (list[int], [1]),
+        (dict[str, Order], {"a": Order(1)}),
+        (Sized[int], Sized(1)),
+        (EITHER, [1]),
+        (dict, {"any": [None, 1.5]}),
+        (Order, None),
+    ],
+)
+def test_what_is_right_is_sent_as_before(kind: Any, value: Any) -> None:
+    codec = codec_for(kind)
+    assert codec is not None
+    assert encode_with(codec, value, "value") == (None if value is None else msgspec.json.encode(value))
 
 
 class Shout:
@@ -147,6 +227,11 @@ async def test_interceptors_and_trace_headers() -> None:
         async with client.producer(interceptors=[stamp, inject]) as producer:
             await producer.send("t", b"a")
             await producer.send("t", b"b", headers={"traceparent": b"mine"})
+        async with client.producer(interceptors=[lambda record: None]) as producer:
+            with pytest.raises(
+                CallbackFailed, match=r"interceptor .*lambda.* raised TypeError: None is no OutgoingRecord"
+            ):
+                await producer.send("t", b"c")
         async with client.consumer("t", interceptors=[shout]) as consumer:
             first, second = [record async for record in consumer.read_to_end()]
         assert first.value == b"A?"

@@ -1,6 +1,5 @@
 """The blocking SDK: the same names as the original, the same promises, no deadlock."""
 
-import asyncio
 import contextlib
 import inspect
 import signal
@@ -31,30 +30,12 @@ PAIRS = [
     (client.Client, sync.Client),
 ]
 NOT_FOR_USERS = {
-    consumer.Consumer: {"take_back"},
-    group_consumer.GroupConsumer: {"take_lease", "lease_moved"},
+    consumer.Consumer: {"take_back", "decode_elsewhere"},
+    group_consumer.GroupConsumer: {"take_lease", "lease_moved", "show", "decode_elsewhere"},
+    producer.Producer: {"encoded", "send_encoded"},
 }
 SECONDS_MAX = 20
 KEY = TopicPartition("t", 0)
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeCluster]:
-    """A cluster whose loop runs elsewhere."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    def run(work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, loop).result(SECONDS_MAX)
-
-    cluster = FakeCluster(2)
-    run(cluster.__aenter__())
-    yield cluster
-    run(cluster.__aexit__())
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
 
 
 def public(kind: type) -> dict[str, Any]:
@@ -209,6 +190,7 @@ class LoopBetween(Lease):
     def __init__(self, hand: InHand, at: int) -> None:
         self.hand, self.at, self.taken = hand, at, {}
         super().__init__([ConsumerRecord("t", 0, offset, 1, None, b"", ()) for offset in range(4)], one_by_one=True)
+        self.index = -1
         hand.lease(self)
 
     @property
