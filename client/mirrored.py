@@ -67,4 +67,5 @@ class Mirrored:
                 if end is not None:
                     raise end
         finally:
-            self._background.run(iterator.aclose)  # type: ignore[attr-defined]
+            if not self._background.stopped:  # with the client that is over, too
+                self._background.run(iterator.aclose)  # type: ignore[attr-defined]

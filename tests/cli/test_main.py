@@ -153,7 +153,7 @@ def test_a_bad_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (TopicNotFound("t has partitions 0 to 5, not 9."), None),
         (RecordTooLarge(2, 1), "-c max.message.bytes=N"),
         (ConnectFailed([("a:1", "a:1: it is not ready.")]), "ottla health --servers a:1"),
-        (ConnectFailed([("a:1", "refused")]), None),
+        (ConnectFailed([("a:1", "refused")]), "--servers HOST:PORT"),
     ],
 )
 def test_advice_is_in_the_words_of_the_command_line(error: OttlaError, advice: str | None) -> None:
