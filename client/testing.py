@@ -54,6 +54,16 @@ def cluster(nodes: int = 1, *, kafka: bool = False, **settings: Any) -> "LocalCl
     return LocalCluster(nodes, kafka=kafka, **settings)
 
 
+def _forget_handlers() -> None:
+    """aiohttp keeps a thousand handlers with their middlewares, for the life of the process, and behind each stands
+    its node: a suite of many clusters would hold them all."""
+    from aiohttp import web_app
+
+    cache = getattr(web_app, "_cached_build_middleware", None)
+    if cache is not None:
+        cache.cache_clear()
+
+
 class LocalCluster:
     """Iterate over it for its servers. Nodes are numbered from 1. All methods block, for a moment, and may be called
     from a coroutine: nodes do not run in its loop."""
@@ -113,6 +123,7 @@ class LocalCluster:
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
         self._runs = False
+        _forget_handlers()
 
     async def __aenter__(self) -> Self:
         return await asyncio.to_thread(self.__enter__)

@@ -5,7 +5,7 @@ import contextlib
 from typing import Protocol
 
 import msgspec
-from aiohttp import web, web_app
+from aiohttp import web
 
 from ottla.raft.forming import FormingDesk
 from ottla.raft.joining import JOIN_PATH, JoinDesk
@@ -38,14 +38,6 @@ class NodeView(Protocol):
 
     @property
     def ready(self) -> bool: ...
-
-
-def _forget_handlers() -> None:
-    """aiohttp keeps a thousand handlers with their middlewares, for the life of the process, and behind each stands
-    its node: a process of many nodes, one after the other, would hold them all."""
-    cache = getattr(web_app, "_cached_build_middleware", None)
-    if cache is not None:
-        cache.cache_clear()
 
 
 class HttpDoor:
@@ -133,7 +125,6 @@ class HttpDoor:
                 await asyncio.gather(*leaving, return_exceptions=True)
         if self._runner is not None:
             await self._runner.cleanup()
-        _forget_handlers()
 
     # --- between nodes -----------------------------------------------------------------------------------------------
 
