@@ -19,6 +19,7 @@ T = TypeVar("T")
 _numbers = itertools.count()
 SOON_FORGOTTEN_MS = 1_000
 """How long a broker of a target made for it remembers a silent producer."""
+TRIES = 300
 
 
 class Target:
@@ -86,6 +87,20 @@ class OurTarget(Target):
         node = self.cluster.node(number)
         self.run(node.start())
         self.run(node.until_ready())
+        self._send_leaders_home()
+
+    def _send_leaders_home(self) -> None:
+        """Now, and not by themselves some seconds later, in the midst of the next case: a client may be told that its
+        coordinator has moved, and not every call of every client asks again."""
+        with sync.connect(self.cluster.servers) as client:
+            for _ in range(TRIES):
+                topics = client.admin.list_topics(current=True)
+                away = [(t.name, p.partition) for t in topics for p in t.partitions if p.leader != p.replicas[0]]
+                if not away:
+                    return
+                client.admin.elect_leaders(away)
+                time.sleep(0.1)
+        raise AssertionError(f"not led by their preferred replicas: {away}")
 
     def _make(self, topic: str, partitions: int, replicas: int, configs: dict[str, str]) -> None:
         with sync.connect(self.cluster.servers) as client:
