@@ -136,7 +136,7 @@ def _logs_into(loop: SimulatedLoop) -> Iterator[None]:
             loop.trace.note(PROCESS.get(), level.upper(), name, fields, "" if error is None else repr(error))
         raise structlog.DropEvent
 
-    configured = structlog.get_config()
+    was_configured, configured = structlog.is_configured(), structlog.get_config()
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     structlog.configure(processors=[note], wrapper_class=structlog.BoundLogger, cache_logger_on_first_use=False)
@@ -146,7 +146,10 @@ def _logs_into(loop: SimulatedLoop) -> Iterator[None]:
     try:
         yield
     finally:
-        structlog.configure(**configured)
+        if was_configured:
+            structlog.configure(**configured)
+        else:  # nobody had decided, and a cluster for tests asks for that
+            structlog.reset_defaults()
         root.handlers[:] = handlers
         root.setLevel(level)
         logging.getLogger("asyncio").setLevel(logging.NOTSET)
