@@ -12,7 +12,7 @@ from .planted import BUGS
 from .run import Total
 from .story import run_seed
 
-SEEDS = 80
+SEEDS = 50
 SEEDS_PER_TEST = 10
 FAULTY_S = 20.0
 
