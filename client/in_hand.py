@@ -12,12 +12,12 @@ from .records import ConsumerRecord
 
 
 class Lease:
-    """Records that the handler has, up to ``index`` done with; -1: it has not gone on to the first yet, which may
-    still be decoded. ``one_by_one``: it sees one at a time, and what is
-    behind that can still be taken back: it passes over what is ``taken_back``, by partition the index from which on.
-    ``filling``: the handler has not got them yet, and may never; nothing of them is done with.
-    Another thread may advance ``index``, and then asks ``shows``: what it went on to before is its own, however late
-    it asks, and what it goes on to at the same moment it may see though it is read again."""
+    """Records that the handler has, up to ``index`` done with; -1: it has not gone on to the first yet, which may still
+    be decoded. ``one_by_one``: it sees one at a time, and what is behind that can still be taken back: it passes over
+    what is ``taken_back``, by partition the index from which on. ``filling``: the handler has not got them yet, and may
+    never; nothing of them is done with. Another thread may advance ``index``, and then asks ``shows``: what it went on
+    to before is its own, however late it asks, and what it goes on to at the same moment it may see though it is read
+    again."""
 
     __slots__ = ("done", "filling", "index", "one_by_one", "records", "taken_back")
 
