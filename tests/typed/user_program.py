@@ -1,4 +1,4 @@
-"""What a user of the package writes, for mypy --strict (`tox -e checks`) and pyright: nothing here is run."""
+"""What a user of the package writes, for mypy --strict (`tox -e checks`) and `tox -e pyright`: nothing here is run."""
 
 import asyncio
 import concurrent.futures
