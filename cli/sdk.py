@@ -15,9 +15,9 @@ T = TypeVar("T")
 NO_TOPIC = re.compile(r"there is no topic ([a-zA-Z0-9._-]*[a-zA-Z0-9_-])")
 
 
-def with_client(servers: str, work: "Callable[[Client], Awaitable[T]]") -> T:
+def with_client(servers: str, work: "Callable[[Client], Awaitable[T]]", *, is_removal: bool = False) -> T:
     """Connect, do ``work``, and let go. Raises ConnectFailed where no node answers. What an error advises is said in
-    the words of the command line."""
+    the words of the command line. ``is_removal``: nobody makes a topic to remove it."""
 
     async def run() -> T:
         from ottla.client.client import connect
@@ -28,11 +28,11 @@ def with_client(servers: str, work: "Callable[[Client], Awaitable[T]]") -> T:
     try:
         return run_async(run())
     except OttlaError as error:
-        error.hint = advise(error, servers) or error.hint
+        error.hint = advise(error, servers, is_removal) or error.hint
         raise
 
 
-def advise(error: OttlaError, servers: str) -> str | None:
+def advise(error: OttlaError, servers: str, is_removal: bool = False) -> str | None:
     """What to type next; None where the SDK's own hint is as good."""
     if isinstance(error, ConnectFailed) and any("not ready" in problem for _, problem in error.attempts):
         return f"It runs, but is not ready yet: its log says what it waits for. Try: ottla health --servers {servers}"
@@ -41,6 +41,8 @@ def advise(error: OttlaError, servers: str) -> str | None:
     if isinstance(error, RecordTooLarge):
         return "Send less, or make a topic with -c max.message.bytes=N."
     if isinstance(error, TopicNotFound) and (missing := NO_TOPIC.search(str(error.args[0]))):
+        if is_removal:
+            return "What there is: ottla topic ls"
         return f"Make it: ottla topic create {missing[1]}, or list what there is: ottla topic ls"
     return None
 

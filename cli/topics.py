@@ -33,7 +33,7 @@ def grow(servers: str, name: str, partitions: int) -> None:
 
 def remove(servers: str, name: str) -> None:
     """Delete a topic with its records."""
-    with_client(servers, lambda client: client.admin.delete_topic(name))
+    with_client(servers, lambda client: client.admin.delete_topic(name), is_removal=True)
     talk(f"Removed {name}.")
 
 
@@ -44,7 +44,8 @@ def preview_removal(servers: str, name: str, output: Output) -> None:
         await client.admin.delete_topic(name, validate_only=True)
         return await client.admin.describe_topic(name, current=True)
 
-    show_rows([_partition(partition) for partition in with_client(servers, ask).partitions], RM_COLUMNS, output)
+    topic = with_client(servers, ask, is_removal=True)
+    show_rows([_partition(partition) for partition in topic.partitions], RM_COLUMNS, output)
 
 
 def list_all(servers: str, output: Output, everything: bool = False) -> None:

@@ -50,7 +50,7 @@ def plan_trim(servers: str, topic: str, to: str, partitions: Sequence[int]) -> T
                 targets = {number: min(place, end) if isinstance(place, int) else end for number, end in ends.items()}
         return TrimPlan(topic, {number: (start, max(start, targets[number])) for number, start in starts.items()})
 
-    return with_client(servers, look)
+    return with_client(servers, look, is_removal=True)
 
 
 def trim(servers: str, plan: TrimPlan) -> None:

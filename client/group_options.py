@@ -47,6 +47,11 @@ class GroupOptions:
         if self.protocol not in ("consumer", "classic"):
             raise ConfigError(f"protocol is {self.protocol!r}.", hint='It is "consumer" or "classic".')
         self._check_assignors()
+        if self.protocol == "consumer" and self.session_timeout_s != GroupOptions().session_timeout_s:
+            raise ConfigError(
+                "session_timeout_s is of the classic protocol.",
+                hint="Here the brokers' group.consumer.session.timeout.ms holds for all members.",
+            )
         check_flag("auto_commit", self.auto_commit)
         for name in ("on_assigned", "on_revoked", "on_lost"):
             check_function(name, getattr(self, name))

@@ -112,7 +112,12 @@ def test_a_dry_run_shows_what_would_be_and_changes_nothing(shell: Shell) -> None
     assert shell("group rm nobody --dry-run")[0] == EXIT_NOT_FOUND
     rows = shell.json("topic rm orders --dry-run")
     assert [(row["start"], row["end"]) for row in rows] == [(0, 5), (0, 0)]
-    assert shell("topic rm nope --dry-run")[0] == EXIT_NOT_FOUND
+    for removal in ("rm nope --dry-run", "rm nope -y", "trim nope --to end -y"):
+        code, _, err = shell(f"topic {removal}")
+        assert (code, err.rstrip().endswith("there is no topic nope. What there is: ottla topic ls")) == (
+            EXIT_NOT_FOUND,
+            True,
+        )
     assert shell("topic rm __consumer_offsets --dry-run")[0] == EXIT_FAILED
     assert shell("topic show orders")[0] == EXIT_DONE
 

@@ -46,7 +46,7 @@ class StaticMember:
                 group="readers",
                 instance_id=f"place-{self.number}",
                 protocol=self.protocol,
-                session_timeout_s=6,
+                **({"session_timeout_s": 6} if self.protocol == "classic" else {}),
                 on_assigned=self._assigned,
                 on_revoked=lambda keys: self._lets_go("revoked", keys),
                 on_lost=lambda keys: self._lets_go("lost", keys),

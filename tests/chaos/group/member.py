@@ -71,7 +71,8 @@ class _Member:
     async def read(self, client: sdk.Client, stopping: asyncio.Event) -> None:
         """With one consumer, until it or the member ends. Raises OttlaError."""
         order, self._stopping = self._order, stopping
-        ways = {"assignors": tuple(order.assignors)} if order.protocol == "classic" else {}
+        own = {"assignors": tuple(order.assignors), "session_timeout_s": order.session_s}
+        ways = own if order.protocol == "classic" else {}
         made = client.consumer(
             order.topic,
             group=order.group,
@@ -79,7 +80,6 @@ class _Member:
             instance_id=order.instance_id,
             auto_commit=order.auto_commit,
             commit_interval_s=COMMIT_INTERVAL_S,
-            session_timeout_s=order.session_s,
             max_poll_interval_s=MAX_POLL_S,
             max_wait_ms=MAX_WAIT_MS,
             on_assigned=self._assigned,
