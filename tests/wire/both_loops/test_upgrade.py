@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 import pytest
-import uvloop
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -24,13 +23,6 @@ HANDSHAKE = {
     "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
 }
-
-
-@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    """Nodes run on uvloop, programs on either: their transports treat a protocol's buffers differently."""
-    policy: asyncio.AbstractEventLoopPolicy = request.param()
-    return policy
 
 
 async def echo(request: web.Request) -> web.StreamResponse:
