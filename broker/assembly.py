@@ -72,10 +72,11 @@ class Parts(QuorumParts):
         self.api = self._make_api(metrics, describe)
         own = settings.advertised_address(port)
         self.sdk_doors = SdkDoors(own, formed.cluster_id, doors.clock, doors.run_for_logs)
-        self._connect()
+        self._connect(on_fatal)
 
-    def _connect(self) -> None:
+    def _connect(self, on_fatal: Callable[[BaseException], None]) -> None:
         """What the parts tell each other."""
+        self.manager.on_bug = on_fatal
         self.logs.on_failed = self._directory_failed
         self.manager.suspect = self.scrubber.suspect
         self.manager.fetchers = self.fetchers

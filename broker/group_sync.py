@@ -12,6 +12,7 @@ import structlog
 from ottla.log.errors import LogError
 from ottla.log.run_blocking import RunBlocking
 
+from .background_tasks import BackgroundTasks, OnBug
 from .replica import Replica
 
 log = structlog.get_logger(__name__)
@@ -20,13 +21,13 @@ log = structlog.get_logger(__name__)
 class GroupSync:
     """One for all replicas of a node."""
 
-    def __init__(self, run_blocking: RunBlocking, on_failure: Callable[[], None]) -> None:
+    def __init__(self, run_blocking: RunBlocking, on_failure: Callable[[], None], on_bug: OnBug) -> None:
         """``on_failure``: a sync failed; the data directory knows, and whoever watches it should look at once."""
         self._run_blocking = run_blocking
         self._on_failure = on_failure
         self._wanted: dict[Replica, bool] = {}  # being synced; whether once more
         self._timers: dict[Replica, asyncio.TimerHandle] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks(on_bug)
 
     def appended(self, replica: Replica) -> None:
         """The replica's log has grown: sync it as its topic says."""
@@ -44,17 +45,13 @@ class GroupSync:
             self._wanted[replica] = True
             return
         self._wanted[replica] = False
-        task = asyncio.create_task(self._drive(replica), name=f"sync-{replica.name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.begin(self._drive(replica), f"sync-{replica.name}")
 
     async def stop(self) -> None:
         """Sync nothing more."""
         for timer in self._timers.values():
             timer.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
 
     def _due(self, replica: Replica) -> None:
         del self._timers[replica]

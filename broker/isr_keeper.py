@@ -12,6 +12,7 @@ from ottla.log.model import BrokerEpoch, BrokerId
 from ottla.raft.commands import AlterPartition
 from ottla.raft.results import PartitionAltered
 
+from .background_tasks import BackgroundTasks
 from .controller_channel import ControllerChannel
 from .partition_leader import PartitionLeader
 from .replica import Replica
@@ -39,7 +40,7 @@ class IsrKeeper:
         self._channel = channel
         self._clock = clock
         self._wait_applied = wait_applied
-        self._asking: set[asyncio.Task[None]] = set()
+        self._asking = BackgroundTasks(lambda error: manager.on_bug(error))
         self._wake = asyncio.Event()
         self.shrinks = 0
         self.expands = 0
@@ -54,8 +55,7 @@ class IsrKeeper:
                 else:
                     await self._until_roles_change()
         finally:
-            for task in self._asking:
-                task.cancel()
+            self._asking.cancel()
 
     def roles_changed(self) -> None:
         """A new image may have made this broker a leader."""
@@ -78,9 +78,7 @@ class IsrKeeper:
                 # The command is made in this very step: the epochs it names are those that the decision was made in.
                 command = self._command(replica, leader, members)
                 leader.isr.ask(members)
-                task = asyncio.create_task(self._ask(replica, leader, command))
-                self._asking.add(task)
-                task.add_done_callback(self._asking.discard)
+                self._asking.begin(self._ask(replica, leader, command), f"isr-{replica.name}")
 
     def _command(self, replica: Replica, leader: PartitionLeader, members: frozenset[BrokerId]) -> AlterPartition:
         return AlterPartition(

@@ -22,6 +22,7 @@ from ottla.log.partition_log import PartitionLog
 from ottla.log.run_blocking import RunBlocking
 from ottla.raft.image import MetadataImage, Partition, Topic, empty_image
 
+from .background_tasks import BackgroundTasks, OnBug
 from .group_sync import GroupSync
 from .log_configs import log_config
 from .partition_leader import PartitionLeader
@@ -70,7 +71,9 @@ class ReplicaManager:
         self._took_roles = False  # of this incarnation's registration
         self.run_blocking = run_blocking
         self._lag_s_max = lag_s_max
-        self._group_sync = GroupSync(run_blocking, logs.look_now)
+        self.on_bug: OnBug = lambda error: None
+        self._tasks = BackgroundTasks(lambda error: self.on_bug(error))
+        self._group_sync = GroupSync(run_blocking, logs.look_now, lambda error: self.on_bug(error))
 
     # --- lookups -----------------------------------------------------------------------------------------------------
 
@@ -282,7 +285,7 @@ class ReplicaManager:
                 await asyncio.wait([before])
             await work()
 
-        task = self._directories[name] = asyncio.create_task(in_turn(), name=f"directory-{name}")
+        task = self._directories[name] = self._tasks.begin(in_turn(), f"directory-{name}")
         task.add_done_callback(lambda done: self._directories.get(name) is done and self._directories.pop(name))
         return task
 

@@ -157,6 +157,8 @@ class RaftTransport(BarrierTransport):
                 backoff = BACKOFF_MAX_S
             except (aiohttp.ClientError, OSError, TimeoutError):
                 pass
+            except Exception:  # a bug, which must not leave a peer undialed for ever
+                log.exception("node %s at %s:%s: the connection failed", node_id, peer.host, peer.port)
             await self._pause(self._links[node_id], backoff * (0.5 + self._chance.random() / 2))
             backoff = min(backoff * 2, BACKOFF_MAX_S)
 

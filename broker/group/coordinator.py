@@ -139,8 +139,9 @@ class GroupCoordinator:
     async def _read(self, number: int, shard: HostedShard) -> None:
         try:
             await shard.load(self._manager.run_blocking)
-        except (LogError, OSError) as error:
-            log.error("groups.not_loaded", partition=str(shard.replica.name), problem=str(error))
+        except Exception as error:  # of the disk, or a record that this release does not understand
+            unknown = None if isinstance(error, LogError | OSError) else error
+            log.error("groups.not_loaded", partition=str(shard.replica.name), problem=str(error), exc_info=unknown)
             await asyncio.sleep(LOOK_S)
             if self._shards.get(number) is shard:
                 self._unload(number)  # and the next look tries again

@@ -414,8 +414,9 @@ async def test_a_sync_of_the_log_gets_in_between_the_pieces_of_a_snapshot(tmp_pa
                 await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("failure", [OSError("it did not listen yet"), RuntimeError("a bug of ours")])
 async def test_a_peer_that_came_while_it_was_dialed_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
+    failure: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = PeerIdentity(node_id=1, cluster_id="c", directory_id="d1")
     transport = RaftTransport(local, {2: Endpoint("b", 2)}, None, SystemChance(), lambda: None)
@@ -428,7 +429,7 @@ async def test_a_peer_that_came_while_it_was_dialed_is_not_waited_for(
             again.set()
             await asyncio.Event().wait()
         transport._links[2].met.set()
-        raise OSError("it did not listen yet")
+        raise failure
 
     async def very_long(self: RaftTransport, link: Any, seconds: float) -> None:
         await pause(self, link, 1000.0)

@@ -7,10 +7,13 @@ import pytest
 
 from ottla.broker.api.groups import GroupsApi
 from ottla.broker.controller_channel import ControllerUnavailable
+from ottla.broker.group import coordinator
 from ottla.broker.group.coordinator import GroupCoordinator
 from ottla.broker.group.internal_topic import INTERNAL_TOPIC, partition_of
 from ottla.broker.group.outcome import GroupLimits, GroupRefused, Outcome
+from ottla.broker.group.records import GroupRecord
 from ottla.broker.group.refusals import coordinator_error
+from ottla.broker.group.shard import Shard
 from ottla.broker.replica_session import ReplicaSession
 from ottla.client.error_codes import ErrorCode
 from ottla.client.group_protocol import (
@@ -192,6 +195,29 @@ async def test_a_group_that_is_being_read_is_not_answered_yet(here: Coordinating
     assert refused.value.error is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
     await here.broker.release()
     assert (await (await fresh.fetch())).partitions[0].offset == 9
+    await fresh.coordinator.stop()
+
+
+async def test_groups_that_could_not_be_read_are_read_again(
+    here: Coordinating, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the reason is: groups that nobody coordinates stand still."""
+    task = await here.commit(9)
+    here.followers_fetch()
+    await task
+    fresh, replay, tries = Coordinating(here.quorum, here.broker), Shard.replay, 0
+
+    def stumbles(shard: Shard, record: GroupRecord, written_ms: int) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise KeyError("a record that this release does not understand")
+        replay(shard, record, written_ms)
+
+    monkeypatch.setattr(Shard, "replay", stumbles)
+    monkeypatch.setattr(coordinator, "LOOK_S", 0.0)
+    async with asyncio.timeout(30):
+        assert (await (await fresh.fetch())).partitions[0].offset == 9
     await fresh.coordinator.stop()
 
 
