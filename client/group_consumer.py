@@ -1,25 +1,25 @@
 """The consumer in a group: the partitions that the group gives it, from where the group has got to."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self
 
 from ottla.log.model import Offset, TopicPartition
 
-from .arguments import by_pair, check_batches, check_offset, check_times, pair
+from .arguments import by_pair, check_batches, check_offset, pair
 from .cluster import Cluster
 from .commits import Place
 from .errors import ConfigError, OttlaError
 from .group_options import GroupOptions
 from .group_partitions import GroupPartitions, Join, in_callback
+from .group_places import GroupPlaces
 from .in_hand import Lease
-from .lookups import look_up
 from .metrics import ConsumerMetrics
 from .one_reader import Loop, OneReader
-from .protocol import AT_TIME, EARLIEST, LATEST
+from .protocol import EARLIEST, LATEST
 from .reader import Decode, Decoding
-from .reading import ConsumerOptions, NotAssigned, Partition, check_name, consumer_closed
+from .reading import ConsumerOptions, check_name, consumer_closed
 from .records import ConsumerRecord, K, V
 from .subscribed import Subscribed
 
@@ -27,7 +27,7 @@ HURRIED_COMMIT_S = 2.0
 """How long a consumer that is torn down by cancellation tries to commit."""
 
 
-class GroupConsumer(Generic[K, V]):
+class GroupConsumer(GroupPlaces, Generic[K, V]):
     """Made by ``Client.consumer`` with a ``group``. Use it as a context manager and iterate over it, in one task.
 
     A record counts as finished when the next one is asked for, or the block is left without an exception. Commits
@@ -328,90 +328,3 @@ class GroupConsumer(Generic[K, V]):
             commits=self._commits.count,
             seconds=self._cluster.clock.monotonic() - self._started_s,
         )
-
-    # --- where it is -------------------------------------------------------------------------------------------------
-
-    @property
-    def assignment(self) -> frozenset[TopicPartition]:
-        """The partitions that are being read."""
-        return frozenset(self._fetcher.partitions)
-
-    def position(self, topic: str, partition: int) -> int | None:
-        """Offset of the next record that will be handed out; None while it is being looked up."""
-        return self._position(self._partition(topic, partition))
-
-    def _position(self, partition: Partition) -> int | None:
-        unseen = self._hand.unseen(partition.key)
-        return partition.position if unseen is None else unseen
-
-    def lag(self) -> dict[TopicPartition, int | None]:
-        """By partition, records between the position and the end, as the last answers told: those of partitions that
-        are not being fetched, paused or far ahead, are a few seconds old at most. None before the first."""
-        return {key: partition.lag(self._position(partition)) for key, partition in self._fetcher.partitions.items()}
-
-    async def seek(self, topic: str, partition: int, offset: int | str) -> None:
-        """Go on from ``offset``, "earliest" or "latest" (looked up now). Also goes on after an error. Raises
-        NotAssigned where the partition is not ours."""
-        target = self._partition(topic, partition)
-        if isinstance(offset, str):
-            offset = (await self._look_up((target.key,), offset))[target.key]
-        check_offset(offset)
-        target = self._partition(topic, partition)
-        self._parts.take_back([target])
-        self._hand.forget((target.key,))
-        self._fetcher.seek(target, Offset(offset))
-
-    def pause(self, *keys: tuple[str, int]) -> None:
-        """Hand out no more of these (topic, partition), all if none is named, until ``resume``."""
-        partitions = self._named(keys)
-        self._parts.take_back(partitions)
-        self._fetcher.pause(partitions)
-
-    def resume(self, *keys: tuple[str, int]) -> None:
-        """Undo ``pause``, for all partitions if none is named."""
-        self._fetcher.resume(self._named(keys))
-
-    async def beginning_offsets(self) -> dict[TopicPartition, int]:
-        """Of each partition that is ours, the first offset that can still be read. Raises OttlaError."""
-        return await self._look_up(self._fetcher.partitions, EARLIEST)
-
-    async def end_offsets(self) -> dict[TopicPartition, int]:
-        """Of each partition that is ours, the offset after the last readable record. Raises OttlaError."""
-        return await self._look_up(self._fetcher.partitions, LATEST)
-
-    async def offsets_for_times(self, timestamps_ms: Mapping[tuple[str, int], int]) -> dict[TopicPartition, int | None]:
-        """By (topic, partition), the offset of the first record with this time (milliseconds since 1970) or a later
-        one; None where there is none. Raises OttlaError."""
-        self._check_open()
-        check_times(timestamps_ms)
-        found: dict[TopicPartition, int | None] = {}
-        for (topic, number), timestamp_ms in by_pair("the times", timestamps_ms).items():
-            target = self._partition(topic, number)
-            found.update(await self._ask((target,), AT_TIME, timestamp_ms))
-        return found
-
-    async def _look_up(self, keys: Iterable[TopicPartition], position: str) -> dict[TopicPartition, int]:
-        if position not in (EARLIEST, LATEST):
-            raise ConfigError(f"offset is {position!r}.", hint='It is a number, "earliest" or "latest".')
-        self._check_open()
-        found = await self._ask([self._partition(*key) for key in keys], position, None)
-        return {key: offset for key, offset in found.items() if offset is not None}
-
-    async def _ask(
-        self, partitions: Iterable[Partition], position: str, timestamp_ms: int | None
-    ) -> dict[TopicPartition, int | None]:
-        timeout_s = self._options.request_timeout_s
-        return await look_up(self._cluster, partitions, position, timeout_s=timeout_s, timestamp_ms=timestamp_ms)
-
-    def _named(self, keys: tuple[tuple[str, int], ...]) -> list[Partition]:
-        self._check_open()
-        return [self._partition(*pair(key)) for key in keys or self._fetcher.partitions]
-
-    def _partition(self, topic: str, partition: int) -> Partition:
-        self._check_open()
-        found = self._fetcher.partitions.get(pair((topic, partition)))
-        if found is None:
-            self._fetcher.check()
-            hint = "It reads those of its assignment."
-            raise NotAssigned(f"{topic}-{partition} is not assigned to this consumer.", hint=hint)
-        return found

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from ottla.client import pytest_plugin, testing
+from ottla.client import node_thread, pytest_plugin
 from ottla.client.client import connect
 from ottla.client.errors import ConfigError, ConnectFailed, OttlaError
 from ottla.client.sync import connect as connect_blocking
@@ -173,7 +173,7 @@ def test_a_node_that_cannot_get_ready_is_no_bare_timeout(monkeypatch: pytest.Mon
     with cluster(nodes=2) as servers:
         servers.kill(1)
         servers.kill(2)
-        monkeypatch.setattr(testing, "START_TIMEOUT_S", 0.1)
+        monkeypatch.setattr(node_thread, "START_TIMEOUT_S", 0.1)
         with pytest.raises(OttlaError, match=r"node 1 is not ready after 0\.1 s") as refused:
             servers.start(1)
         assert (refused.value.code, refused.value.retriable) == ("OTTLA-NOT-READY", True)
