@@ -1,10 +1,14 @@
 """The entry of the `ottla` command. Nothing heavy is imported before it is known what was asked."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from .problems import EXIT_DONE, EXIT_INTERRUPTED, UsageProblem, exit_code_for, show_problem
+
+NO_COMMAND = re.compile(r"No such command '([^']+)'")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -50,9 +54,18 @@ def _end_of_typer(error: Exception) -> int:
     describe = getattr(error, "format_message", None)
     if describe is None:
         return code  # typer.Exit
-    context = getattr(error, "ctx", None)
-    hint = f"Try: {context.command_path} --help" if context is not None else "Try: ottla --help"
-    return _fail(show_problem(UsageProblem(str(describe()), hint=hint)), code)
+    said = str(describe())
+    return _fail(show_problem(UsageProblem(said, hint=_what_to_type(said, getattr(error, "ctx", None)))), code)
+
+
+def _what_to_type(said: str, context: Any) -> str:
+    from .other_words import ours_for
+
+    if context is None:
+        return "Try: ottla --help"
+    unknown = NO_COMMAND.match(said)
+    ours = ours_for(unknown[1], context.command) if unknown else None
+    return f"Try: {context.command_path} {ours or '--help'}"
 
 
 def _fail(line: str, code: int) -> int:

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from ottla.cli.app import make_app
 from ottla.cli.main import run
+from ottla.cli.other_words import WORDS
 from ottla.cli.problems import NotFound, UsageProblem, exit_code_for, show_problem
 from ottla.cli.sdk import advise
 from ottla.client.errors import ConfigError, ConnectFailed, OttlaError, RecordTooLarge, TopicNotFound
@@ -55,6 +58,32 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], capsys: pytes
     assert captured.out == ""
     assert captured.err.startswith("OTTLA-USAGE: ")
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("topic describe t", "Try: ottla topic show"),
+        ("topic list", "Try: ottla topic ls"),
+        ("topic delete t", "Try: ottla topic rm"),
+        ("group reset g", "Try: ottla group seek"),
+        ("node rm 3", "Try: ottla node decommission"),
+        ("config delete a", "Try: ottla config unset"),
+        ("publish t", "Try: ottla produce"),
+        ("consumer-groups", "Try: ottla group"),
+        ("topic zzz", "Try: ottla topic --help"),
+        ("topic show", "Try: ottla topic show --help"),
+    ],
+)
+def test_who_types_another_tools_word_is_told_ours(typed: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(typed.split()) == 2
+    assert capsys.readouterr().err.endswith(f" {hint}\n")
+
+
+def test_the_words_of_other_tools_mean_commands_that_there_are() -> None:
+    top = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined]
+    below = [set(group.commands) for group in top.values() if hasattr(group, "commands")]
+    assert set(WORDS) <= set(top).union(*below)
 
 
 def test_nobody_there_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
