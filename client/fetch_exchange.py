@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ottla.log.errors import CorruptBatch
-from ottla.log.model import BrokerId, Offset
+from ottla.log.model import BrokerId
 from ottla.log.records import batches_in
 
 from .cluster import Cluster
@@ -13,7 +13,7 @@ from .error_codes import ErrorCode
 from .errors import CorruptBatchError, OttlaError, error_for
 from .frames import split_batches
 from .patience import answer_from_leader, begin
-from .protocol import EARLIEST, FetchPartition, FetchRequest, FetchResponse, FetchResult
+from .protocol import EARLIEST, DivergingEpoch, FetchPartition, FetchRequest, FetchResponse, FetchResult
 from .read_ahead import ReadAhead
 from .reading import ConsumerOptions, Failed, Fetched, LogTruncated, Partition
 
@@ -126,7 +126,7 @@ class FetchExchange:
         elif result.error:
             return self._refused(partition, result)
         elif result.diverging is not None:
-            self._diverged(partition, result.diverging.end_offset)
+            self._diverged(partition, result.diverging)
         else:
             self._buffer(partition, part)
         return None
@@ -142,8 +142,8 @@ class FetchExchange:
                 if self._options.check_crc:
                     batch.verify_crc()
                 self._read_ahead.add(Fetched(partition, partition.generation, batch))
-                where = partition.fetch_offset = batch.next_offset
-                partition.last_epoch = batch.leader_epoch
+                where = batch.next_offset
+                partition.fetched(batch)
         except CorruptBatch as error:
             failure = CorruptBatchError(
                 f"{partition.key}: the batch at offset {where} is damaged: {error}.", hint="Seek past it to go on."
@@ -183,9 +183,11 @@ class FetchExchange:
             self._read_ahead.discard((partition,))
             partition.jump(None, self._options.auto_offset_reset)
 
-    def _diverged(self, partition: Partition, end_offset: Offset) -> None:
-        position = partition.position
+    def _diverged(self, partition: Partition, diverging: DivergingEpoch) -> None:
+        """Our log and its leader's part where that epoch ends, in one or the other."""
+        position, ours = partition.position, partition.trail.first_after(diverging.leader_epoch)
         assert position is not None
+        end_offset = diverging.end_offset if ours is None else min(ours, diverging.end_offset)
         if end_offset >= position:
             self._read_ahead.discard((partition,))
             partition.jump(position)  # only what was read ahead is affected

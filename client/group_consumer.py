@@ -300,7 +300,9 @@ class GroupConsumer(GroupPlaces, Generic[K, V]):
         for offset in given.values():
             check_offset(offset)
         partitions = ((self._partition(*key), offset) for key, offset in given.items())
-        return {found.key: Place(offset, None, found.target.topic_id) for found, offset in partitions}
+        return {
+            found.key: Place(offset, found.trail.before(offset), found.target.topic_id) for found, offset in partitions
+        }
 
     @property
     def last_commit_error(self) -> OttlaError | None:

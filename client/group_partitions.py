@@ -95,7 +95,7 @@ class GroupPartitions:
             offset = self.hand.first_of(key)
             offset = partition.position if offset is None else offset
             if self.commits.stored.get(key) != offset:
-                places[key] = Place(offset, None, partition.target.topic_id)
+                places[key] = Place(offset, partition.trail.before(offset), partition.target.topic_id)
         return places
 
     async def commit_forever(self) -> None:
@@ -147,8 +147,7 @@ class GroupPartitions:
             partition = Partition(key.topic, known.topic_id, key.partition, self._start)
             found = committed.get(key)
             if found is not None and found.offset is not None and found.topic_id in (None, known.topic_id):
-                partition.jump(found.offset)
-                partition.moved_to(found.offset)  # whatever the log holds now, the group has been there
+                partition.begin_at(found.offset, found.leader_epoch)  # whatever the log holds now: the group was there
                 self.commits.stored[key] = found.offset
             partition.held = True
             begun.append(partition)

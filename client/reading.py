@@ -7,6 +7,7 @@ from ottla.log.model import BrokerId, LeaderEpoch, Offset, TopicId, TopicIdParti
 from ottla.log.records import RecordBatch
 
 from .arguments import check_flag, check_number, check_whole
+from .epoch_trail import EpochTrail
 from .errors import ConfigError, OttlaError
 
 
@@ -118,6 +119,7 @@ class Partition:
         "start",
         "target",
         "topic",
+        "trail",
     )
 
     def __init__(self, topic: str, topic_id: TopicId, number: int, start: str | int) -> None:
@@ -131,7 +133,8 @@ class Partition:
         self._position: Offset | None = None if isinstance(start, str) else Offset(start)
         self.handout: Handout | None = None
         self.fetch_offset = self._position
-        self.last_epoch: LeaderEpoch | None = None
+        self.last_epoch: LeaderEpoch | None = None  # of the record before ``fetch_offset``
+        self.trail = EpochTrail()
         self.generation = 0
         self.fetching = False
         self._has_read = False
@@ -185,9 +188,20 @@ class Partition:
         self.fetching = False
         self._position = self.fetch_offset = position
         self.lookup = lookup
-        self.last_epoch = None
+        self.last_epoch = self.trail.go_to(position)
         self.muted_until_s = 0.0
         self.failure = None
+
+    def begin_at(self, offset: Offset, epoch: LeaderEpoch | None) -> None:
+        """The user has everything below ``offset``, of which the last record was written in ``epoch``."""
+        self.trail.begin(offset, epoch)
+        self.jump(offset)
+        self.moved_to(offset)
+
+    def fetched(self, batch: RecordBatch) -> None:
+        """The next one was read ahead."""
+        self.trail.add(batch.base_offset, batch.next_offset, batch.leader_epoch)
+        self.fetch_offset, self.last_epoch = batch.next_offset, batch.leader_epoch
 
     def read_from(self, replica: BrokerId, until_s: float) -> None:
         """Its leader named a follower near by."""
@@ -207,6 +221,7 @@ class Partition:
         self.generation += 1
         self.fetching = False
         self.fetch_offset = offset
+        self.last_epoch = self.trail.go_to(offset)
 
 
 class Fetched(NamedTuple):

@@ -59,6 +59,14 @@ class Partition:
     def end(self) -> int:
         return self.batches[-1].next_offset if self.batches else self.start
 
+    def parted(self, epoch: LeaderEpoch | None, offset: int) -> DivergingEpoch | None:
+        """Where a log ends that has the record before ``offset`` from this epoch, if we have another."""
+        if epoch is None:
+            return None
+        known = [batch for batch in self.batches if (batch.leader_epoch or 0) <= epoch]
+        ours, end = (known[-1].leader_epoch or LeaderEpoch(0), known[-1].next_offset) if known else (epoch, self.start)
+        return DivergingEpoch(ours, Offset(end)) if ours < epoch or end < offset else None
+
     def records(self) -> list[Record]:
         return [record for batch in self.batches for record in batch.records()]
 
@@ -383,8 +391,8 @@ class Node:
         elif asked.current_leader_epoch is not None and asked.current_leader_epoch != state.epoch:
             fenced = asked.current_leader_epoch < state.epoch
             result.error = ErrorCode.FENCED_LEADER_EPOCH if fenced else ErrorCode.UNKNOWN_LEADER_EPOCH
-        elif asked.last_fetched_epoch is not None and asked.fetch_offset > state.end:
-            result.diverging = DivergingEpoch(asked.last_fetched_epoch, Offset(state.end))
+        elif parted := state.parted(asked.last_fetched_epoch, asked.fetch_offset):
+            result.diverging = parted
         elif not state.start <= asked.fetch_offset <= state.end:
             result.error = ErrorCode.OFFSET_OUT_OF_RANGE
         else:

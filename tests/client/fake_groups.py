@@ -18,7 +18,7 @@ from ottla.client.group_protocol import (
     TopicPartitions,
 )
 from ottla.client.protocol import Request, Response
-from ottla.log.model import BrokerId, Offset, TopicId
+from ottla.log.model import BrokerId, LeaderEpoch, Offset, TopicId
 
 Target = set[tuple[str, int]]
 
@@ -48,6 +48,7 @@ class FakeGroups:
         self.members: dict[str, Member] = {}
         self.epoch = 0
         self.offsets: dict[tuple[str, int], int] = {}
+        self.epochs: dict[tuple[str, int], LeaderEpoch | None] = {}
         self.heartbeats: list[ConsumerGroupHeartbeatRequest] = []
         self.commits: list[OffsetCommitRequest] = []
         self.commit_errors: list[ErrorCode] = []  # of the next ones
@@ -160,6 +161,7 @@ class FakeGroups:
             return OffsetCommitResponse(ErrorCode.STALE_MEMBER_EPOCH)
         for commit in request.partitions:
             self.offsets[commit.topic, commit.partition] = commit.offset
+            self.epochs[commit.topic, commit.partition] = commit.leader_epoch
         done = tuple(CommittedPartition(c.topic, c.partition, ErrorCode.NONE) for c in request.partitions)
         return OffsetCommitResponse(ErrorCode.NONE, done)
 
@@ -172,6 +174,8 @@ class FakeGroups:
                 return OffsetFetchResponse(ErrorCode.STALE_MEMBER_EPOCH)
         found = []
         for asked in request.partitions or ():
-            offset = self.offsets.get((asked.topic, asked.partition))
-            found.append(FetchedOffset(asked.topic, asked.partition, None if offset is None else Offset(offset)))
+            key = (asked.topic, asked.partition)
+            offset = self.offsets.get(key)
+            at = None if offset is None else Offset(offset)
+            found.append(FetchedOffset(*key, at, leader_epoch=self.epochs.get(key)))
         return OffsetFetchResponse(ErrorCode.NONE, tuple(found))
