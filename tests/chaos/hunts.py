@@ -45,7 +45,7 @@ class Hunt(msgspec.Struct, frozen=True):
 
 
 HUNTS: dict[str, Hunt] = {
-    "ack_before_sync": Hunt("power-all,slowdisk", workload="flush", seed=10, found_by="leader completeness"),
+    "ack_before_sync": Hunt("power-all,slowdisk", workload="flush", seed=5, found_by="leader completeness"),
     "ack_early": Hunt("kill,partition", seed=0, found_by="ISR completeness", median=1.0),
     "below_min_insync": Hunt("fall,last-one", nodes=5, seed=0, found_by="ISR completeness", median=1.0),
     "read_past_high_watermark": Hunt(
@@ -141,8 +141,8 @@ HUNTS: dict[str, Hunt] = {
     "commit_acked_early": Hunt("coordinator", workload="group", seed=0, found_by="lost-commit, two-owners"),
     "deposed_coordinator_acks": Hunt("coordinator", workload="group", seed=3, found_by="lost-commit"),
     "deposed_coordinator_tells": Hunt("lone-coordinator", workload="group", seed=1, found_by="lost-commit"),
-    "coordinator_loads_too_little": Hunt("coordinator", workload="group", seed=1, found_by="lost-commit"),
-    "coordinator_answers_unloaded": Hunt("slow-load", workload="group", seed=11, found_by="lost-commit, two-owners"),
+    "coordinator_loads_too_little": Hunt("coordinator", workload="group", seed=0, found_by="lost-commit"),
+    "coordinator_answers_unloaded": Hunt("slow-load", workload="group", seed=0, found_by="two-owners"),
     "sessions_end_with_their_coordinator": Hunt(
         "coordinator", workload="group", seed=0, found_by="slow-settle, uncommitted, unhandled"
     ),
