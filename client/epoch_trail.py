@@ -52,7 +52,3 @@ class EpochTrail:
         if offset > self._end:
             return None
         return next((epoch for start, epoch in reversed(self._runs) if start < offset), None)
-
-    def first_after(self, epoch: LeaderEpoch) -> Offset | None:
-        """The first offset that is known to be of a later epoch than this."""
-        return next((Offset(start) for start, later in self._runs if later > epoch), None)

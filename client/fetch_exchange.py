@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ottla.log.errors import CorruptBatch
-from ottla.log.model import BrokerId
+from ottla.log.model import BrokerId, Offset
 from ottla.log.records import batches_in
 
 from .cluster import Cluster
@@ -13,7 +13,7 @@ from .error_codes import ErrorCode
 from .errors import CorruptBatchError, OttlaError, error_for
 from .frames import split_batches
 from .patience import answer_from_leader, begin
-from .protocol import EARLIEST, DivergingEpoch, FetchPartition, FetchRequest, FetchResponse, FetchResult
+from .protocol import EARLIEST, FetchPartition, FetchRequest, FetchResponse, FetchResult
 from .read_ahead import ReadAhead
 from .reading import ConsumerOptions, Failed, Fetched, LogTruncated, Partition
 
@@ -126,7 +126,7 @@ class FetchExchange:
         elif result.error:
             return self._refused(partition, result)
         elif result.diverging is not None:
-            self._diverged(partition, result.diverging)
+            self._diverged(partition, result.diverging.end_offset)
         else:
             self._buffer(partition, part)
         return None
@@ -183,14 +183,15 @@ class FetchExchange:
             self._read_ahead.discard((partition,))
             partition.jump(None, self._options.auto_offset_reset)
 
-    def _diverged(self, partition: Partition, diverging: DivergingEpoch) -> None:
-        """Our log and its leader's part where that epoch ends, in one or the other."""
-        position, ours = partition.position, partition.trail.first_after(diverging.leader_epoch)
+    def _diverged(self, partition: Partition, end_offset: Offset) -> None:
+        position = partition.position
         assert position is not None
-        end_offset = diverging.end_offset if ours is None else min(ours, diverging.end_offset)
         if end_offset >= position:
+            is_ahead = partition.fetch_offset != position
             self._read_ahead.discard((partition,))
             partition.jump(position)  # only what was read ahead is affected
+            if not is_ahead:  # the leader does not know the epoch: compaction may have left nothing of it
+                partition.forget_epochs()
         elif self._options.auto_offset_reset == "error":
             message = f"{partition.key} was truncated to offset {end_offset}, you have read to {position}."
             self._fail(partition, LogTruncated(message, end_offset))

@@ -198,6 +198,11 @@ class Partition:
         self.jump(offset)
         self.moved_to(offset)
 
+    def forget_epochs(self) -> None:
+        """What comes next is asked for without saying what came before."""
+        self.trail.begin(self.fetch_offset, None)
+        self.last_epoch = None
+
     def fetched(self, batch: RecordBatch) -> None:
         """The next one was read ahead."""
         self.trail.add(batch.base_offset, batch.next_offset, batch.leader_epoch)

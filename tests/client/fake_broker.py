@@ -63,8 +63,11 @@ class Partition:
         """Where a log ends that has the record before ``offset`` from this epoch, if we have another."""
         if epoch is None:
             return None
-        known = [batch for batch in self.batches if (batch.leader_epoch or 0) <= epoch]
-        ours, end = (known[-1].leader_epoch or LeaderEpoch(0), known[-1].next_offset) if known else (epoch, self.start)
+        if not self.batches or epoch > (self.batches[-1].leader_epoch or 0):
+            return DivergingEpoch(epoch, Offset(self.start))
+        after = [batch.base_offset for batch in self.batches if (batch.leader_epoch or 0) > epoch]
+        known = [batch.leader_epoch or LeaderEpoch(0) for batch in self.batches if (batch.leader_epoch or 0) <= epoch]
+        ours, end = known[-1] if known else epoch, after[0] if after else self.end
         return DivergingEpoch(ours, Offset(end)) if ours < epoch or end < offset else None
 
     def records(self) -> list[Record]:
