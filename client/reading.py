@@ -18,7 +18,9 @@ class LogTruncated(OttlaError):
     code = "OTTLA-LOG-TRUNCATED"
 
     def __init__(self, message: str, offset: int) -> None:
-        super().__init__(message, hint="Seek to that offset to go on with the log as it is now.")
+        super().__init__(
+            message, hint="To go on with the log as it is now, seek to that offset, or set the group: ottla group seek."
+        )
         self.offset = offset
 
 
